@@ -1,1 +1,29 @@
-//! (being written)
+//! All chain access of a node: a pool of endpoints per chain, judged continuously, asked through
+//! typed questions.
+//!
+//! A caller asks the [`Pool`]; which endpoint answers is the pool's business. Reads go to one
+//! endpoint at a time and are repeated once on another when it fails. Signed transactions go to
+//! all endpoints at once. Subscriptions are a hint to look sooner and never the only way a block
+//! is noticed. No database, no keys, no opinion about which block is final.
+
+mod config;
+mod error;
+mod head;
+mod log;
+mod masked;
+mod pool;
+mod quantity;
+mod reads;
+mod send;
+mod send_errors;
+mod status;
+mod transaction;
+
+pub use config::{NodeConfig, PoolConfig, SendErrorOverride};
+pub use error::{CallError, PoolError, RpcError};
+pub use head::{BlockTag, Head};
+pub use log::{Blocks, Log, LogFilter};
+pub use pool::Pool;
+pub use send::{ErrorClass, SendOutcome, SendReport};
+pub use status::{NodeReport, NodeState, NodeStatus, Verified};
+pub use transaction::{CallRequest, FeeHistory, KnownTransaction, Receipt};

@@ -1,0 +1,171 @@
+//! The typed questions a pool answers.
+
+use std::ops::RangeInclusive;
+
+use alloy::primitives::{Address, B256, Bytes, U256};
+use serde_json::value::RawValue;
+
+use crate::error::{CallError, RpcError};
+use crate::head::{BlockTag, Head};
+use crate::log::{Log, LogFilter, WireLog};
+use crate::pool::Pool;
+use crate::quantity::{Big, Small};
+use crate::transaction::{CallRequest, FeeHistory, KnownTransaction, Receipt, WireFeeHistory};
+
+impl Pool {
+    /// The newest block of the endpoint in use.
+    pub async fn latest_block(&self) -> Result<Head, RpcError> {
+        todo!()
+    }
+
+    /// None if there is no such block (yet).
+    pub async fn block_by_number(
+        &self,
+        block: impl Into<BlockTag>,
+    ) -> Result<Option<Head>, RpcError> {
+        match block.into() {
+            BlockTag::Hash(hash) => self.block_by_hash(hash).await,
+            tag => self.ask("eth_getBlockByNumber", (tag, false)).await,
+        }
+    }
+
+    /// None if the endpoint does not know the block.
+    pub async fn block_by_hash(&self, hash: B256) -> Result<Option<Head>, RpcError> {
+        self.ask("eth_getBlockByHash", (hash, false)).await
+    }
+
+    /// The blocks of a range, in batches, in order; ends early at the first one that does not exist.
+    pub async fn blocks_by_number(
+        &self,
+        range: RangeInclusive<u64>,
+    ) -> Result<Vec<Head>, RpcError> {
+        let params: Vec<_> = range.map(|n| (BlockTag::Number(n), false)).collect();
+        let mut heads = Vec::with_capacity(params.len());
+        for answer in self
+            .ask_many::<Option<Head>>("eth_getBlockByNumber", &params)
+            .await?
+        {
+            let Some(head) = answer? else { break };
+            heads.push(head);
+        }
+        Ok(heads)
+    }
+
+    /// The logs of mined blocks, in the endpoint's order (block, then position in it).
+    pub async fn logs(&self, filter: &LogFilter) -> Result<Vec<Log>, RpcError> {
+        let wire: Vec<WireLog> = self.ask("eth_getLogs", [filter]).await?;
+        Ok(wire.into_iter().filter_map(WireLog::mined).collect())
+    }
+
+    /// Executes a call and gives back what it returned.
+    pub async fn call(&self, tx: &CallRequest, block: BlockTag) -> Result<Bytes, CallError> {
+        let _ = (tx, block);
+        todo!()
+    }
+
+    /// Executes several calls in one batch; each has its own result.
+    pub async fn call_many(
+        &self,
+        calls: Vec<CallRequest>,
+        block: BlockTag,
+    ) -> Result<Vec<Result<Bytes, CallError>>, RpcError> {
+        let _ = (calls, block);
+        todo!()
+    }
+
+    /// The gas a transaction would need.
+    pub async fn estimate_gas(&self, tx: &CallRequest) -> Result<u64, CallError> {
+        let _ = tx;
+        todo!()
+    }
+
+    /// Wei per gas, as the endpoint suggests for legacy transactions.
+    pub async fn gas_price(&self) -> Result<u128, RpcError> {
+        self.ask("eth_gasPrice", [(); 0]).await.map(|Big(wei)| wei)
+    }
+
+    /// Wei per gas, the tip the endpoint suggests.
+    pub async fn max_priority_fee_per_gas(&self) -> Result<u128, RpcError> {
+        self.ask("eth_maxPriorityFeePerGas", [(); 0])
+            .await
+            .map(|Big(wei)| wei)
+    }
+
+    /// Base fees and tips of the last `blocks` blocks up to `newest`, tips at these percentiles.
+    pub async fn fee_history(
+        &self,
+        blocks: u64,
+        newest: BlockTag,
+        percentiles: &[f64],
+    ) -> Result<FeeHistory, RpcError> {
+        let wire: WireFeeHistory = self
+            .ask(
+                "eth_feeHistory",
+                (format!("{blocks:#x}"), newest, percentiles),
+            )
+            .await?;
+        Ok(wire.into())
+    }
+
+    /// The native balance in wei.
+    pub async fn balance(&self, account: Address) -> Result<U256, RpcError> {
+        self.ask("eth_getBalance", (account, BlockTag::Latest))
+            .await
+    }
+
+    /// Native balances in wei, one batch, in the order of the accounts.
+    pub async fn balances(&self, accounts: &[Address]) -> Result<Vec<U256>, RpcError> {
+        let params: Vec<_> = accounts
+            .iter()
+            .map(|account| (account, BlockTag::Latest))
+            .collect();
+        self.ask_many("eth_getBalance", &params)
+            .await?
+            .into_iter()
+            .collect()
+    }
+
+    /// How many transactions the account has had mined (`Latest`) or mined and pooled (`Pending`).
+    pub async fn transaction_count(&self, account: Address, at: BlockTag) -> Result<u64, RpcError> {
+        self.ask("eth_getTransactionCount", (account, at))
+            .await
+            .map(|Small(count)| count)
+    }
+
+    /// Receipts in batches, in the order of the hashes; none for what is not mined.
+    pub async fn receipts(&self, hashes: &[B256]) -> Result<Vec<Option<Receipt>>, RpcError> {
+        let params: Vec<_> = hashes.iter().map(|hash| [hash]).collect();
+        let answers: Vec<Result<Option<Box<RawValue>>, _>> =
+            self.ask_many("eth_getTransactionReceipt", &params).await?;
+        let _ = (answers, Receipt::read);
+        todo!()
+    }
+
+    /// None if the endpoint does not know the transaction, neither mined nor pooled.
+    pub async fn transaction_by_hash(
+        &self,
+        hash: B256,
+    ) -> Result<Option<KnownTransaction>, RpcError> {
+        self.ask("eth_getTransactionByHash", [hash]).await
+    }
+
+    /// The code at an address; empty for an ordinary account.
+    pub async fn code(&self, address: Address) -> Result<Bytes, RpcError> {
+        self.ask("eth_getCode", (address, BlockTag::Latest)).await
+    }
+
+    /// What the endpoint in use calls itself.
+    pub async fn client_version(&self) -> Result<String, RpcError> {
+        self.ask("web3_clientVersion", [(); 0]).await
+    }
+
+    /// Any question, for what has no function of its own.
+    pub async fn request_raw(
+        &self,
+        method: &str,
+        params: serde_json::Value,
+    ) -> Result<serde_json::Value, RpcError> {
+        let _ = (method, params);
+        todo!()
+    }
+}
