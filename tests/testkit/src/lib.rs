@@ -1,11 +1,36 @@
 //! What all our tests share: the real things a node meets, each small, each with verbs.
 //!
 //! * [`postgres`]: a fresh database on a real PostgreSQL.
+//! * [`anvil`]: a chain of one's own that mines, forks and forgets on command.
+//! * [`contracts`]: LinkToken, oracle contracts and a consumer on that chain.
+//! * [`source`]: a data source, or a bridge adapter, that answers, fails, hangs or talks rubbish.
+//! * [`until`]: waiting for a state, with a deadline.
 //!
-//! Nothing here needs to be set up by hand: `script/test` hands over what it has started (see [`postgres::URL`]),
-//! and a bare `cargo test -p …` starts its own. Whatever a test process starts ends with it, also when it is killed.
+//! Nothing here needs to be set up by hand: `script/test` hands over what it has started (see [`postgres::URL`],
+//! [`anvil::BINARY`], [`contracts::ARTEFACTS`]), and a bare `cargo test -p …` finds or starts its own. Whatever a
+//! test process starts ends with it, also when it is killed.
 //!
 //! The kit panics, with a sentence, where a test could not go on anyway.
 
+pub mod anvil;
+pub mod contracts;
 pub mod postgres;
+mod process;
+pub mod source;
+mod wait;
 mod workspace;
+
+pub use wait::{until, until_within};
+
+/// An HTTP client that follows no proxy and no redirect.
+///
+/// One for each thing that needs one: a client must not outlive the runtime of the test that made it.
+pub fn http() -> reqwest::Client {
+    // An error only says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client without files or certificates of its own can always be built")
+}
