@@ -1,0 +1,78 @@
+use std::path::PathBuf;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file is open in another process.
+    #[error(
+        "the database file {} is in use by {holder}; stop that process first, or give this node a RootDir of its own (two nodes on one database need PostgreSQL)",
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// What the first process wrote about itself.
+        holder: String,
+    },
+    /// The schema is from a later version of this program.
+    #[error(
+        "the database {database} was written by a newer version (schema {found}, this version knows {known}); start that version or restore a backup made before it"
+    )]
+    Newer {
+        /// Which database, without secrets.
+        database: String,
+        /// Newest migration the database has.
+        found: i64,
+        /// Newest migration this program has.
+        known: i64,
+    },
+    /// The database cannot be opened at all.
+    #[error("cannot open the database {database}: {cause}")]
+    Open {
+        /// Which database, without secrets.
+        database: String,
+        /// What the driver said.
+        cause: String,
+    },
+    /// Migrating failed; nothing of the failed step remains.
+    #[error("cannot bring the database {database} to the schema of this version: {cause}")]
+    Migrate {
+        /// Which database, without secrets.
+        database: String,
+        /// What the driver said.
+        cause: String,
+    },
+    /// A statement failed.
+    #[error("the database refused '{statement}': {cause}")]
+    Statement {
+        /// The statement's name.
+        statement: &'static str,
+        /// What the driver said.
+        #[source]
+        cause: sqlx::Error,
+    },
+    /// A row holds what this version cannot read.
+    #[error("the database holds {what} that this version cannot read: {text}")]
+    Unreadable {
+        /// Table and column in words.
+        what: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// Beginning or committing failed.
+    #[error("the database could not {what}: {cause}")]
+    Transaction {
+        /// begin, commit …
+        what: &'static str,
+        /// What the driver said.
+        #[source]
+        cause: sqlx::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the row could not be written because one like it exists.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Statement { cause: sqlx::Error::Database(error), .. } if error.is_unique_violation())
+    }
+}

@@ -1,0 +1,279 @@
+//! Leading is something you hold.
+//!
+//! A lease is a row with an epoch that only grows and a random token drawn at each acquisition. The
+//! proof is inside the write: [`Leader::begin`] opens a transaction that takes a shared lock on the
+//! epoch row and compares both; a challenger must update that row, so it waits for us, and afterwards
+//! our `begin` fails. A lease is free when its holder's database session is gone (killed) or its time
+//! on the database's clock ran out (frozen, cut off).
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use rand::Rng;
+use tracing::{debug, info};
+
+use crate::engine::{Conn, Engine, Tx};
+use crate::sql::{args, declare};
+use crate::{Result, Store, StoreError};
+
+declare! {
+    CREATE = "lease.create" =>
+        "INSERT INTO lease_epochs (scope, epoch, token, holder) VALUES ($1, 0, $2, '') ON CONFLICT (scope) DO NOTHING";
+    LOOK = "lease.look" =>
+        // The file lock already says that we are alone: what a row says is left over from before.
+        "SELECT 1 AS taken FROM lease_heartbeats WHERE scope = $1 AND expires_at > $2",
+        "SELECT CAST(1 AS BIGINT) AS taken FROM lease_heartbeats h WHERE h.scope = $1
+            AND h.expires_at > $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
+            AND EXISTS (SELECT 1 FROM pg_stat_activity a
+                WHERE CAST(a.pid AS TEXT) || ' since ' || CAST(a.backend_start AS TEXT) = h.session)";
+    LOCK = "lease.lock" =>
+        "SELECT epoch FROM lease_epochs WHERE scope = $1",
+        "SELECT epoch FROM lease_epochs WHERE scope = $1 FOR UPDATE";
+    TAKE = "lease.take" =>
+        "UPDATE lease_epochs SET epoch = epoch + 1, token = $2, holder = $3 WHERE scope = $1 RETURNING epoch";
+    SESSION = "lease.session" =>
+        "SELECT 'the only process' AS session",
+        "SELECT CAST(pid AS TEXT) || ' since ' || CAST(backend_start AS TEXT) AS session
+            FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    BEAT_FIRST = "lease.beat_first" =>
+        "INSERT INTO lease_heartbeats (scope, token, session, expires_at) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (scope) DO UPDATE SET token = excluded.token, session = excluded.session, expires_at = excluded.expires_at",
+        "INSERT INTO lease_heartbeats (scope, token, session, expires_at)
+            VALUES ($1, $2, $3, $4 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))
+            ON CONFLICT (scope) DO UPDATE SET token = excluded.token, session = excluded.session, expires_at = excluded.expires_at";
+    BEAT = "lease.beat" =>
+        "UPDATE lease_heartbeats SET expires_at = $3 WHERE scope = $1 AND token = $2",
+        "UPDATE lease_heartbeats
+            SET expires_at = $3 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
+            WHERE scope = $1 AND token = $2";
+    RELEASE = "lease.release" =>
+        "DELETE FROM lease_heartbeats WHERE scope = $1 AND token = $2";
+    PROVE = "lease.prove" =>
+        "SELECT epoch, token FROM lease_epochs WHERE scope = $1",
+        "SELECT epoch, token FROM lease_epochs WHERE scope = $1 FOR SHARE";
+}
+
+/// What one replica leads: `chain:<id>` or `schedule`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// All work that touches one chain.
+    pub fn chain(chain: dodona_model::ChainId) -> Self {
+        Self(format!("chain:{chain}"))
+    }
+
+    /// Timers that must fire once for all replicas.
+    pub fn schedule() -> Self {
+        Self("schedule".to_owned())
+    }
+
+    /// The scope's word in rows and logs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How long a lease lasts without renewal, and how often it is renewed.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseConfig {
+    /// Time on the database's clock after which a silent holder has lost it.
+    pub duration: Duration,
+    /// Pause between renewals, and between a challenger's looks.
+    pub refresh: Duration,
+}
+
+impl Default for LeaseConfig {
+    /// The Chainlink node's values: 10 s and 1 s.
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(10),
+            refresh: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why leader-only work did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum LeadError {
+    /// Another replica leads the scope now; stop quietly, it looks at the same rows.
+    #[error("this replica no longer leads {0}")]
+    Deposed(Scope),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Proof that this replica led `scope` when it was asked last. Every write proves it again.
+#[derive(Debug)]
+pub struct Leader {
+    store: Store,
+    scope: Scope,
+    epoch: i64,
+    token: Vec<u8>,
+    duration: Duration,
+    session: tokio::sync::Mutex<Option<Conn>>,
+}
+
+impl Leader {
+    /// Takes the lease if it is free; `None` while another replica holds it. `holder` is what others
+    /// will read about us.
+    pub async fn try_acquire(
+        store: &Store,
+        scope: &Scope,
+        holder: &str,
+        config: &LeaseConfig,
+    ) -> Result<Option<Self>> {
+        let mut token = vec![0u8; 16];
+        rand::rng().fill_bytes(&mut token);
+        // PostgreSQL: this session lives as long as we do; others see when it ends.
+        let mut session = store.read().await?;
+        let taken_at = match store.engine() {
+            Engine::Sqlite => i64::MAX,
+            Engine::Postgres => 0,
+        };
+        if session
+            .row(&LOOK, args![scope.as_str(), taken_at])
+            .await?
+            .is_some()
+        {
+            return Ok(None);
+        }
+        let name: String = session.one(&SESSION, args![]).await?.get("session")?;
+        let mut tx = store.begin().await?;
+        tx.run(&CREATE, args![scope.as_str(), token.clone()])
+            .await?;
+        tx.one(&LOCK, args![scope.as_str()]).await?;
+        // Somebody else may have taken it while we waited for the row.
+        if tx
+            .row(&LOOK, args![scope.as_str(), taken_at])
+            .await?
+            .is_some()
+        {
+            return Ok(None);
+        }
+        let epoch = tx
+            .one(&TAKE, args![scope.as_str(), token.clone(), holder])
+            .await?
+            .get("epoch")?;
+        let expires = lease_end(store.engine(), config.duration);
+        tx.run(
+            &BEAT_FIRST,
+            args![scope.as_str(), token.clone(), name, expires],
+        )
+        .await?;
+        tx.commit().await?;
+        info!(scope = %scope, epoch, "leading {scope} (epoch {epoch})");
+        Ok(Some(Self {
+            store: store.clone(),
+            scope: scope.clone(),
+            epoch,
+            token,
+            duration: config.duration,
+            session: tokio::sync::Mutex::new(Some(session)),
+        }))
+    }
+
+    /// What is led.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Grows with every acquisition by anybody.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// The database the lease is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Extends the lease by its duration, on the session whose end gives it up.
+    pub async fn renew(&self) -> std::result::Result<(), LeadError> {
+        if self.store.engine() == Engine::Sqlite {
+            return Ok(());
+        }
+        let mut session = self.session.lock().await;
+        let Some(conn) = session.as_mut() else {
+            return Err(LeadError::Deposed(self.scope.clone()));
+        };
+        let expires = lease_end(Engine::Postgres, self.duration);
+        match conn
+            .run(
+                &BEAT,
+                args![self.scope.as_str(), self.token.clone(), expires],
+            )
+            .await
+        {
+            Ok(0) => Err(LeadError::Deposed(self.scope.clone())),
+            Ok(_) => Ok(()),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// Gives the lease back so that a successor need not wait for it to expire.
+    pub async fn release(&self) -> Result<()> {
+        debug!(scope = %self.scope, "giving the lead of {} back", self.scope);
+        let mut tx = self.store.begin().await?;
+        tx.run(&RELEASE, args![self.scope.as_str(), self.token.clone()])
+            .await?;
+        tx.commit().await?;
+        self.session.lock().await.take();
+        Ok(())
+    }
+
+    /// Begins a transaction that can commit only while we lead.
+    pub async fn begin(&self) -> std::result::Result<LeaderTx, LeadError> {
+        let mut tx = self.store.begin().await?;
+        let row = tx.row(&PROVE, args![self.scope.as_str()]).await?;
+        let (epoch, token): (i64, Vec<u8>) = match row {
+            Some(row) => (row.get("epoch")?, row.get("token")?),
+            None => return Err(LeadError::Deposed(self.scope.clone())),
+        };
+        if epoch != self.epoch || token != self.token {
+            return Err(LeadError::Deposed(self.scope.clone()));
+        }
+        Ok(LeaderTx(tx))
+    }
+}
+
+/// `BEAT*` on PostgreSQL add the database's own clock; on SQLite the lease has no end.
+fn lease_end(engine: Engine, duration: Duration) -> i64 {
+    match engine {
+        Engine::Sqlite => i64::MAX,
+        Engine::Postgres => i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+    }
+}
+
+/// A database transaction that can commit only while we lead its scope. Keep it short: a challenger
+/// waits for it, and an idle timeout ends one whose owner froze.
+#[derive(Debug)]
+pub struct LeaderTx(Tx);
+
+impl LeaderTx {
+    /// Makes everything written here true at once, then pokes.
+    pub async fn commit(self) -> Result<()> {
+        self.0.commit().await
+    }
+}
+
+impl Deref for LeaderTx {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.0
+    }
+}
+
+impl DerefMut for LeaderTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.0
+    }
+}

@@ -1,0 +1,285 @@
+//! Requests: identity (chain, oracle, request id), life by life, with the current incarnation.
+
+use dodona_model::request::{Event, State};
+use dodona_model::{Address, B256, BlockRef, ChainId, JobId, RequestRow, RunId, Timestamp, U256};
+
+use crate::engine::Tx;
+use crate::lease::LeaderTx;
+use crate::sql::{Row, args, declare};
+use crate::{Conn, Result};
+
+declare! {
+    INSERT = "requests.insert" =>
+        "INSERT INTO requests (chain_id, oracle, request_id, life, state, reason, job_id, run_id, incarnation, block_hash,
+            block_number, log_index, tx_hash, requester, payment_juels, expires_at_seconds, callback_address, terms, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, 1, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17) RETURNING id";
+    NEWEST = "requests.newest_life" =>
+        "SELECT * FROM requests WHERE chain_id = $1 AND oracle = $2 AND request_id = $3 ORDER BY life DESC LIMIT 1";
+    FIND = "requests.find" =>
+        "SELECT * FROM requests WHERE id = $1";
+    BY_RUN = "requests.by_run" =>
+        "SELECT * FROM requests WHERE run_id = $1";
+    SET_RUN = "requests.set_run" =>
+        "UPDATE requests SET run_id = $2 WHERE id = $1";
+    REINCARNATE = "requests.reincarnate" =>
+        "UPDATE requests SET incarnation = incarnation + 1, state = $3, reason = '', block_hash = $4, block_number = $5, log_index = $6,
+            tx_hash = $7, payment_juels = $8, expires_at_seconds = $9, callback_address = $10, terms = $11, updated_at = $12
+         WHERE id = $1 AND state = $2";
+    SET_STATE = "requests.set_state" =>
+        "UPDATE requests SET state = $3, reason = $4, updated_at = $5 WHERE id = $1 AND state = $2";
+    ORPHANED = "requests.carried_above" =>
+        "SELECT id, state FROM requests WHERE chain_id = $1 AND block_number > $2 AND state IN ('open', 'answered', 'failed', 'refused')";
+    LIST = "requests.list" =>
+        "SELECT * FROM requests ORDER BY id DESC LIMIT $1";
+    COUNT_BY_STATE = "requests.count_by_state" =>
+        "SELECT state, COUNT(*) AS n FROM requests WHERE chain_id = $1 GROUP BY state ORDER BY state";
+}
+
+/// What the chain says about a request in one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incarnation {
+    /// The block that carries it.
+    pub block: BlockRef,
+    /// Position in that block.
+    pub log_index: u64,
+    /// The transaction that asked.
+    pub tx_hash: B256,
+    /// What was paid, in juels.
+    pub payment_juels: U256,
+    /// From when the requester may cancel, seconds since 1970 on the chain's clock.
+    pub expires_at_seconds: u64,
+    /// Whom the contract calls with the answer.
+    pub callback_address: Address,
+    /// Hash of everything the contract checks at fulfilment: when it changes, the answer must be encoded anew.
+    pub terms: B256,
+}
+
+/// A request as a row.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Row number.
+    pub id: RequestRow,
+    /// The chain it was asked on.
+    pub chain_id: ChainId,
+    /// The oracle contract that was asked.
+    pub oracle: Address,
+    /// The id the contract knows it by.
+    pub request_id: B256,
+    /// 1 for the first use of that id, 2 after the first was closed for good, …
+    pub life: u32,
+    /// Where it stands.
+    pub state: State,
+    /// Why, where the state calls for a reason.
+    pub reason: String,
+    /// The job that answers.
+    pub job_id: JobId,
+    /// Its run; a refused request has none.
+    pub run_id: Option<RunId>,
+    /// Who asked.
+    pub requester: Address,
+    /// What the chain says now.
+    pub incarnation: Incarnation,
+    /// When it was seen first.
+    pub created_at: Timestamp,
+}
+
+/// A request to be stored.
+#[derive(Debug, Clone)]
+pub struct NewRequest {
+    /// See [`Request`].
+    pub chain_id: ChainId,
+    /// See [`Request`].
+    pub oracle: Address,
+    /// See [`Request`].
+    pub request_id: B256,
+    /// See [`Request`].
+    pub life: u32,
+    /// `Open`, or `Refused` with a reason.
+    pub state: State,
+    /// See [`Request`].
+    pub reason: String,
+    /// See [`Request`].
+    pub job_id: JobId,
+    /// See [`Request`].
+    pub requester: Address,
+    /// See [`Request`].
+    pub incarnation: Incarnation,
+}
+
+fn request(row: &Row) -> Result<Request> {
+    Ok(Request {
+        id: row.get("id")?,
+        chain_id: row.get("chain_id")?,
+        oracle: row.get("oracle")?,
+        request_id: row.get("request_id")?,
+        life: row.get("life")?,
+        state: row.get("state")?,
+        reason: row.get("reason")?,
+        job_id: row.get("job_id")?,
+        run_id: row.get("run_id")?,
+        requester: row.get("requester")?,
+        incarnation: Incarnation {
+            block: BlockRef {
+                number: row.get("block_number")?,
+                hash: row.get("block_hash")?,
+            },
+            log_index: row.get("log_index")?,
+            tx_hash: row.get("tx_hash")?,
+            payment_juels: row.get("payment_juels")?,
+            expires_at_seconds: row.get("expires_at_seconds")?,
+            callback_address: row.get("callback_address")?,
+            terms: row.get("terms")?,
+        },
+        created_at: row.get("created_at")?,
+    })
+}
+
+/// Stores a new life of a request. A second row of the same life is a duplicate.
+pub async fn insert(tx: &mut LeaderTx, new: &NewRequest, now: Timestamp) -> Result<RequestRow> {
+    let at = &new.incarnation;
+    let args = args![
+        new.chain_id,
+        new.oracle,
+        new.request_id,
+        new.life,
+        new.state.as_str(),
+        &new.reason,
+        new.job_id,
+        at.block.hash,
+        at.block.number,
+        at.log_index,
+        at.tx_hash,
+        new.requester,
+        at.payment_juels,
+        at.expires_at_seconds,
+        at.callback_address,
+        at.terms,
+        now
+    ];
+    tx.one(&INSERT, args).await?.get("id")
+}
+
+/// The newest life of a request id on one contract.
+pub async fn newest_life(
+    conn: &mut Conn,
+    chain: ChainId,
+    oracle: Address,
+    request_id: B256,
+) -> Result<Option<Request>> {
+    conn.row(&NEWEST, args![chain, oracle, request_id])
+        .await?
+        .as_ref()
+        .map(request)
+        .transpose()
+}
+
+/// A request by row number.
+pub async fn find(conn: &mut Conn, id: RequestRow) -> Result<Option<Request>> {
+    conn.row(&FIND, args![id])
+        .await?
+        .as_ref()
+        .map(request)
+        .transpose()
+}
+
+/// The request that a run answers.
+pub async fn by_run(conn: &mut Conn, run: RunId) -> Result<Option<Request>> {
+    conn.row(&BY_RUN, args![run])
+        .await?
+        .as_ref()
+        .map(request)
+        .transpose()
+}
+
+/// Ties a request to its run.
+pub async fn set_run(tx: &mut LeaderTx, id: RequestRow, run: RunId) -> Result<()> {
+    tx.run(&SET_RUN, args![id, run]).await.map(drop)
+}
+
+/// The orphaned request was mined again: same request, new incarnation. `false`: it is not orphaned.
+pub async fn reincarnate(
+    tx: &mut LeaderTx,
+    id: RequestRow,
+    from: State,
+    to: State,
+    at: &Incarnation,
+    now: Timestamp,
+) -> Result<bool> {
+    let args = args![
+        id,
+        from.as_str(),
+        to.as_str(),
+        at.block.hash,
+        at.block.number,
+        at.log_index,
+        at.tx_hash,
+        at.payment_juels,
+        at.expires_at_seconds,
+        at.callback_address,
+        at.terms,
+        now
+    ];
+    Ok(tx.run(&REINCARNATE, args).await? == 1)
+}
+
+/// Lets `event` happen to a request, with a reason for people. `None`: the arrows do not allow it in
+/// its present state, and nothing changed.
+pub async fn apply(
+    tx: &mut Tx,
+    id: RequestRow,
+    event: Event,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Option<State>> {
+    let Some(present) = find(tx, id).await? else {
+        return Ok(None);
+    };
+    let Some(next) = present.state.on(event) else {
+        return Ok(None);
+    };
+    let changed = tx
+        .run(
+            &SET_STATE,
+            args![id, present.state.as_str(), next.as_str(), reason, now],
+        )
+        .await?
+        == 1;
+    Ok(changed.then_some(next))
+}
+
+pub(crate) async fn orphan_above(
+    tx: &mut LeaderTx,
+    chain: ChainId,
+    ancestor: u64,
+    now: Timestamp,
+) -> Result<()> {
+    for row in tx.rows(&ORPHANED, args![chain, ancestor]).await? {
+        apply(
+            tx,
+            row.get("id")?,
+            Event::Orphaned,
+            "its block left the canonical chain",
+            now,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The newest requests.
+pub async fn list(conn: &mut Conn, limit: u32) -> Result<Vec<Request>> {
+    conn.rows(&LIST, args![limit])
+        .await?
+        .iter()
+        .map(request)
+        .collect()
+}
+
+/// How many requests of a chain stand where.
+pub async fn count_by_state(conn: &mut Conn, chain: ChainId) -> Result<Vec<(State, u64)>> {
+    conn.rows(&COUNT_BY_STATE, args![chain])
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("state")?, row.get("n")?)))
+        .collect()
+}

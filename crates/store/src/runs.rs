@@ -1,0 +1,427 @@
+//! Runs and their tasks. Any replica may execute a run, under a claim that expires.
+
+use std::time::Duration;
+
+use dodona_model::run::State;
+use dodona_model::{JobId, RunId, Timestamp};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::engine::Tx;
+use crate::sql::{Row, args, declare};
+use crate::{Conn, Result};
+
+declare! {
+    INSERT = "runs.insert" =>
+        "INSERT INTO runs (job_id, state, generation, inputs, outputs, fatal_errors, all_errors, attempts, created_at)
+         VALUES ($1, 'running', 1, $2, '[]', '[]', '[]', 0, $3) RETURNING id";
+    CLAIM = "runs.claim" =>
+        "UPDATE runs SET claimed_by = $1, attempts = attempts + 1,
+            claim_expires_at = $2 + CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+         WHERE id IN (SELECT id FROM runs WHERE state = 'running'
+            AND (claim_expires_at IS NULL OR claim_expires_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+            ORDER BY id LIMIT $3)
+         RETURNING *",
+        "UPDATE runs SET claimed_by = $1, attempts = attempts + 1,
+            claim_expires_at = $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
+         WHERE id IN (SELECT id FROM runs WHERE state = 'running'
+            AND (claim_expires_at IS NULL OR claim_expires_at < CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))
+            ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
+         RETURNING *";
+    RENEW = "runs.renew_claims" =>
+        "UPDATE runs SET claim_expires_at = $2 + CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+         WHERE claimed_by = $1 AND state = 'running'",
+        "UPDATE runs SET claim_expires_at = $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
+         WHERE claimed_by = $1 AND state = 'running'";
+    RELEASE = "runs.release_claims" =>
+        "UPDATE runs SET claimed_by = NULL, claim_expires_at = NULL, attempts = attempts - 1
+         WHERE claimed_by = $1 AND state = 'running'";
+    STILL_MINE = "runs.still_mine" =>
+        "SELECT id FROM runs WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running'",
+        "SELECT id FROM runs WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running' FOR UPDATE";
+    FINISH = "runs.finish" =>
+        "UPDATE runs SET state = $4, outputs = $5, fatal_errors = $6, all_errors = $7, finished_at = $8,
+            claimed_by = NULL, claim_expires_at = NULL, attempts = 0
+         WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running'";
+    // failEarly: the run is dropped as if it had never been.
+    DROP_RUN = "runs.drop" =>
+        "DELETE FROM runs WHERE id = $1 AND claimed_by = $2 AND state = 'running'";
+    DROP_TASKS = "runs.drop_tasks" =>
+        "DELETE FROM task_runs WHERE run_id = $1";
+    RESUME = "runs.resume" =>
+        "UPDATE runs SET state = 'running', claimed_by = NULL, claim_expires_at = NULL WHERE id = $1 AND state = 'suspended'";
+    AGAIN = "runs.again" =>
+        "UPDATE runs SET state = 'running', generation = generation + 1, inputs = $2, claimed_by = NULL,
+            claim_expires_at = NULL, finished_at = NULL, attempts = 0 WHERE id = $1";
+    // What was fetched is kept; what was computed from the old incarnation is not.
+    AGAIN_TASKS = "runs.again_tasks" =>
+        "UPDATE task_runs SET value = NULL, output = NULL, error = NULL, finished_at = NULL
+         WHERE run_id = $1 AND NOT (source = 1 AND error IS NULL AND finished_at IS NOT NULL)";
+    SAVE_TASKS = "runs.save_tasks" =>
+        "INSERT INTO task_runs (id, run_id, dot_id, type, task_index, source, value, output, error, attempts, created_at, finished_at)
+         SELECT value ->> 'id', value ->> 'run_id', value ->> 'dot_id', value ->> 'type', value ->> 'task_index', value ->> 'source',
+            value ->> 'value', value ->> 'output', value ->> 'error', value ->> 'attempts', value ->> 'created_at', value ->> 'finished_at'
+         FROM json_each($1) WHERE true
+         ON CONFLICT (id) DO UPDATE SET value = excluded.value, output = excluded.output, error = excluded.error,
+            attempts = excluded.attempts, finished_at = excluded.finished_at WHERE task_runs.finished_at IS NULL",
+        "INSERT INTO task_runs (id, run_id, dot_id, type, task_index, source, value, output, error, attempts, created_at, finished_at)
+         SELECT id, run_id, dot_id, type, task_index, source, value, output, error, attempts, created_at, finished_at
+         FROM json_to_recordset(CAST($1 AS JSON)) AS t(id TEXT, run_id BIGINT, dot_id TEXT, type TEXT, task_index BIGINT, source BIGINT,
+            value TEXT, output TEXT, error TEXT, attempts BIGINT, created_at BIGINT, finished_at BIGINT)
+         ON CONFLICT (id) DO UPDATE SET value = excluded.value, output = excluded.output, error = excluded.error,
+            attempts = excluded.attempts, finished_at = excluded.finished_at WHERE task_runs.finished_at IS NULL";
+    FINISH_TASK = "runs.finish_task" =>
+        "UPDATE task_runs SET value = $2, output = $3, error = $4, finished_at = $5 WHERE id = $1 AND finished_at IS NULL
+         RETURNING run_id";
+    TASKS = "runs.tasks" =>
+        "SELECT * FROM task_runs WHERE run_id = $1 ORDER BY task_index, created_at, dot_id";
+    FIND = "runs.find" =>
+        "SELECT * FROM runs WHERE id = $1";
+    LIST = "runs.list" =>
+        "SELECT * FROM runs ORDER BY id DESC LIMIT $1 OFFSET $2";
+    LIST_OF_JOB = "runs.list_of_job" =>
+        "SELECT * FROM runs WHERE job_id = $1 ORDER BY id DESC LIMIT $2 OFFSET $3";
+    COUNT = "runs.count" =>
+        "SELECT COUNT(*) AS n FROM runs";
+    COUNT_OF_JOB = "runs.count_of_job" =>
+        "SELECT COUNT(*) AS n FROM runs WHERE job_id = $1";
+    BY_STATE = "runs.count_by_job_and_state" =>
+        "SELECT job_id, state, COUNT(*) AS n FROM runs GROUP BY job_id, state ORDER BY job_id, state";
+    OLD = "runs.old" =>
+        "SELECT id FROM runs WHERE state IN ('completed', 'errored') AND finished_at < $1 ORDER BY id LIMIT $2";
+    SURPLUS = "runs.surplus" =>
+        "SELECT id FROM runs WHERE job_id = $1 AND state = 'completed' ORDER BY id DESC LIMIT $2 OFFSET $3";
+    DELETE = "runs.delete" =>
+        "DELETE FROM runs WHERE id = $1 AND state IN ('completed', 'errored')";
+}
+
+/// A run as a row.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Row number.
+    pub id: RunId,
+    /// The job it runs.
+    pub job_id: JobId,
+    /// Where it stands.
+    pub state: State,
+    /// Grows when a new incarnation of its request makes it encode its answer anew.
+    pub generation: u64,
+    /// Its variables, as the pipeline stores them (JSON text).
+    pub inputs: String,
+    /// JSON list: one value or null per terminal task.
+    pub outputs: String,
+    /// JSON list: one text or null per terminal task.
+    pub fatal_errors: String,
+    /// JSON list: one text or null per task.
+    pub all_errors: String,
+    /// Who executes it now.
+    pub claimed_by: Option<String>,
+    /// How often it was begun since it last got anywhere; counted before executing.
+    pub attempts: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// One task of a run, as a row.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskRun {
+    /// The task run's own id: idempotency key outwards, and the secret of an asynchronous answer.
+    pub id: Uuid,
+    /// The run.
+    pub run_id: RunId,
+    /// The task's name in the graph.
+    pub dot_id: String,
+    /// `http`, `multiply`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Place among the outputs.
+    pub task_index: i64,
+    /// Whether it fetched something (kept when the answer is encoded anew) rather than computed it.
+    #[serde(serialize_with = "as_number")]
+    pub source: bool,
+    /// Its value without loss, as the pipeline stores it (JSON text).
+    pub value: Option<String>,
+    /// Its value as the API shows it (JSON text).
+    pub output: Option<String>,
+    /// Its error.
+    pub error: Option<String>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it began.
+    #[serde(serialize_with = "as_micros")]
+    pub created_at: Timestamp,
+    /// When it ended; a pending task has not.
+    #[serde(serialize_with = "as_optional_micros")]
+    pub finished_at: Option<Timestamp>,
+}
+
+fn as_number<S: serde::Serializer>(
+    flag: &bool,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_i64(i64::from(*flag))
+}
+
+fn as_micros<S: serde::Serializer>(
+    time: &Timestamp,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.0)
+}
+
+fn as_optional_micros<S: serde::Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    time.map(|time| time.0).serialize(serializer)
+}
+
+/// How a run ended or paused.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// `Completed`, `Errored` or `Suspended`.
+    pub state: State,
+    /// See [`Run`].
+    pub outputs: String,
+    /// See [`Run`].
+    pub fatal_errors: String,
+    /// See [`Run`].
+    pub all_errors: String,
+}
+
+fn run(row: &Row) -> Result<Run> {
+    Ok(Run {
+        id: row.get("id")?,
+        job_id: row.get("job_id")?,
+        state: row.get("state")?,
+        generation: row.get("generation")?,
+        inputs: row.get("inputs")?,
+        outputs: row.get("outputs")?,
+        fatal_errors: row.get("fatal_errors")?,
+        all_errors: row.get("all_errors")?,
+        claimed_by: row.get("claimed_by")?,
+        attempts: row.get("attempts")?,
+        created_at: row.get("created_at")?,
+        finished_at: row.get("finished_at")?,
+    })
+}
+
+fn task_run(row: &Row) -> Result<TaskRun> {
+    Ok(TaskRun {
+        id: row.get("id")?,
+        run_id: row.get("run_id")?,
+        dot_id: row.get("dot_id")?,
+        kind: row.get("type")?,
+        task_index: row.get("task_index")?,
+        source: row.get("source")?,
+        value: row.get("value")?,
+        output: row.get("output")?,
+        error: row.get("error")?,
+        attempts: row.get("attempts")?,
+        created_at: row.get("created_at")?,
+        finished_at: row.get("finished_at")?,
+    })
+}
+
+/// PostgreSQL's text has no NUL; data sources do.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// Stores a run that waits for a free slot.
+pub async fn insert(tx: &mut Tx, job: JobId, inputs: &str, now: Timestamp) -> Result<RunId> {
+    tx.one(&INSERT, args![job, inputs, now]).await?.get("id")
+}
+
+/// Claims up to `limit` runs that nobody executes, oldest first, and counts the attempt before it is
+/// made. The claim lasts `duration` on the database's clock unless renewed.
+pub async fn claim(tx: &mut Tx, me: &str, duration: Duration, limit: u32) -> Result<Vec<Run>> {
+    let mut runs = tx
+        .rows(&CLAIM, args![me, micros(duration), limit])
+        .await?
+        .iter()
+        .map(run)
+        .collect::<Result<Vec<_>>>()?;
+    runs.sort_by_key(|run| run.id);
+    Ok(runs)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Extends all claims of `me`.
+pub async fn renew_claims(tx: &mut Tx, me: &str, duration: Duration) -> Result<u64> {
+    tx.run(&RENEW, args![me, micros(duration)]).await
+}
+
+/// Gives all claims of `me` back at a clean stop; the attempt does not count.
+pub async fn release_claims(tx: &mut Tx, me: &str) -> Result<u64> {
+    tx.run(&RELEASE, args![me]).await
+}
+
+/// Locks the run and says whether `me` still holds its claim for this generation.
+pub async fn still_mine(tx: &mut Tx, id: RunId, me: &str, generation: u64) -> Result<bool> {
+    Ok(tx
+        .row(&STILL_MINE, args![id, me, generation])
+        .await?
+        .is_some())
+}
+
+/// Ends or suspends a run under `me`'s claim. `false`: the claim is gone and nothing changed.
+pub async fn finish(
+    tx: &mut Tx,
+    id: RunId,
+    me: &str,
+    generation: u64,
+    end: &Finish,
+    now: Timestamp,
+) -> Result<bool> {
+    let finished = end.state.is_finished().then_some(now);
+    let args = args![
+        id,
+        me,
+        generation,
+        end.state.as_str(),
+        clean(&end.outputs),
+        clean(&end.fatal_errors),
+        clean(&end.all_errors),
+        finished
+    ];
+    Ok(tx.run(&FINISH, args).await? == 1)
+}
+
+/// Drops a run that a `failEarly` task cancelled. `false`: the claim is gone and nothing changed.
+pub async fn drop_run(tx: &mut Tx, id: RunId, me: &str) -> Result<bool> {
+    if tx.run(&DROP_RUN, args![id, me]).await? == 0 {
+        return Ok(false);
+    }
+    tx.run(&DROP_TASKS, args![id]).await?;
+    Ok(true)
+}
+
+/// A suspended run goes on. `false`: it was not suspended.
+pub async fn resume(tx: &mut Tx, id: RunId) -> Result<bool> {
+    Ok(tx.run(&RESUME, args![id]).await? == 1)
+}
+
+/// Runs again with new inputs; what its tasks fetched is kept, what they computed is not.
+pub async fn run_again(tx: &mut Tx, id: RunId, inputs: &str) -> Result<()> {
+    tx.run(&AGAIN, args![id, inputs]).await?;
+    tx.run(&AGAIN_TASKS, args![id]).await.map(drop)
+}
+
+/// Stores task results; one that already ended stays as it is.
+pub async fn save_tasks(tx: &mut Tx, tasks: &[TaskRun]) -> Result<()> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let cleaned: Vec<TaskRun> = tasks
+        .iter()
+        .map(|task| TaskRun {
+            value: task.value.as_deref().map(clean),
+            output: task.output.as_deref().map(clean),
+            error: task.error.as_deref().map(clean),
+            ..task.clone()
+        })
+        .collect();
+    let text = serde_json::to_string(&cleaned).map_err(|cause| crate::StoreError::Unreadable {
+        what: "task results",
+        text: cause.to_string(),
+    })?;
+    tx.run(&SAVE_TASKS, args![text]).await.map(drop)
+}
+
+/// Ends a pending task. Returns its run, or `None` when it was not pending.
+pub async fn finish_task(
+    tx: &mut Tx,
+    id: Uuid,
+    value: Option<&str>,
+    output: Option<&str>,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<RunId>> {
+    let args = args![
+        id,
+        value.map(clean),
+        output.map(clean),
+        error.map(clean),
+        now
+    ];
+    tx.row(&FINISH_TASK, args)
+        .await?
+        .map(|row| row.get("run_id"))
+        .transpose()
+}
+
+/// The tasks of a run, in output order.
+pub async fn tasks(conn: &mut Conn, id: RunId) -> Result<Vec<TaskRun>> {
+    conn.rows(&TASKS, args![id])
+        .await?
+        .iter()
+        .map(task_run)
+        .collect()
+}
+
+/// A run by number.
+pub async fn find(conn: &mut Conn, id: RunId) -> Result<Option<Run>> {
+    conn.row(&FIND, args![id])
+        .await?
+        .as_ref()
+        .map(run)
+        .transpose()
+}
+
+/// Runs of one job or of all, newest first.
+pub async fn list(
+    conn: &mut Conn,
+    job: Option<JobId>,
+    limit: u32,
+    offset: u32,
+) -> Result<Vec<Run>> {
+    let rows = match job {
+        None => conn.rows(&LIST, args![limit, offset]).await?,
+        Some(job) => conn.rows(&LIST_OF_JOB, args![job, limit, offset]).await?,
+    };
+    rows.iter().map(run).collect()
+}
+
+/// How many runs one job has, or all.
+pub async fn count(conn: &mut Conn, job: Option<JobId>) -> Result<u64> {
+    match job {
+        None => conn.one(&COUNT, args![]).await?.get("n"),
+        Some(job) => conn.one(&COUNT_OF_JOB, args![job]).await?.get("n"),
+    }
+}
+
+/// How many runs of each job stand where.
+pub async fn count_by_job_and_state(conn: &mut Conn) -> Result<Vec<(JobId, State, u64)>> {
+    conn.rows(&BY_STATE, args![])
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("job_id")?, row.get("state")?, row.get("n")?)))
+        .collect()
+}
+
+/// Deletes runs that ended before `before`, at most `limit`. Returns how many.
+pub async fn prune_old(tx: &mut Tx, before: Timestamp, limit: u32) -> Result<u64> {
+    let rows = tx.rows(&OLD, args![before, limit]).await?;
+    delete(tx, &rows).await
+}
+
+/// Deletes completed runs of a job beyond the newest `keep`, at most `limit`. Returns how many.
+pub async fn prune_surplus(tx: &mut Tx, job: JobId, keep: u32, limit: u32) -> Result<u64> {
+    let rows = tx.rows(&SURPLUS, args![job, limit, keep]).await?;
+    delete(tx, &rows).await
+}
+
+async fn delete(tx: &mut Tx, rows: &[Row]) -> Result<u64> {
+    for row in rows {
+        let id: RunId = row.get("id")?;
+        tx.run(&DELETE, args![id]).await?;
+        tx.run(&DROP_TASKS, args![id]).await?;
+    }
+    Ok(rows.len() as u64)
+}

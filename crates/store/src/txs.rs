@@ -1,0 +1,613 @@
+//! Transactions and every signature ever made for them.
+
+use dodona_model::tx::{Event, IllegalTransition, State};
+use dodona_model::{
+    Address, B256, BlockRef, Bytes, ChainId, JobId, RequestRow, RunId, Timestamp, TxId, U256,
+};
+use uuid::Uuid;
+
+use crate::engine::Tx as StoreTx;
+use crate::lease::LeaderTx;
+use crate::sql::{Row, args, declare};
+use crate::{Conn, Result, StoreError};
+
+declare! {
+    INSERT = "txs.insert" =>
+        "INSERT INTO txs (chain_id, from_address, to_address, payload, payload_version, value_wei, gas_limit, state, reason,
+            task_run_id, superseded, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed, meta,
+            not_before, checks_failed, created_at)
+         VALUES ($1, $2, $3, $4, 1, $5, $6, 'queued', '', $7, 0, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15) RETURNING id";
+    BY_TASK_RUN = "txs.by_task_run" =>
+        "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0",
+        "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0 FOR UPDATE";
+    NEW_PAYLOAD = "txs.new_payload" =>
+        "UPDATE txs SET payload = $2, payload_version = payload_version + 1, not_before = 0, checks_failed = 0, reason = '',
+            signal_needed = $3 WHERE id = $1 AND state IN ('queued', 'signed', 'sent', 'mined')";
+    SUPERSEDE = "txs.supersede" =>
+        "UPDATE txs SET superseded = 1, signal_needed = 0 WHERE id = $1";
+    QUEUED = "txs.queued" =>
+        "SELECT t.* FROM txs t LEFT JOIN requests r ON r.id = t.request_row
+         WHERE t.chain_id = $1 AND t.from_address = $2 AND t.state = 'queued' AND t.not_before <= $3
+            AND (r.id IS NULL OR r.state IN ('open', 'answered'))
+         ORDER BY t.value_wei, t.created_at, t.id LIMIT $4";
+    SIGN = "txs.sign" =>
+        "UPDATE txs SET state = 'signed', nonce = $3 WHERE id = $1 AND state = 'queued' AND payload_version = $2";
+    INSERT_ATTEMPT = "txs.insert_attempt" =>
+        "INSERT INTO tx_attempts (tx_id, hash, raw, payload_version, tx_type, gas_price_wei, fee_cap_wei, tip_cap_wei, gas_limit,
+            accepted, first_block, note, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, '', $11) RETURNING id";
+    ATTEMPTS = "txs.attempts" =>
+        "SELECT * FROM tx_attempts WHERE tx_id = $1 ORDER BY id";
+    ATTEMPTS_UNFINISHED = "txs.attempts_unfinished" =>
+        "SELECT a.* FROM tx_attempts a JOIN txs t ON t.id = a.tx_id
+         WHERE t.chain_id = $1 AND t.state IN ('signed', 'sent') ORDER BY a.id";
+    ATTEMPT_NOTED = "txs.attempt_noted" =>
+        "UPDATE tx_attempts SET accepted = $2, note = $3 WHERE id = $1";
+    HANDED_OVER = "txs.handed_over" =>
+        "UPDATE txs SET state = 'sent', reason = '', sent_at = COALESCE(sent_at, $2), last_sent_at = $2
+         WHERE id = $1 AND state IN ('signed', 'sent')";
+    NOTE = "txs.note" =>
+        "UPDATE txs SET reason = $2, last_sent_at = $3 WHERE id = $1 AND state IN ('signed', 'sent')";
+    POSTPONE = "txs.postpone" =>
+        "UPDATE txs SET reason = $2, not_before = $3, checks_failed = checks_failed + $4 WHERE id = $1 AND state = 'queued'";
+    DIE = "txs.die" =>
+        "UPDATE txs SET state = 'dead', reason = $3 WHERE id = $1 AND state = $2";
+    UNFINISHED = "txs.unfinished" =>
+        "SELECT * FROM txs WHERE chain_id = $1 AND state IN ('signed', 'sent') ORDER BY from_address, nonce";
+    MINED = "txs.mined" =>
+        "SELECT * FROM txs WHERE chain_id = $1 AND state = 'mined' ORDER BY mined_block_number, id";
+    INCLUDE = "txs.include" =>
+        "UPDATE txs SET state = 'mined', mined_hash = $3, mined_block_hash = $4, mined_block_number = $5, succeeded = $6,
+            receipt = $7, mined_at = $8, reason = $9 WHERE id = $1 AND state = $2";
+    REORGED = "txs.reorged" =>
+        "UPDATE txs SET state = 'sent', mined_hash = NULL, mined_block_hash = NULL, mined_block_number = NULL, succeeded = NULL,
+            receipt = NULL, mined_at = NULL, reason = 'its block left the canonical chain' WHERE id = $1 AND state = 'mined'";
+    FINALIZE = "txs.finalize" =>
+        "UPDATE txs SET state = 'final' WHERE id = $1 AND state = 'mined'";
+    SIGNALLED = "txs.signalled" =>
+        "UPDATE txs SET signal_needed = 0 WHERE id = $1 AND signal_needed = 1";
+    AWAITED_DEAD = "txs.awaited_dead" =>
+        "SELECT * FROM txs WHERE chain_id = $1 AND state IN ('dead', 'final') AND signal_needed = 1 ORDER BY id LIMIT $2";
+    FIND = "txs.find" =>
+        "SELECT * FROM txs WHERE id = $1";
+    BY_HASH = "txs.by_hash" =>
+        "SELECT t.* FROM txs t JOIN tx_attempts a ON a.tx_id = t.id WHERE a.hash = $1";
+    OF_REQUEST = "txs.of_request" =>
+        "SELECT * FROM txs WHERE request_row = $1 AND superseded = 0 ORDER BY id";
+    LIST = "txs.list" =>
+        "SELECT * FROM txs ORDER BY id DESC LIMIT $1 OFFSET $2";
+    LIST_ATTEMPTED = "txs.list_attempted" =>
+        "SELECT * FROM txs WHERE nonce IS NOT NULL ORDER BY id DESC LIMIT $1 OFFSET $2";
+    COUNT = "txs.count_attempted" =>
+        "SELECT COUNT(*) AS n FROM txs WHERE nonce IS NOT NULL";
+    COUNT_BY_STATE = "txs.count_by_state" =>
+        "SELECT from_address, state, COUNT(*) AS n, MIN(created_at) AS oldest FROM txs
+         WHERE chain_id = $1 AND state IN ('queued', 'signed', 'sent', 'mined') GROUP BY from_address, state ORDER BY from_address, state";
+    HIGHEST_NONCE = "txs.highest_nonce" =>
+        "SELECT MAX(nonce) AS n FROM txs WHERE chain_id = $1 AND from_address = $2";
+    OLD = "txs.old" =>
+        "SELECT id FROM txs WHERE state IN ('final', 'dead') AND signal_needed = 0 AND created_at < $1 ORDER BY id LIMIT $2";
+    DELETE = "txs.delete" =>
+        "DELETE FROM txs WHERE id = $1 AND state IN ('final', 'dead')";
+    DELETE_ATTEMPTS = "txs.delete_attempts" =>
+        "DELETE FROM tx_attempts WHERE tx_id = $1";
+}
+
+/// A transaction to be queued.
+#[derive(Debug, Clone)]
+pub struct NewTx {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// The key that signs.
+    pub from: Address,
+    /// The contract or account called.
+    pub to: Address,
+    /// Call data.
+    pub payload: Bytes,
+    /// Native coin sent along, wei.
+    pub value_wei: U256,
+    /// Units of gas.
+    pub gas_limit: u64,
+    /// The task run that asked; it can have one living transaction only.
+    pub task_run_id: Option<Uuid>,
+    /// Its run.
+    pub run_id: Option<RunId>,
+    /// Its job.
+    pub job_id: Option<JobId>,
+    /// The request it answers.
+    pub request_row: Option<RequestRow>,
+    /// Blocks on top of the receipt's before the waiting task goes on; `None` means final.
+    pub min_confirmations: Option<u64>,
+    /// Whether a revert is the task's error.
+    pub fail_on_revert: bool,
+    /// Whether a task waits for it.
+    pub signal_needed: bool,
+    /// What the task said about it, JSON.
+    pub meta: String,
+}
+
+/// A transaction as a row.
+#[derive(Debug, Clone)]
+pub struct Tx {
+    /// Row number.
+    pub id: TxId,
+    /// What was asked for. `payload` is what should be sent now: see `payload_version`.
+    pub spec: NewTx,
+    /// Grows when the answer was encoded anew; attempts of an older version must be outbid.
+    pub payload_version: u32,
+    /// Once it has one, that nonce is only ever replaced, never returned.
+    pub nonce: Option<u64>,
+    /// Where it stands.
+    pub state: State,
+    /// Why it does not move, or why it was given up; empty while all is well.
+    pub reason: String,
+    /// Another transaction took over its task.
+    pub superseded: bool,
+    /// Consecutive looks at the chain that found its request not open.
+    pub checks_failed: u32,
+    /// The attempt that is in a block.
+    pub mined: Option<Inclusion>,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When an endpoint took it first.
+    pub sent_at: Option<Timestamp>,
+    /// When it was handed out last.
+    pub last_sent_at: Option<Timestamp>,
+}
+
+/// In which block an attempt is.
+#[derive(Debug, Clone)]
+pub struct Inclusion {
+    /// The attempt's hash.
+    pub hash: B256,
+    /// The block.
+    pub block: BlockRef,
+    /// Receipt status 1.
+    pub succeeded: bool,
+    /// The receipt as the endpoint gave it, JSON.
+    pub receipt: String,
+}
+
+/// A signed attempt to be stored.
+#[derive(Debug, Clone)]
+pub struct NewAttempt {
+    /// The transaction.
+    pub tx_id: TxId,
+    /// Hash of `raw`.
+    pub hash: B256,
+    /// The signed bytes, as they are sent.
+    pub raw: Bytes,
+    /// The payload version it carries; 0 carries nothing (a cancellation to self).
+    pub payload_version: u32,
+    /// Fees.
+    pub fee: Fee,
+    /// Units of gas.
+    pub gas_limit: u64,
+    /// The head when it was made.
+    pub first_block: Option<u64>,
+}
+
+/// What an attempt offers per unit of gas, in wei.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fee {
+    /// Transaction type 0.
+    Legacy {
+        /// Price.
+        gas_price: U256,
+    },
+    /// Transaction type 2 (EIP-1559).
+    Dynamic {
+        /// `maxFeePerGas`.
+        fee_cap: U256,
+        /// `maxPriorityFeePerGas`.
+        tip_cap: U256,
+    },
+}
+
+/// A signed attempt as a row.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Row number.
+    pub id: i64,
+    /// What was signed.
+    pub signed: NewAttempt,
+    /// Whether an endpoint took it.
+    pub accepted: bool,
+    /// What the endpoints said, where they refused.
+    pub note: String,
+    /// When it was signed.
+    pub created_at: Timestamp,
+}
+
+fn tx(row: &Row) -> Result<Tx> {
+    let block_hash: Option<B256> = row.get("mined_block_hash")?;
+    let mined = match (row.get::<Option<B256>>("mined_hash")?, block_hash) {
+        (Some(hash), Some(block_hash)) => Some(Inclusion {
+            hash,
+            block: BlockRef {
+                number: row.get("mined_block_number")?,
+                hash: block_hash,
+            },
+            succeeded: row.get("succeeded")?,
+            receipt: row.get::<Option<String>>("receipt")?.unwrap_or_default(),
+        }),
+        _ => None,
+    };
+    Ok(Tx {
+        id: row.get("id")?,
+        spec: NewTx {
+            chain_id: row.get("chain_id")?,
+            from: row.get("from_address")?,
+            to: row.get("to_address")?,
+            payload: row.get::<Vec<u8>>("payload")?.into(),
+            value_wei: row.get("value_wei")?,
+            gas_limit: row.get("gas_limit")?,
+            task_run_id: row.get("task_run_id")?,
+            run_id: row.get("run_id")?,
+            job_id: row.get("job_id")?,
+            request_row: row.get("request_row")?,
+            min_confirmations: row.get("min_confirmations")?,
+            fail_on_revert: row.get("fail_on_revert")?,
+            signal_needed: row.get("signal_needed")?,
+            meta: row.get("meta")?,
+        },
+        payload_version: row.get("payload_version")?,
+        nonce: row.get("nonce")?,
+        state: row.get("state")?,
+        reason: row.get("reason")?,
+        superseded: row.get("superseded")?,
+        checks_failed: row.get("checks_failed")?,
+        mined,
+        created_at: row.get("created_at")?,
+        sent_at: row.get("sent_at")?,
+        last_sent_at: row.get("last_sent_at")?,
+    })
+}
+
+fn attempt(row: &Row) -> Result<Attempt> {
+    let fee = match row.get::<Option<U256>>("gas_price_wei")? {
+        Some(gas_price) => Fee::Legacy { gas_price },
+        None => Fee::Dynamic {
+            fee_cap: row.get("fee_cap_wei")?,
+            tip_cap: row.get("tip_cap_wei")?,
+        },
+    };
+    Ok(Attempt {
+        id: row.get("id")?,
+        signed: NewAttempt {
+            tx_id: row.get("tx_id")?,
+            hash: row.get("hash")?,
+            raw: row.get::<Vec<u8>>("raw")?.into(),
+            payload_version: row.get("payload_version")?,
+            fee,
+            gas_limit: row.get("gas_limit")?,
+            first_block: row.get("first_block")?,
+        },
+        accepted: row.get("accepted")?,
+        note: row.get("note")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+/// Queues a transaction, or finds that its task run has one: an equal one stays, one that can still
+/// change takes the new payload (a signed one will be replaced at its nonce), one that is lost (dead,
+/// or mined and reverted) is superseded by a fresh one.
+pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Result<TxId> {
+    if let Some(task_run) = new.task_run_id
+        && let Some(row) = store_tx.row(&BY_TASK_RUN, args![task_run]).await?
+    {
+        let old = tx(&row)?;
+        let lost = match old.state {
+            State::Dead => true,
+            State::Mined | State::Final => !old.mined.as_ref().is_some_and(|mined| mined.succeeded),
+            State::Queued | State::Signed | State::Sent => false,
+        };
+        if !lost {
+            if old.spec.payload != new.payload && old.state != State::Final {
+                let args = args![old.id, new.payload.to_vec(), new.signal_needed];
+                store_tx.run(&NEW_PAYLOAD, args).await?;
+            }
+            return Ok(old.id);
+        }
+        store_tx.run(&SUPERSEDE, args![old.id]).await?;
+    }
+    let args = args![
+        new.chain_id,
+        new.from,
+        new.to,
+        new.payload.to_vec(),
+        new.value_wei,
+        new.gas_limit,
+        new.task_run_id,
+        new.run_id,
+        new.job_id,
+        new.request_row,
+        new.min_confirmations,
+        new.fail_on_revert,
+        new.signal_needed,
+        &new.meta,
+        now
+    ];
+    store_tx.one(&INSERT, args).await?.get("id")
+}
+
+/// Transactions of a key that may be signed now: their request (if any) is on the canonical chain.
+/// In sending order, at most `limit`.
+pub async fn queued(
+    conn: &mut Conn,
+    chain: ChainId,
+    from: Address,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Tx>> {
+    conn.rows(&QUEUED, args![chain, from, now, limit])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+fn check(state: State, event: Event) -> Result<State> {
+    state
+        .on(event)
+        .map_err(|refused: IllegalTransition| StoreError::Unreadable {
+            what: "a transaction state",
+            text: refused.to_string(),
+        })
+}
+
+/// Gives a queued transaction its nonce and stores its first signed attempt. `false`: it changed
+/// meanwhile, and nothing was stored.
+pub async fn sign(
+    leader: &mut LeaderTx,
+    old: &Tx,
+    nonce: u64,
+    attempt: &NewAttempt,
+    now: Timestamp,
+) -> Result<bool> {
+    check(old.state, Event::Signed)?;
+    if leader
+        .run(&SIGN, args![old.id, old.payload_version, nonce])
+        .await?
+        == 0
+    {
+        return Ok(false);
+    }
+    insert_attempt(leader, attempt, now).await?;
+    Ok(true)
+}
+
+/// Stores one more signature for a nonce, before it is sent.
+pub async fn insert_attempt(
+    leader: &mut LeaderTx,
+    new: &NewAttempt,
+    now: Timestamp,
+) -> Result<i64> {
+    let (kind, gas_price, fee_cap, tip_cap) = match new.fee {
+        Fee::Legacy { gas_price } => (0u32, Some(gas_price), None, None),
+        Fee::Dynamic { fee_cap, tip_cap } => (2u32, None, Some(fee_cap), Some(tip_cap)),
+    };
+    let args = args![
+        new.tx_id,
+        new.hash,
+        new.raw.to_vec(),
+        new.payload_version,
+        kind,
+        gas_price,
+        fee_cap,
+        tip_cap,
+        new.gas_limit,
+        new.first_block,
+        now
+    ];
+    leader.one(&INSERT_ATTEMPT, args).await?.get("id")
+}
+
+/// Every attempt of a transaction, oldest first.
+pub async fn attempts(conn: &mut Conn, id: TxId) -> Result<Vec<Attempt>> {
+    conn.rows(&ATTEMPTS, args![id])
+        .await?
+        .iter()
+        .map(attempt)
+        .collect()
+}
+
+/// Every attempt of every signed or sent transaction of a chain, oldest first.
+pub async fn attempts_unfinished(conn: &mut Conn, chain: ChainId) -> Result<Vec<Attempt>> {
+    conn.rows(&ATTEMPTS_UNFINISHED, args![chain])
+        .await?
+        .iter()
+        .map(attempt)
+        .collect()
+}
+
+/// Notes what the endpoints said to an attempt.
+pub async fn note_attempt(
+    leader: &mut LeaderTx,
+    id: i64,
+    accepted: bool,
+    note: &str,
+) -> Result<()> {
+    leader
+        .run(&ATTEMPT_NOTED, args![id, accepted, note])
+        .await
+        .map(drop)
+}
+
+/// An endpoint has an attempt of it.
+pub async fn handed_over(leader: &mut LeaderTx, id: TxId, now: Timestamp) -> Result<bool> {
+    Ok(leader.run(&HANDED_OVER, args![id, now]).await? == 1)
+}
+
+/// Says why a signed transaction does not move.
+pub async fn note(leader: &mut LeaderTx, id: TxId, reason: &str, now: Timestamp) -> Result<()> {
+    leader.run(&NOTE, args![id, reason, now]).await.map(drop)
+}
+
+/// Leaves a queued transaction alone until `until`, with the reason; `failed_check` counts a look at
+/// the chain that found its request not open.
+pub async fn postpone(
+    leader: &mut LeaderTx,
+    id: TxId,
+    reason: &str,
+    until: Timestamp,
+    failed_check: bool,
+) -> Result<()> {
+    leader
+        .run(&POSTPONE, args![id, reason, until, failed_check])
+        .await
+        .map(drop)
+}
+
+/// Gives a transaction up. A waiting task is told by the confirmer.
+pub async fn die(store_tx: &mut StoreTx, old: &Tx, event: Event, reason: &str) -> Result<bool> {
+    check(old.state, event)?;
+    Ok(store_tx
+        .run(&DIE, args![old.id, old.state.as_str(), reason])
+        .await?
+        == 1)
+}
+
+/// Signed and sent transactions of a chain, by key and nonce.
+pub async fn unfinished(conn: &mut Conn, chain: ChainId) -> Result<Vec<Tx>> {
+    conn.rows(&UNFINISHED, args![chain])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// Mined transactions that are not final yet.
+pub async fn mined(conn: &mut Conn, chain: ChainId) -> Result<Vec<Tx>> {
+    conn.rows(&MINED, args![chain])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// One of its attempts is in a block. `remark` is what the operator should know about it.
+pub async fn include(
+    leader: &mut LeaderTx,
+    old: &Tx,
+    inclusion: &Inclusion,
+    remark: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    check(old.state, Event::Included)?;
+    let args = args![
+        old.id,
+        old.state.as_str(),
+        inclusion.hash,
+        inclusion.block.hash,
+        inclusion.block.number,
+        inclusion.succeeded,
+        &inclusion.receipt,
+        now,
+        remark
+    ];
+    Ok(leader.run(&INCLUDE, args).await? == 1)
+}
+
+/// Its block left the canonical chain.
+pub async fn reorged(leader: &mut LeaderTx, old: &Tx) -> Result<bool> {
+    check(old.state, Event::Reorged)?;
+    Ok(leader.run(&REORGED, args![old.id]).await? == 1)
+}
+
+/// Its block is final.
+pub async fn finalize(leader: &mut LeaderTx, old: &Tx) -> Result<bool> {
+    check(old.state, Event::Finalized)?;
+    Ok(leader.run(&FINALIZE, args![old.id]).await? == 1)
+}
+
+/// The waiting task was told. `false`: nobody waited.
+pub async fn signalled(leader: &mut LeaderTx, id: TxId) -> Result<bool> {
+    Ok(leader.run(&SIGNALLED, args![id]).await? == 1)
+}
+
+/// Ended transactions whose task still waits.
+pub async fn awaited_dead(conn: &mut Conn, chain: ChainId, limit: u32) -> Result<Vec<Tx>> {
+    conn.rows(&AWAITED_DEAD, args![chain, limit])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// A transaction by row number.
+pub async fn find(conn: &mut Conn, id: TxId) -> Result<Option<Tx>> {
+    conn.row(&FIND, args![id])
+        .await?
+        .as_ref()
+        .map(tx)
+        .transpose()
+}
+
+/// A transaction by the hash of any of its attempts.
+pub async fn by_hash(conn: &mut Conn, hash: B256) -> Result<Option<Tx>> {
+    conn.row(&BY_HASH, args![hash])
+        .await?
+        .as_ref()
+        .map(tx)
+        .transpose()
+}
+
+/// The living transactions that answer a request.
+pub async fn of_request(conn: &mut Conn, request: RequestRow) -> Result<Vec<Tx>> {
+    conn.rows(&OF_REQUEST, args![request])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// Transactions, newest first; with `attempted` only those that have a signature.
+pub async fn list(conn: &mut Conn, attempted: bool, limit: u32, offset: u32) -> Result<Vec<Tx>> {
+    let statement = if attempted { &LIST_ATTEMPTED } else { &LIST };
+    conn.rows(statement, args![limit, offset])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// How many transactions have a signature.
+pub async fn count_attempted(conn: &mut Conn) -> Result<u64> {
+    conn.one(&COUNT, args![]).await?.get("n")
+}
+
+/// Unfinished transactions of a chain: (key, state, how many, the oldest's creation).
+pub async fn count_by_state(
+    conn: &mut Conn,
+    chain: ChainId,
+) -> Result<Vec<(Address, State, u64, Timestamp)>> {
+    conn.rows(&COUNT_BY_STATE, args![chain])
+        .await?
+        .iter()
+        .map(|row| {
+            Ok((
+                row.get("from_address")?,
+                row.get("state")?,
+                row.get("n")?,
+                row.get("oldest")?,
+            ))
+        })
+        .collect()
+}
+
+/// The highest nonce any row of this key has.
+pub async fn highest_nonce(conn: &mut Conn, chain: ChainId, from: Address) -> Result<Option<u64>> {
+    conn.one(&HIGHEST_NONCE, args![chain, from]).await?.get("n")
+}
+
+/// Deletes ended transactions created before `before`, at most `limit`. Returns how many.
+pub async fn prune(store_tx: &mut StoreTx, before: Timestamp, limit: u32) -> Result<u64> {
+    let rows = store_tx.rows(&OLD, args![before, limit]).await?;
+    for row in &rows {
+        let id: TxId = row.get("id")?;
+        store_tx.run(&DELETE, args![id]).await?;
+        store_tx.run(&DELETE_ATTEMPTS, args![id]).await?;
+    }
+    Ok(rows.len() as u64)
+}
