@@ -4,6 +4,7 @@
 //! * [`anvil`]: a chain of one's own that mines, forks and forgets on command.
 //! * [`contracts`]: LinkToken, oracle contracts and a consumer on that chain.
 //! * [`source`]: a data source, or a bridge adapter, that answers, fails, hangs or talks rubbish.
+//! * [`node`]: the whole program, to be killed, frozen and started again.
 //! * [`until`]: waiting for a state, with a deadline.
 //!
 //! Nothing here needs to be set up by hand: `script/test` hands over what it has started (see [`postgres::URL`],
@@ -14,6 +15,7 @@
 
 pub mod anvil;
 pub mod contracts;
+pub mod node;
 pub mod postgres;
 mod process;
 pub mod source;
@@ -26,9 +28,18 @@ pub use wait::{until, until_within};
 ///
 /// One for each thing that needs one: a client must not outlive the runtime of the test that made it.
 pub fn http() -> reqwest::Client {
+    build(reqwest::Client::builder())
+}
+
+/// [`http`] that stays logged in.
+pub(crate) fn http_with_cookies() -> reqwest::Client {
+    build(reqwest::Client::builder().cookie_store(true))
+}
+
+fn build(client: reqwest::ClientBuilder) -> reqwest::Client {
     // An error only says that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    client
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .build()
