@@ -46,6 +46,8 @@ declare! {
          ON CONFLICT (job_id, description) DO UPDATE SET occurrences = job_errors.occurrences + 1, updated_at = excluded.updated_at";
     ERRORS = "jobs.errors" =>
         "SELECT * FROM job_errors WHERE job_id = $1 ORDER BY id";
+    ALL_ERRORS = "jobs.all_errors" =>
+        "SELECT * FROM job_errors ORDER BY job_id, id LIMIT $1";
     DISMISS = "jobs.dismiss_error" =>
         "DELETE FROM job_errors WHERE id = $1";
 }
@@ -264,21 +266,31 @@ pub async fn note_error(tx: &mut Tx, job: JobId, description: &str, now: Timesta
         .map(drop)
 }
 
+fn job_error(row: &Row) -> Result<JobError> {
+    Ok(JobError {
+        id: row.get("id")?,
+        description: row.get("description")?,
+        occurrences: row.get("occurrences")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
 /// The errors counted for a job.
 pub async fn errors(conn: &mut Conn, job: JobId) -> Result<Vec<JobError>> {
-    let read = |row: &Row| {
-        Ok(JobError {
-            id: row.get("id")?,
-            description: row.get("description")?,
-            occurrences: row.get("occurrences")?,
-            created_at: row.get("created_at")?,
-            updated_at: row.get("updated_at")?,
-        })
-    };
     conn.rows(&ERRORS, args![job])
         .await?
         .iter()
-        .map(read)
+        .map(job_error)
+        .collect()
+}
+
+/// The errors counted for all jobs, at most `limit`, job by job.
+pub async fn all_errors(conn: &mut Conn, limit: u32) -> Result<Vec<(JobId, JobError)>> {
+    conn.rows(&ALL_ERRORS, args![limit])
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("job_id")?, job_error(row)?)))
         .collect()
 }
 

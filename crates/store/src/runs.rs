@@ -75,6 +75,13 @@ declare! {
          RETURNING run_id";
     TASKS = "runs.tasks" =>
         "SELECT * FROM task_runs WHERE run_id = $1 ORDER BY task_index, created_at, dot_id";
+    TASKS_OF = "runs.tasks_of" =>
+        "SELECT * FROM task_runs WHERE run_id IN (SELECT value FROM json_each($1)) ORDER BY run_id, task_index, created_at, dot_id",
+        "SELECT * FROM task_runs WHERE run_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
+         ORDER BY run_id, task_index, created_at, dot_id COLLATE \"C\"";
+    UNFINISHED_TASKS = "runs.count_unfinished_tasks" =>
+        "SELECT COUNT(*) AS n FROM runs r JOIN task_runs t ON t.run_id = r.id
+         WHERE r.state IN ('running', 'suspended') AND t.finished_at IS NULL";
     FIND = "runs.find" =>
         "SELECT * FROM runs WHERE id = $1";
     LIST = "runs.list" =>
@@ -363,6 +370,29 @@ pub async fn tasks(conn: &mut Conn, id: RunId) -> Result<Vec<TaskRun>> {
         .iter()
         .map(task_run)
         .collect()
+}
+
+/// The tasks of several runs, run by run, each in output order.
+pub async fn tasks_of(conn: &mut Conn, runs: &[RunId]) -> Result<Vec<TaskRun>> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    conn.rows(&TASKS_OF, args![id_list(runs)])
+        .await?
+        .iter()
+        .map(task_run)
+        .collect()
+}
+
+/// Numbers as the JSON text that list-taking statements unfold.
+pub(crate) fn id_list(ids: &[i64]) -> String {
+    let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    format!("[{}]", texts.join(","))
+}
+
+/// How many tasks of unfinished runs have begun and not ended.
+pub async fn count_unfinished_tasks(conn: &mut Conn) -> Result<u64> {
+    conn.one(&UNFINISHED_TASKS, args![]).await?.get("n")
 }
 
 /// A run by number.

@@ -38,6 +38,20 @@ declare! {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, '', $11) RETURNING id";
     ATTEMPTS = "txs.attempts" =>
         "SELECT * FROM tx_attempts WHERE tx_id = $1 ORDER BY id";
+    ATTEMPTS_OF = "txs.attempts_of" =>
+        "SELECT * FROM tx_attempts WHERE tx_id IN (SELECT value FROM json_each($1)) ORDER BY id",
+        "SELECT * FROM tx_attempts WHERE tx_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
+         ORDER BY id";
+    LIST_ATTEMPTS = "txs.list_attempts" =>
+        "SELECT * FROM tx_attempts ORDER BY id DESC LIMIT $1 OFFSET $2";
+    COUNT_ATTEMPTS = "txs.count_attempts" =>
+        "SELECT COUNT(*) AS n FROM tx_attempts";
+    BY_IDS = "txs.by_ids" =>
+        "SELECT * FROM txs WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id",
+        "SELECT * FROM txs WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) ORDER BY id";
+    OLDEST_FIRST_BLOCK = "txs.oldest_first_block" =>
+        "SELECT MIN(a.first_block) AS n FROM txs t JOIN tx_attempts a ON a.tx_id = t.id
+         WHERE t.chain_id = $1 AND t.state IN ('signed', 'sent')";
     ATTEMPTS_UNFINISHED = "txs.attempts_unfinished" =>
         "SELECT a.* FROM tx_attempts a JOIN txs t ON t.id = a.tx_id
          WHERE t.chain_id = $1 AND t.state IN ('signed', 'sent') ORDER BY a.id";
@@ -410,6 +424,49 @@ pub async fn attempts(conn: &mut Conn, id: TxId) -> Result<Vec<Attempt>> {
         .iter()
         .map(attempt)
         .collect()
+}
+
+/// Every attempt of several transactions, oldest first.
+pub async fn attempts_of(conn: &mut Conn, txs: &[TxId]) -> Result<Vec<Attempt>> {
+    if txs.is_empty() {
+        return Ok(Vec::new());
+    }
+    conn.rows(&ATTEMPTS_OF, args![crate::runs::id_list(txs)])
+        .await?
+        .iter()
+        .map(attempt)
+        .collect()
+}
+
+/// Attempts of all transactions, newest first.
+pub async fn list_attempts(conn: &mut Conn, limit: u32, offset: u32) -> Result<Vec<Attempt>> {
+    conn.rows(&LIST_ATTEMPTS, args![limit, offset])
+        .await?
+        .iter()
+        .map(attempt)
+        .collect()
+}
+
+/// How many attempts there are.
+pub async fn count_attempts(conn: &mut Conn) -> Result<u64> {
+    conn.one(&COUNT_ATTEMPTS, args![]).await?.get("n")
+}
+
+/// Several transactions by row number; unknown ones are left out.
+pub async fn by_ids(conn: &mut Conn, ids: &[TxId]) -> Result<Vec<Tx>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    conn.rows(&BY_IDS, args![crate::runs::id_list(ids)])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// The head when the oldest attempt of a signed or sent transaction of a chain was made.
+pub async fn oldest_first_block(conn: &mut Conn, chain: ChainId) -> Result<Option<u64>> {
+    conn.one(&OLDEST_FIRST_BLOCK, args![chain]).await?.get("n")
 }
 
 /// Every attempt of every signed or sent transaction of a chain, oldest first.

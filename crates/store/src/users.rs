@@ -23,6 +23,10 @@ declare! {
         "INSERT INTO sessions (id_hash, email, created_at, last_used) VALUES ($1, $2, $3, $3)";
     USE = "users.use_session" =>
         "UPDATE sessions SET last_used = $2 WHERE id_hash = $1 AND last_used > $3 RETURNING email";
+    SESSION = "users.session" =>
+        "SELECT email, last_used FROM sessions WHERE id_hash = $1";
+    CLOSE_OTHERS = "users.close_other_sessions" =>
+        "DELETE FROM sessions WHERE email = $1 AND id_hash <> $2";
     CLOSE = "users.close_session" =>
         "DELETE FROM sessions WHERE id_hash = $1";
     CLOSE_ALL = "users.close_sessions" =>
@@ -145,6 +149,14 @@ pub async fn use_session(
         .transpose()
 }
 
+/// Whose session it is and when it was last used, without using it: most requests need no write.
+pub async fn session(conn: &mut Conn, id_hash: &str) -> Result<Option<(String, Timestamp)>> {
+    conn.row(&SESSION, args![id_hash])
+        .await?
+        .map(|row| Ok((row.get("email")?, row.get("last_used")?)))
+        .transpose()
+}
+
 /// Ends one session.
 pub async fn close_session(tx: &mut Tx, id_hash: &str) -> Result<()> {
     tx.run(&CLOSE, args![id_hash]).await.map(drop)
@@ -153,6 +165,11 @@ pub async fn close_session(tx: &mut Tx, id_hash: &str) -> Result<()> {
 /// Ends every session of a user.
 pub async fn close_sessions(tx: &mut Tx, email: &str) -> Result<u64> {
     tx.run(&CLOSE_ALL, args![email]).await
+}
+
+/// Ends every session of a user but one.
+pub async fn close_other_sessions(tx: &mut Tx, email: &str, keep_id_hash: &str) -> Result<u64> {
+    tx.run(&CLOSE_OTHERS, args![email, keep_id_hash]).await
 }
 
 /// Forgets sessions last used before `before`. Returns how many.
