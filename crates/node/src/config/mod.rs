@@ -7,8 +7,24 @@
 //! from that list. Everything is checked, and every fault reported at once,
 //! before the node touches anything.
 
+mod check;
+mod defaults;
+mod environment;
+mod load;
+mod print;
+mod problem;
+pub mod registry;
 mod secret_url;
+mod tree;
+mod typed;
 mod types;
+mod value;
+mod view;
 
+pub use load::{Examined, Inputs, examine, load};
+pub use print::to_toml;
+pub use problem::{Origin, Problem, Problems, Root};
 pub use secret_url::{SecretUrl, masked};
+pub use tree::Table;
 pub use types::*;
+pub use value::{Kind, duration, show_duration};

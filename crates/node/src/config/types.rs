@@ -91,7 +91,6 @@ pub struct LogFileConfig {
 #[derive(Debug, Clone)]
 pub struct WebConfig {
     pub listen_ip: IpAddr,
-    /// 0: the API is off.
     pub http_port: u16,
     /// Origins a browser may call from; `*` stands for any.
     pub allow_origins: Vec<String>,
@@ -110,9 +109,9 @@ pub struct WebConfig {
 }
 
 impl WebConfig {
-    /// Where the API listens; `None` when it is off.
-    pub fn listen_on(&self) -> Option<SocketAddr> {
-        (self.http_port != 0).then(|| SocketAddr::new(self.listen_ip, self.http_port))
+    /// Where the API listens.
+    pub fn listen_on(&self) -> SocketAddr {
+        SocketAddr::new(self.listen_ip, self.http_port)
     }
 }
 
@@ -166,7 +165,6 @@ impl DatabaseEngine {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockConfig {
-    pub enabled: bool,
     /// A leader that has not refreshed for this long may be replaced.
     pub lease_duration: Duration,
     /// At most half of `lease_duration`.
@@ -221,7 +219,6 @@ pub struct ChainConfig {
     /// Calls put into one batch request.
     pub rpc_default_batch_size: u32,
     pub link_contract_address: Option<Address>,
-    pub operator_factory_address: Option<Address>,
     pub auto_create_key: bool,
     pub nonce_auto_sync: bool,
     /// Warn when no higher block was seen for this long; zero: never.
@@ -260,7 +257,6 @@ pub struct NodeConfig {
     pub send_only: bool,
     /// 1 to 100; lower is preferred.
     pub order: u8,
-    pub is_load_balanced_rpc: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,29 +325,18 @@ pub struct TransactionsConfig {
     pub confirmation_timeout: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SelectionMode {
-    HighestHead,
-    RoundRobin,
-    PriorityLevel,
-    TotalDifficulty,
-    RandomRpc,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePoolConfig {
     /// Failed polls before an endpoint is left; 0: never.
     pub poll_failure_threshold: u32,
     /// Zero: no polls.
     pub poll_interval: Duration,
-    pub selection_mode: SelectionMode,
     /// Blocks an endpoint may lag behind the best; 0: any.
     pub sync_threshold: u32,
-    pub finalized_block_poll_interval: Duration,
+    /// Zero: heads are subscribed where there is a WebSocket address.
     pub new_heads_poll_interval: Duration,
-    pub verify_chain_id: bool,
-    pub node_is_syncing_enabled: bool,
-    pub death_declaration_delay: Duration,
+    /// The operator's own patterns for what clients answer to a transaction: class (`NonceTooLow` …) and pattern.
+    pub errors: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,40 @@
+//! Our own section: what the Chainlink node has no word for.
+
+use super::Key;
+use crate::config::value::Kind;
+
+pub(super) fn keys() -> Vec<Key> {
+    vec![
+        Key::new(
+            "Dodona.Development",
+            Kind::Bool,
+            "false",
+            "The development profile: allows insecure values (`InsecureFastScrypt`, `[Insecure]`, simple database \
+             passwords) and refuses to listen beyond loopback.",
+        )
+        .old(&["CHAINLINK_DEV"]),
+        Key::new(
+            "Dodona.DatabasePath",
+            Kind::Text,
+            "",
+            "File of the embedded database, used where no `Database.URL` is given; nothing set means \
+             `dodona.sqlite` in `RootDir`.",
+        )
+        .old(&["DODONA_DATABASE_PATH"]),
+        Key::new(
+            "Dodona.MaxConcurrentRuns",
+            Kind::Int { min: 1, max: 10_000 },
+            "64",
+            "Runs that this process has in flight at most; further ones wait in the database.",
+        )
+        .old(&["DODONA_MAX_CONCURRENT_RUNS"]),
+        Key::new(
+            "Dodona.AllowPlaintextOn",
+            Kind::List,
+            "[]",
+            "Addresses beyond loopback on which `WebServer.ListenIP` may serve plain http: private or VPN addresses, \
+             or `0.0.0.0` inside a container whose port is published to loopback.",
+        )
+        .old(&["DODONA_ALLOW_PLAINTEXT_ON"]),
+    ]
+}

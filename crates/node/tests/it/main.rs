@@ -1,0 +1,3 @@
+//! The door of the node, tried from outside: settings, commands, what people see.
+
+mod config;
