@@ -29,18 +29,15 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # Runs a command with the rights to install software.
 as_root() {
-  if [[ $(id -u) == 0 ]]; then
-    "$@"
-  elif have sudo; then
-    sudo --preserve-env=DEBIAN_FRONTEND "$@"
-  else
-    die "this needs root and there is no sudo: as root, run: $*"
-  fi
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo --preserve-env=DEBIAN_FRONTEND "$@"; fi
 }
+
+may_install() { have apt-get && { [[ $(id -u) == 0 ]] || have sudo; }; }
 
 # need_packages PACKAGE … : installs Debian packages.
 need_packages() {
-  have apt-get || die "this machine has no apt-get; please install by its own means: $*"
+  have apt-get || die "this machine has no apt-get; please install by its own means what Debian calls: $*"
+  may_install || die "something is missing that only root can install. As root, run: apt-get install $*"
   say "installing $*"
   as_root apt-get update -qq
   as_root apt-get install -qq --yes --no-install-recommends "$@" >&2
@@ -64,7 +61,7 @@ need_postgres() {
   postgres_programs && return
   # The programs are enough: without this file Debian would also set up a server of its own and start it.
   local settings=/etc/postgresql-common/createcluster.conf ours=
-  if [[ ! -e $settings ]] && have apt-get; then
+  if [[ ! -e $settings ]] && may_install; then
     ours=yes
     as_root mkdir -p "${settings%/*}"
     echo 'create_main_cluster = false' | as_root tee "$settings" >/dev/null

@@ -151,21 +151,12 @@ impl Anvil {
     }
 
     /// Stops answering, connections stay open: what a hanging client looks like. [`Anvil::thaw`] ends it.
-    pub fn freeze(&mut self) {
-        self.signal("STOP");
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
     }
 
-    pub fn thaw(&mut self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&mut self, name: &str) {
-        let id = self.process.child().id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "cannot send {name} to anvil ({id})"
-        );
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
     }
 }
 

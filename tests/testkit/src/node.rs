@@ -122,11 +122,11 @@ impl Node {
     }
 
     /// Stands still with all its connections open, as in a machine that is being moved. [`Node::thaw`] ends it.
-    pub fn freeze(&mut self) {
+    pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    pub fn thaw(&mut self) {
+    pub fn thaw(&self) {
         self.signal("CONT");
     }
 
@@ -136,12 +136,8 @@ impl Node {
     }
 
     /// The process's number, to look at what it uses.
-    pub fn pid(&mut self) -> u32 {
-        self.process
-            .as_mut()
-            .expect("the node is running")
-            .child()
-            .id()
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node is running").id()
     }
 
     /// Speaks to the node as its administrator.
@@ -227,14 +223,11 @@ impl Node {
         ]
     }
 
-    fn signal(&mut self, name: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.pid().to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "cannot send {name} to the node"
-        );
+    fn signal(&self, name: &str) {
+        self.process
+            .as_ref()
+            .expect("the node is running")
+            .signal(name);
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {

@@ -36,6 +36,28 @@ impl Held {
         }
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        // The shell's own kill: not every machine has a program of that name.
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "kill -s \"$0\" \"$1\"",
+            name,
+            &self.child.id().to_string(),
+        ]);
+        let sent = command.status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send {name} to {}",
+            self.child.id()
+        );
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
     }

@@ -133,7 +133,7 @@ async fn the_clock_and_the_finality_of_the_chain_obey() {
 
 #[tokio::test]
 async fn a_frozen_chain_hangs_and_comes_back() {
-    let mut chain = Anvil::start(Options::default()).await;
+    let chain = Anvil::start(Options::default()).await;
     chain.freeze();
     let asked = chain.clone();
     let silent = tokio::time::timeout(Duration::from_millis(300), asked.block_number()).await;
