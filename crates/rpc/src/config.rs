@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::error::PoolError;
 use crate::masked::Masked;
 
 /// The endpoints of one chain and how they are judged.
@@ -58,7 +57,7 @@ impl PoolConfig {
     }
 
     /// Everything that is wrong with these settings, not only the first thing.
-    pub(crate) fn check(&self) -> Result<(), PoolError> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.nodes.iter().any(|node| !node.send_only) {
             problems.push(format!(
@@ -81,11 +80,7 @@ impl PoolConfig {
         if self.batch_size == 0 {
             problems.push("RPCDefaultBatchSize is 0: it has to be at least 1".to_owned());
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(PoolError::Config { problems })
-        }
+        problems
     }
 }
 
@@ -187,7 +182,7 @@ impl NodeConfig {
 /// One pattern of `NodePool.Errors`: what the operator knows about the words of their provider.
 #[derive(Debug, Clone)]
 pub struct SendErrorOverride {
-    pub class: crate::send::ErrorClass,
+    pub class: crate::send_errors::ErrorClass,
     /// A regular expression, as the operator wrote it.
     pub pattern: String,
 }

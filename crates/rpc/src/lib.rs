@@ -6,24 +6,37 @@
 //! all endpoints at once. Subscriptions are a hint to look sooner and never the only way a block
 //! is noticed. No database, no keys, no opinion about which block is final.
 
+mod broadcast;
+mod choice;
 mod config;
 mod error;
 mod head;
+mod http;
 mod log;
 mod masked;
+mod node;
+mod observe;
 mod pool;
 mod quantity;
 mod reads;
+mod refusal;
+mod revert;
 mod send;
 mod send_errors;
 mod status;
 mod transaction;
+mod unknown;
+mod watcher;
+mod wire;
+mod ws;
 
+pub use crate::log::{Blocks, Log, LogFilter};
 pub use config::{NodeConfig, PoolConfig, SendErrorOverride};
 pub use error::{CallError, PoolError, RpcError};
 pub use head::{BlockTag, Head};
-pub use log::{Blocks, Log, LogFilter};
+pub use observe::CALL_TIME_HISTOGRAM;
 pub use pool::Pool;
-pub use send::{ErrorClass, SendOutcome, SendReport};
+pub use send::{SendOutcome, SendReport};
+pub use send_errors::ErrorClass;
 pub use status::{NodeReport, NodeState, NodeStatus, Verified};
 pub use transaction::{CallRequest, FeeHistory, KnownTransaction, Receipt};

@@ -1,34 +1,89 @@
 //! The endpoints of one chain behind one handle.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use crate::choice::{Candidate, ranked};
 use crate::config::PoolConfig;
 use crate::error::{PoolError, RpcError};
 use crate::head::Head;
-use crate::send::SendReport;
-use crate::status::{NodeReport, NodeStatus};
+use crate::node::Node;
+use crate::send_errors::Overrides;
+use crate::status::{NodeReport, NodeState, NodeStatus};
+use crate::unknown::UnknownTexts;
+use crate::{http, observe, watcher};
+
+/// A question is put to so many endpoints before its failure is the answer.
+const TRIES: usize = 2;
+/// For so long a block number lower than one shown before, from another endpoint, counts as "that
+/// endpoint is behind" and not as the truth.
+const BEHIND_PATIENCE: Duration = Duration::from_secs(30);
+/// Transactions being sent at the same time; further callers wait.
+const SENDS_IN_FLIGHT: usize = 256;
+const NOBODY: usize = usize::MAX;
 
 /// The endpoints of one chain. Cheap to clone; all clones are one pool.
 #[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(pub(crate) Arc<Shared>);
 
-struct Shared {
-    config: PoolConfig,
+pub(crate) struct Shared {
+    pub(crate) config: PoolConfig,
+    pub(crate) overrides: Arc<Overrides>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) unknown_texts: UnknownTexts,
+    pub(crate) sends: Semaphore,
     heads: watch::Sender<Option<Head>>,
+    /// Whose head was published last.
+    heads_from: AtomicUsize,
+    in_use: AtomicUsize,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// The highest latest block a caller was given, and from whom.
+struct Shown {
+    number: u64,
+    node: usize,
+    at: Instant,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pool {
-    /// Builds the pool without touching the network.
+    /// Builds the pool without touching the network. All problems of the settings come together.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
-        config.check()?;
+        let mut problems = config.problems();
+        let overrides = Arc::new(Overrides::new(&config.send_error_overrides, &mut problems));
+        if !problems.is_empty() {
+            return Err(PoolError::Config { problems });
+        }
+        let client = http::client()?;
+        let nodes = config.nodes.iter().cloned().enumerate();
+        let nodes = nodes
+            .map(|(index, node)| Node::new(node, index, &config, &client, Arc::clone(&overrides)))
+            .collect();
         Ok(Self(Arc::new(Shared {
             config,
+            overrides,
+            nodes,
+            unknown_texts: UnknownTexts::default(),
+            sends: Semaphore::new(SENDS_IN_FLIGHT),
             heads: watch::Sender::new(None),
+            heads_from: AtomicUsize::new(NOBODY),
+            in_use: AtomicUsize::new(NOBODY),
+            shown: Mutex::new(None),
         })))
     }
 
@@ -36,16 +91,15 @@ impl Pool {
         self.0.config.chain_id
     }
 
-    /// Asks every endpoint once who it is, all at the same time. Takes at most the request time-out.
+    /// Asks every endpoint once who it is, all at the same time, over each of its URLs.
     pub async fn verify(&self) -> Vec<NodeReport> {
-        todo!("verify")
+        join_all(self.0.nodes.iter().map(watcher::report)).await
     }
 
     /// Watches the endpoints until `stop` is done: subscriptions, polls, states. To be run once,
-    /// by the supervisor; reads over HTTP work without it, WebSocket-only endpoints do not.
+    /// by the supervisor. Reads over HTTP work without it; WebSocket-only endpoints do not.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        stop.await;
-        todo!("run")
+        watcher::watch(&self.0, stop).await;
     }
 
     /// The newest head any endpoint has shown. A hint to look: blocks may be skipped, and after a
@@ -54,41 +108,229 @@ impl Pool {
         self.0.heads.subscribe()
     }
 
-    /// Sends a signed transaction to all usable endpoints at once. The sending goes on when the
-    /// caller stops waiting.
-    pub async fn send_raw(&self, raw: &alloy::primitives::Bytes) -> SendReport {
-        let _ = raw;
-        todo!("send")
-    }
-
-    /// Several signed transactions, in order, as batches. One report each, in the same order.
-    pub async fn send_raw_many(&self, raws: &[alloy::primitives::Bytes]) -> Vec<SendReport> {
-        let _ = raws;
-        todo!("send")
-    }
-
-    /// Every endpoint as it is now.
+    /// Every endpoint as it is now, in the order of the configuration.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        todo!("nodes")
+        let in_use = self.0.in_use.load(Ordering::Relaxed);
+        self.0
+            .nodes
+            .iter()
+            .map(|node| node.status(node.index == in_use))
+            .collect()
+    }
+
+    /// Texts endpoints refused transactions with that we have no meaning for: endpoint, text, how
+    /// often. At most a few dozen are kept.
+    pub fn unknown_send_errors(&self) -> Vec<(Arc<str>, String, u64)> {
+        self.0.unknown_texts.list()
     }
 
     /// One question to the best endpoint, and to the next best should that fail.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
-        method: &'static str,
+        method: &str,
         params: impl Serialize,
     ) -> Result<T, RpcError> {
-        let _ = (method, serde_json::to_value(params));
-        todo!("ask")
+        self.ask_until(method, params, |_, _| true)
+            .await
+            .map(|(answer, _)| answer)
     }
 
-    /// Many questions to one endpoint in batches; the answers in the order of the questions.
+    /// The same, and another endpoint is asked too when the answer does not satisfy. The last
+    /// answer counts, satisfying or not; with it comes who gave it.
+    pub(crate) async fn ask_until<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: impl Serialize,
+        satisfies: impl Fn(&T, &Node) -> bool,
+    ) -> Result<(T, usize), RpcError> {
+        let mut unsatisfying = None;
+        let mut failures = Vec::new();
+        let mut tries = 0;
+        for node in self.0.for_reading() {
+            if let Err(error) = node.ensure_verified().await {
+                failures.push(error);
+                continue;
+            }
+            self.0.use_from_now_on(node, tries);
+            tries += 1;
+            match node.ask(method, &params).await {
+                Ok(answer) if satisfies(&answer, node) => return Ok((answer, node.index)),
+                Ok(answer) => unsatisfying = Some((answer, node.index)),
+                Err(error) if error.is_of_the_node() => failures.push(error),
+                Err(error) => return Err(error),
+            }
+            if tries == TRIES {
+                break;
+            }
+        }
+        match unsatisfying {
+            Some(answer) => Ok(answer),
+            None => Err(self.0.no_answer(failures, tries)),
+        }
+    }
+
+    /// Many questions to one endpoint in batches, and all of them to the next if that fails
+    /// altogether; the answers in the order of the questions.
     pub(crate) async fn ask_many<T: DeserializeOwned>(
         &self,
-        method: &'static str,
+        method: &str,
         params: &[impl Serialize],
     ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
-        let _ = (method, serde_json::to_value(params));
-        todo!("ask many")
+        if params.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut failures = Vec::new();
+        let mut tries = 0;
+        for node in self.0.for_reading() {
+            if let Err(error) = node.ensure_verified().await {
+                failures.push(error);
+                continue;
+            }
+            self.0.use_from_now_on(node, tries);
+            tries += 1;
+            match node.ask_many(method, params).await {
+                Ok(answers) => return Ok(answers),
+                Err(error) if error.is_of_the_node() => failures.push(error),
+                Err(error) => return Err(error),
+            }
+            if tries == TRIES {
+                break;
+            }
+        }
+        Err(self.0.no_answer(failures, tries))
+    }
+
+    /// Whether a latest block may be given to a caller who may have been given a higher one.
+    pub(crate) fn is_not_behind(&self, number: u64, node: usize) -> bool {
+        let shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.as_ref().is_none_or(|shown| {
+            number >= shown.number || node == shown.node || shown.at.elapsed() > BEHIND_PATIENCE
+        })
+    }
+
+    /// Remembers what a caller is given as latest block; or says that it cannot be given.
+    pub(crate) fn show(&self, head: Head, node: usize) -> Result<Head, RpcError> {
+        if !self.is_not_behind(head.number, node) {
+            let node = self.0.nodes[node].name.to_string();
+            let message = format!(
+                "its latest block {} is lower than one shown before by another endpoint",
+                head.number
+            );
+            return Err(RpcError::UnknownBlock { node, message });
+        }
+        let mut shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = Some(Shown {
+            number: head.number,
+            node,
+            at: Instant::now(),
+        });
+        drop(shown);
+        Ok(head)
+    }
+}
+
+impl Shared {
+    /// Primaries to read from, best first.
+    fn for_reading(&self) -> impl Iterator<Item = &Node> {
+        let candidates = self
+            .nodes
+            .iter()
+            .filter(|node| !node.send_only)
+            .map(|node| {
+                let condition = node.condition();
+                Candidate {
+                    index: node.index,
+                    state: condition.state,
+                    highest: condition.highest,
+                    order: node.order,
+                }
+            });
+        let in_use = self.in_use.load(Ordering::Relaxed);
+        ranked(candidates.collect(), (in_use != NOBODY).then_some(in_use))
+            .into_iter()
+            .map(|index| &self.nodes[index])
+    }
+
+    /// The first endpoint asked is the one in use; one that only stepped in is not.
+    fn use_from_now_on(&self, node: &Node, tries: usize) {
+        if tries > 0 {
+            return;
+        }
+        let before = self.in_use.swap(node.index, Ordering::Relaxed);
+        if before != node.index {
+            let from = self.nodes.get(before).map(|node| &*node.name);
+            observe::switched(self.config.chain_id, from, &node.name);
+        }
+    }
+
+    /// One failure is its own explanation; several endpoints that could not be asked are listed.
+    pub(crate) fn no_answer(&self, mut failures: Vec<RpcError>, tries: usize) -> RpcError {
+        if (tries > 0 || failures.len() == 1)
+            && let Some(last) = failures.pop()
+        {
+            return last;
+        }
+        let reasons = match failures.is_empty() {
+            false => failures
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+            true => {
+                let of_nodes = self
+                    .nodes
+                    .iter()
+                    .filter(|node| !node.send_only)
+                    .map(|node| {
+                        let condition = node.condition();
+                        format!(
+                            "{} is {}: {}",
+                            node.name,
+                            condition.state.word(),
+                            condition.reason.as_deref().unwrap_or("no reason known")
+                        )
+                    });
+                of_nodes.collect::<Vec<_>>().join("; ")
+            }
+        };
+        RpcError::NoLiveNode {
+            chain_id: self.config.chain_id,
+            reasons,
+        }
+    }
+
+    /// The highest head of the alive primaries.
+    pub(crate) fn best(&self) -> Option<u64> {
+        let primaries = self.nodes.iter().filter(|node| !node.send_only);
+        let heads = primaries.filter_map(|node| {
+            let condition = node.condition();
+            if condition.state == NodeState::Alive {
+                condition.highest
+            } else {
+                None
+            }
+        });
+        heads.max()
+    }
+
+    /// An endpoint showed a head: tell those who wait for one, unless it is old news. Another
+    /// block from whoever spoke last is news even when it is not higher (a reorganisation).
+    pub(crate) fn head_seen(&self, node: &Node, head: Head) {
+        node.saw(head.number);
+        self.heads.send_if_modified(|newest| {
+            let news = match newest {
+                None => true,
+                Some(newest) if head.number > newest.number => true,
+                Some(newest) => {
+                    head.hash != newest.hash
+                        && self.heads_from.load(Ordering::Relaxed) == node.index
+                }
+            };
+            if news {
+                self.heads_from.store(node.index, Ordering::Relaxed);
+                *newest = Some(head);
+            }
+            news
+        });
     }
 }

@@ -3,19 +3,27 @@
 use std::ops::RangeInclusive;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
-use serde_json::value::RawValue;
 
 use crate::error::{CallError, RpcError};
 use crate::head::{BlockTag, Head};
-use crate::log::{Log, LogFilter, WireLog};
+use crate::log::{Blocks, Log, LogFilter, WireLog};
+use crate::node::Node;
 use crate::pool::Pool;
 use crate::quantity::{Big, Small};
-use crate::transaction::{CallRequest, FeeHistory, KnownTransaction, Receipt, WireFeeHistory};
+use crate::refusal;
+use crate::transaction::{
+    CallRequest, FeeHistory, KnownTransaction, MaybeReceipt, Receipt, WireFeeHistory,
+};
 
 impl Pool {
-    /// The newest block of the endpoint in use.
+    /// The newest block of the endpoint in use. Never lower than one given before by another
+    /// endpoint, unless half a minute passed since: that is "unknown block" and means "ask again".
     pub async fn latest_block(&self) -> Result<Head, RpcError> {
-        todo!()
+        let satisfies = |head: &Head, node: &Node| self.is_not_behind(head.number, node.index);
+        let (head, node) = self
+            .ask_until("eth_getBlockByNumber", (BlockTag::Latest, false), satisfies)
+            .await?;
+        self.show(head, node)
     }
 
     /// None if there is no such block (yet).
@@ -29,9 +37,12 @@ impl Pool {
         }
     }
 
-    /// None if the endpoint does not know the block.
+    /// None if the endpoints do not know the block.
     pub async fn block_by_hash(&self, hash: B256) -> Result<Option<Head>, RpcError> {
-        self.ask("eth_getBlockByHash", (hash, false)).await
+        let known = |head: &Option<Head>, _: &Node| head.is_some();
+        self.ask_until("eth_getBlockByHash", (hash, false), known)
+            .await
+            .map(|(head, _)| head)
     }
 
     /// The blocks of a range, in batches, in order; ends early at the first one that does not exist.
@@ -52,31 +63,57 @@ impl Pool {
     }
 
     /// The logs of mined blocks, in the endpoint's order (block, then position in it).
+    ///
+    /// [`RpcError::TooManyResults`] asks for a smaller range, and stands for a time-out too where
+    /// there is more than one block; [`RpcError::UnknownBlock`] means that no asked endpoint has
+    /// the block yet. Careful: some endpoints (anvil) answer an unknown block hash with no logs.
     pub async fn logs(&self, filter: &LogFilter) -> Result<Vec<Log>, RpcError> {
-        let wire: Vec<WireLog> = self.ask("eth_getLogs", [filter]).await?;
+        let several = matches!(filter.blocks, Blocks::Range(first, last) if last > first);
+        let wire: Vec<WireLog> = match self.ask("eth_getLogs", [filter]).await {
+            Err(RpcError::Timeout { node, after, .. }) if several => {
+                return Err(RpcError::TooManyResults {
+                    node,
+                    message: format!("no answer within {after:?}"),
+                });
+            }
+            Err(RpcError::TooLarge { node, limit, .. }) if several => {
+                return Err(RpcError::TooManyResults {
+                    node,
+                    message: format!("the answer has more than {limit} bytes"),
+                });
+            }
+            other => other?,
+        };
         Ok(wire.into_iter().filter_map(WireLog::mined).collect())
     }
 
     /// Executes a call and gives back what it returned.
     pub async fn call(&self, tx: &CallRequest, block: BlockTag) -> Result<Bytes, CallError> {
-        let _ = (tx, block);
-        todo!()
+        self.ask("eth_call", (tx, block))
+            .await
+            .map_err(refusal::of_call)
     }
 
-    /// Executes several calls in one batch; each has its own result.
+    /// Executes several calls in batches; each has its own result.
     pub async fn call_many(
         &self,
         calls: Vec<CallRequest>,
         block: BlockTag,
     ) -> Result<Vec<Result<Bytes, CallError>>, RpcError> {
-        let _ = (calls, block);
-        todo!()
+        let params: Vec<_> = calls.iter().map(|call| (call, block)).collect();
+        let answers = self.ask_many("eth_call", &params).await?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| answer.map_err(refusal::of_call))
+            .collect())
     }
 
-    /// The gas a transaction would need.
+    /// The gas a transaction would need at the latest block.
     pub async fn estimate_gas(&self, tx: &CallRequest) -> Result<u64, CallError> {
-        let _ = tx;
-        todo!()
+        self.ask("eth_estimateGas", [tx])
+            .await
+            .map(|Small(gas)| gas)
+            .map_err(refusal::of_call)
     }
 
     /// Wei per gas, as the endpoint suggests for legacy transactions.
@@ -135,10 +172,11 @@ impl Pool {
     /// Receipts in batches, in the order of the hashes; none for what is not mined.
     pub async fn receipts(&self, hashes: &[B256]) -> Result<Vec<Option<Receipt>>, RpcError> {
         let params: Vec<_> = hashes.iter().map(|hash| [hash]).collect();
-        let answers: Vec<Result<Option<Box<RawValue>>, _>> =
-            self.ask_many("eth_getTransactionReceipt", &params).await?;
-        let _ = (answers, Receipt::read);
-        todo!()
+        let answers = self.ask_many("eth_getTransactionReceipt", &params).await?;
+        answers
+            .into_iter()
+            .map(|answer| answer.map(|MaybeReceipt(receipt)| receipt))
+            .collect()
     }
 
     /// None if the endpoint does not know the transaction, neither mined nor pooled.
@@ -165,7 +203,6 @@ impl Pool {
         method: &str,
         params: serde_json::Value,
     ) -> Result<serde_json::Value, RpcError> {
-        let _ = (method, params);
-        todo!()
+        self.ask(method, params).await
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-pub use crate::send_errors::ErrorClass;
-
 /// One endpoint's verdict about a signed transaction, or the pool's combined one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
@@ -53,4 +51,103 @@ pub struct SendReport {
     pub outcome: SendOutcome,
     /// The answers that had come when `outcome` was decided, by endpoint name, send-only ones too.
     pub per_node: Vec<(Arc<str>, SendOutcome)>,
+}
+
+impl SendOutcome {
+    /// How much this answer weighs against another one about the same transaction; the lowest
+    /// decides. Successes win; then what the caller has to act on, in a fixed order, so that the
+    /// result never depends on who answered first.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Accepted => 0,
+            Self::AlreadyKnown => 1,
+            Self::NonceTooLow => 2,
+            Self::Fatal(_) => 3,
+            Self::Underpriced => 4,
+            Self::ReplacementUnderpriced => 5,
+            Self::Unsupported(_) => 6,
+            Self::ExceedsNodeFeeCap => 7,
+            Self::FeeOutOfRange => 8,
+            Self::Unknown(_) => 9,
+            Self::InsufficientFunds => 10,
+            Self::TerminallyStuck(_) => 11,
+            Self::NonceTooHigh => 12,
+            Self::PoolFull => 13,
+            Self::Retryable(_) => 14,
+        }
+    }
+
+    /// A verdict about the transaction itself rather than about the moment.
+    pub(crate) fn is_severe(&self) -> bool {
+        (3..=11).contains(&self.rank())
+    }
+
+    /// The weightier of two answers.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if other.rank() < self.rank() {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// What several endpoints' answers mean together; none if there are none.
+pub(crate) fn combine<'a>(
+    answers: impl IntoIterator<Item = &'a SendOutcome>,
+) -> Option<SendOutcome> {
+    answers
+        .into_iter()
+        .min_by_key(|outcome| outcome.rank())
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SendOutcome::*;
+
+    fn all() -> Vec<SendOutcome> {
+        let text = || "x".to_owned();
+        vec![
+            Accepted,
+            AlreadyKnown,
+            NonceTooLow,
+            Fatal(text()),
+            Underpriced,
+            ReplacementUnderpriced,
+            Unsupported(text()),
+            ExceedsNodeFeeCap,
+            FeeOutOfRange,
+            Unknown(text()),
+            InsufficientFunds,
+            TerminallyStuck(text()),
+            NonceTooHigh,
+            PoolFull,
+            Retryable(text()),
+        ]
+    }
+
+    #[test]
+    fn the_combined_result_does_not_depend_on_the_order_of_arrival() {
+        for (a, first) in all().iter().enumerate() {
+            for (b, second) in all().iter().enumerate() {
+                let expected = &all()[a.min(b)];
+                assert_eq!(combine([first, second]).as_ref(), Some(expected));
+                assert_eq!(&first.clone().or(second.clone()), expected);
+            }
+        }
+        assert_eq!(combine([]), None);
+    }
+
+    #[test]
+    fn any_success_wins_and_only_verdicts_about_the_transaction_are_severe() {
+        for other in all() {
+            assert_eq!(combine([&other, &Accepted]), Some(Accepted));
+        }
+        let severe: Vec<_> = all().into_iter().filter(SendOutcome::is_severe).collect();
+        assert_eq!(severe.first(), Some(&Fatal("x".to_owned())));
+        assert_eq!(severe.last(), Some(&TerminallyStuck("x".to_owned())));
+        assert_eq!(severe.len(), 9);
+    }
 }

@@ -77,7 +77,10 @@ pub struct NodeReport {
     /// Masked.
     pub url: String,
     pub send_only: bool,
+    /// Over HTTP where there is an HTTP URL, else over WebSocket.
     pub verdict: Result<Verified, crate::RpcError>,
+    /// The WebSocket URL beside the HTTP URL does not work; heads will be polled.
+    pub ws_problem: Option<crate::RpcError>,
 }
 
 /// A verified endpoint.

@@ -1,8 +1,9 @@
 //! Receipts, transactions as the chain knows them, and calls.
 
 use alloy::primitives::{Address, B256, Bytes, U256};
-use serde::Deserialize;
+use serde::de::Error as _;
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::log::{Log, WireLog};
@@ -54,7 +55,7 @@ struct WireReceipt {
 impl Receipt {
     /// Reads a receipt; none while its transaction is pending, which some endpoints show as a
     /// receipt without a block or with a zero one.
-    pub(crate) fn read(raw: Box<RawValue>) -> serde_json::Result<Option<Self>> {
+    fn read(raw: Box<RawValue>) -> serde_json::Result<Option<Self>> {
         let wire: WireReceipt = serde_json::from_str(raw.get())?;
         let (Some(Small(block_number)), Some(block_hash)) = (wire.block_number, wire.block_hash)
         else {
@@ -77,6 +78,20 @@ impl Receipt {
             contract_address: wire.contract_address,
             raw,
         }))
+    }
+}
+
+/// A receipt, or none while there is none.
+pub(crate) struct MaybeReceipt(pub(crate) Option<Receipt>);
+
+impl<'de> Deserialize<'de> for MaybeReceipt {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Option::<Box<RawValue>>::deserialize(d)? {
+            Some(raw) => Receipt::read(raw)
+                .map(MaybeReceipt)
+                .map_err(D::Error::custom),
+            None => Ok(MaybeReceipt(None)),
+        }
     }
 }
 

@@ -1,0 +1,289 @@
+//! What this crate tells the world: log lines and metrics.
+//!
+//! Metric names and labels are those existing dashboards know.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use tracing::{debug, error, info, warn};
+
+use crate::send::SendOutcome;
+use crate::status::NodeState;
+
+const NETWORK: &str = "EVM";
+/// Methods with a call time of their own; what a raw request may name is without end.
+const METHODS: usize = 64;
+
+/// The histogram of call times, and its upper bounds in nanoseconds, for the metrics exporter.
+pub const CALL_TIME_HISTOGRAM: (&str, [f64; 8]) = (
+    "evm_pool_rpc_node_rpc_call_time",
+    [50e6, 100e6, 200e6, 500e6, 1e9, 2e9, 4e9, 8e9],
+);
+
+/// One endpoint's metrics. Handles are made at first use, so that a recorder installed after the
+/// pool was built still gets them.
+pub(crate) struct Meters {
+    chain: String,
+    node: Arc<str>,
+    host: String,
+    send_only: bool,
+    handles: OnceLock<Handles>,
+    /// By method; failed calls first, successful ones second.
+    call_times: [RwLock<HashMap<String, Histogram>>; 2],
+}
+
+struct Handles {
+    calls: Counter,
+    calls_failed: Counter,
+    calls_succeeded: Counter,
+    dials: Counter,
+    dials_failed: Counter,
+    dials_succeeded: Counter,
+    polls: Counter,
+    polls_failed: Counter,
+    polls_succeeded: Counter,
+    verifies: Counter,
+    verifies_failed: Counter,
+    verifies_succeeded: Counter,
+    seen_blocks: Counter,
+    highest_block: Gauge,
+}
+
+impl Meters {
+    pub(crate) fn new(chain_id: u64, node: Arc<str>, host: String, send_only: bool) -> Self {
+        Self {
+            chain: chain_id.to_string(),
+            node,
+            host,
+            send_only,
+            handles: OnceLock::new(),
+            call_times: Default::default(),
+        }
+    }
+
+    fn handles(&self) -> &Handles {
+        self.handles.get_or_init(|| {
+            let evm = |name: &'static str| counter!(name, "evmChainID" => self.chain.clone(), "nodeName" => self.node.to_string());
+            let pool = |name: &'static str| {
+                counter!(name, "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string())
+            };
+            Handles {
+                calls: evm("evm_pool_rpc_node_calls_total"),
+                calls_failed: evm("evm_pool_rpc_node_calls_failed"),
+                calls_succeeded: evm("evm_pool_rpc_node_calls_success"),
+                dials: evm("evm_pool_rpc_node_dials_total"),
+                dials_failed: evm("evm_pool_rpc_node_dials_failed"),
+                dials_succeeded: evm("evm_pool_rpc_node_dials_success"),
+                polls: pool("pool_rpc_node_polls_total"),
+                polls_failed: pool("pool_rpc_node_polls_failed"),
+                polls_succeeded: pool("pool_rpc_node_polls_success"),
+                verifies: pool("pool_rpc_node_verifies"),
+                verifies_failed: pool("pool_rpc_node_verifies_failed"),
+                verifies_succeeded: pool("pool_rpc_node_verifies_success"),
+                seen_blocks: pool("pool_rpc_node_num_seen_blocks"),
+                highest_block: gauge!(
+                    "pool_rpc_node_highest_seen_block",
+                    "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string()
+                ),
+            }
+        })
+    }
+
+    pub(crate) fn called(&self, method: &str, took: Duration, succeeded: bool) {
+        let handles = self.handles();
+        handles.calls.increment(1);
+        if succeeded {
+            &handles.calls_succeeded
+        } else {
+            &handles.calls_failed
+        }
+        .increment(1);
+        self.call_time(method, succeeded)
+            .record(took.as_secs_f64() * 1e9);
+    }
+
+    fn call_time(&self, method: &str, succeeded: bool) -> Histogram {
+        let times = &self.call_times[usize::from(succeeded)];
+        let read = times.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = read.get(method) {
+            return known.clone();
+        }
+        let method = if read.len() < METHODS {
+            method
+        } else {
+            "other"
+        };
+        drop(read);
+        let fresh = histogram!(
+            CALL_TIME_HISTOGRAM.0,
+            "evmChainID" => self.chain.clone(),
+            "nodeName" => self.node.to_string(),
+            "rpcHost" => self.host.clone(),
+            "isSendOnly" => self.send_only.to_string(),
+            "success" => succeeded.to_string(),
+            "rpcCallName" => method.to_owned()
+        );
+        times
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(method.to_owned(), fresh.clone());
+        fresh
+    }
+
+    pub(crate) fn dialed(&self, succeeded: bool) {
+        let handles = self.handles();
+        handles.dials.increment(1);
+        if succeeded {
+            &handles.dials_succeeded
+        } else {
+            &handles.dials_failed
+        }
+        .increment(1);
+    }
+
+    pub(crate) fn polled(&self, succeeded: bool) {
+        let handles = self.handles();
+        handles.polls.increment(1);
+        if succeeded {
+            &handles.polls_succeeded
+        } else {
+            &handles.polls_failed
+        }
+        .increment(1);
+    }
+
+    pub(crate) fn verified(&self, succeeded: bool) {
+        let handles = self.handles();
+        handles.verifies.increment(1);
+        if succeeded {
+            &handles.verifies_succeeded
+        } else {
+            &handles.verifies_failed
+        }
+        .increment(1);
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "block numbers stay far below 2^53"
+    )]
+    pub(crate) fn saw_block(&self, highest: u64) {
+        let handles = self.handles();
+        handles.seen_blocks.increment(1);
+        handles.highest_block.set(highest as f64);
+    }
+
+    pub(crate) fn client_version(&self, version: &str) {
+        gauge!(
+            "pool_rpc_node_client_version",
+            "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string(),
+            "rpcClientVersion" => version.to_owned()
+        )
+        .set(1.0);
+    }
+
+    /// An endpoint changed its state.
+    pub(crate) fn turned(&self, from: NodeState, to: NodeState, reason: Option<&str>) {
+        let name = match to {
+            NodeState::Alive if from == NodeState::OutOfSync => {
+                "pool_rpc_node_num_transitions_to_in_sync"
+            }
+            NodeState::Alive => "pool_rpc_node_num_transitions_to_alive",
+            NodeState::OutOfSync => "pool_rpc_node_num_transitions_to_out_of_sync",
+            NodeState::Unreachable => "pool_rpc_node_num_transitions_to_unreachable",
+            NodeState::InvalidChainId => "pool_rpc_node_num_transitions_to_invalid_chain_id",
+            NodeState::Undialed | NodeState::Dialed | NodeState::Closed => "",
+        };
+        if !name.is_empty() {
+            counter!(name, "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string()).increment(1);
+        }
+        let (chain, node) = (&self.chain, &self.node);
+        match (to, reason) {
+            (NodeState::Alive, _) => {
+                info!(chain.id = %chain, endpoint.name = %node, "endpoint {node} of chain {chain} is alive")
+            }
+            (NodeState::InvalidChainId, Some(reason)) => {
+                error!(chain.id = %chain, endpoint.name = %node, "endpoint {node} of chain {chain} is not used: {reason}");
+            }
+            (NodeState::Undialed | NodeState::Dialed | NodeState::Closed, _) => {}
+            (state, reason) => {
+                let reason = reason.unwrap_or("no reason known");
+                warn!(chain.id = %chain, endpoint.name = %node, "endpoint {node} of chain {chain} is {}: {reason}", state.word());
+            }
+        }
+    }
+
+    /// The head subscription of an endpoint ended, or could not be made.
+    pub(crate) fn subscription_lost(&self, cause: &str) {
+        let (chain, node) = (&self.chain, &self.node);
+        warn!(chain.id = %chain, endpoint.name = %node, "no head subscription at endpoint {node} of chain {chain}: {cause}; trying again");
+    }
+
+    /// A notification that is no head. The connection stays.
+    pub(crate) fn unreadable_head(&self, cause: &serde_json::Error) {
+        debug!(chain.id = %self.chain, endpoint.name = %self.node, "a head from {} cannot be read: {cause}", self.node);
+    }
+
+    /// An endpoint refused a transaction in words we have no meaning for.
+    pub(crate) fn unknown_send_error(&self, text: &str) {
+        counter!("dodona_rpc_unknown_send_errors_total", "evmChainID" => self.chain.clone(), "nodeName" => self.node.to_string()).increment(1);
+        warn!(
+            chain.id = %self.chain, endpoint.name = %self.node,
+            "endpoint {} refused a transaction in unknown words: {text:?}; add a pattern under NodePool.Errors if you know what they mean",
+            self.node
+        );
+    }
+}
+
+/// How many endpoints of a chain are in each state.
+pub(crate) fn states(chain_id: u64, counts: impl Iterator<Item = (NodeState, u32)>) {
+    for (state, count) in counts {
+        gauge!("multi_node_states", "network" => NETWORK, "chainId" => chain_id.to_string(), "state" => state.word()).set(f64::from(count));
+    }
+}
+
+/// Some or all primaries are not alive.
+pub(crate) fn not_all_alive(chain_id: u64, alive: usize, of: usize) {
+    if alive == 0 {
+        error!(
+            chain.id = chain_id,
+            "no primary nodes available for chain {chain_id}: 0/{of} nodes are alive"
+        );
+    } else {
+        warn!(
+            chain.id = chain_id,
+            "at least one primary endpoint of chain {chain_id} is not alive: {alive}/{of} nodes are alive"
+        );
+    }
+}
+
+/// Reads go to another endpoint from now on.
+pub(crate) fn switched(chain_id: u64, from: Option<&str>, to: &str) {
+    match from {
+        Some(from) => info!(
+            chain.id = chain_id,
+            endpoint.name = to,
+            "reads of chain {chain_id} go to {to} instead of {from}"
+        ),
+        None => debug!(
+            chain.id = chain_id,
+            endpoint.name = to,
+            "reads of chain {chain_id} go to {to}"
+        ),
+    }
+}
+
+/// One endpoint took a transaction and another one refused it for good.
+pub(crate) fn contradiction(chain_id: u64, took: &str, refused: &str, refusal: &SendOutcome) {
+    counter!(
+        "multi_node_invariant_violations",
+        "network" => NETWORK, "chainId" => chain_id.to_string(), "invariant" => "success_and_severe_error"
+    )
+    .increment(1);
+    error!(
+        chain.id = chain_id,
+        "endpoints of chain {chain_id} contradict each other about a transaction: {took} took it, {refused} says {refusal:?}"
+    );
+}

@@ -1,0 +1,231 @@
+//! What a JSON-RPC error means for the caller, judged by the words, because codes mean five
+//! different things at five clients.
+
+use crate::error::{CallError, RpcError};
+use crate::revert;
+use crate::send_errors::{ErrorClass, Overrides};
+use crate::wire::Refusal;
+
+/// Distinctive parts of "the range of logs is too large", lower case.
+const TOO_MANY_RESULTS: &[&str] = &[
+    "query returned more than",
+    "log response size exceeded",
+    "eth_getlogs is limited to a",
+    "requested too many blocks from",
+    "too wide blocks range",
+    "max block range",
+    "maximum block range",
+    "max results",
+    "invalid block range",
+    "range is too wide",
+    "range is too large",
+    "range too large",
+    "exceeds maximum rpc range limit",
+    "logs over more than",
+    "limit the query to",
+    "block range limit",
+    "response too large",
+    "response size should not",
+    "response is too big",
+    "too many results",
+    "request timed out",
+    "query timeout",
+    "context deadline exceeded",
+];
+
+/// Codes that go with the texts about size, range or time of a provider whose words we do not know.
+const SIZE_CODES: &[i64] = &[-32003, -32005, -32602, -32614, -32002, -32000];
+const SIZE_WORDS: &[&str] = &[
+    "range",
+    "limit",
+    "too large",
+    "too many",
+    "timeout",
+    "timed out",
+    "exceed",
+];
+
+/// An endpoint that does not have the block, lower case.
+const UNKNOWN_BLOCK: &[&str] = &[
+    "unknown block",
+    "header not found",
+    "header for hash not found",
+    "block not found",
+    "block is not available",
+    "could not find block",
+    "no block with",
+    "hash is not currently canonical",
+    "block range extends beyond current head",
+    "request beyond head block",
+];
+
+const RATE_LIMITED: &[&str] = &[
+    "rate limit",
+    "rate-limit",
+    "too many requests",
+    "request limit",
+    "compute units per second",
+    "capacity exceeded",
+];
+
+pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Overrides) -> RpcError {
+    let Refusal {
+        code,
+        message,
+        data,
+    } = refusal;
+    let lower = message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let node = node.to_owned();
+
+    if code == 429 || (says(RATE_LIMITED) && !lower.contains("range")) {
+        return RpcError::RateLimited { node, message };
+    }
+    if method == "eth_getLogs" {
+        let beyond = lower.contains("beyond");
+        let about_size = says(TOO_MANY_RESULTS) || (SIZE_CODES.contains(&code) && says(SIZE_WORDS));
+        if overrides.matches(ErrorClass::TooManyResults, &message) || (about_size && !beyond) {
+            return RpcError::TooManyResults { node, message };
+        }
+    }
+    if code == -39001
+        || says(UNKNOWN_BLOCK)
+        || overrides.matches(ErrorClass::MissingBlocks, &message)
+    {
+        return RpcError::UnknownBlock { node, message };
+    }
+    RpcError::Refused {
+        node,
+        method: method.to_owned(),
+        code,
+        message,
+        data,
+    }
+}
+
+/// Tells a contract's failure from an endpoint's.
+pub(crate) fn of_call(error: RpcError) -> CallError {
+    match error {
+        RpcError::Refused {
+            code,
+            message,
+            data,
+            ..
+        } if revert::is_execution_failure(code, &message, data.as_deref()) => {
+            let data = data.as_deref().map(revert::data).unwrap_or_default();
+            CallError::Reverted {
+                reason: revert::reason(&data),
+                data,
+                code,
+                message,
+            }
+        }
+        other => CallError::Rpc(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(method: &str, code: i64, message: &str) -> RpcError {
+        judge(
+            "n",
+            method,
+            Refusal {
+                code,
+                message: message.to_owned(),
+                data: None,
+            },
+            &Overrides::default(),
+        )
+    }
+
+    #[test]
+    fn every_known_text_for_too_many_logs_asks_for_a_smaller_range() {
+        for (code, text) in [
+            (-32005, "query returned more than 10000 results"),
+            (
+                -32602,
+                "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
+            ),
+            (-32614, "eth_getLogs is limited to a 10,000 range"),
+            (
+                -32005,
+                "requested too many blocks from 1 to 90000, maximum is set to 2048",
+            ),
+            (-32000, "too wide blocks range, the limit is 100"),
+            (-32602, "query exceeds max block range 100000"),
+            (
+                -32602,
+                "query exceeds max results 20000, retry with the range 1-2",
+            ),
+            (-32000, "invalid block range"),
+            (-32000, "block range is too wide"),
+            (-32005, "Requested range exceeds maximum RPC range limit"),
+            (-32602, "exceed maximum block range 1000"),
+            (-32000, "context deadline exceeded"),
+            (-32002, "request timed out"),
+            (-32003, "response too large"),
+            (-32005, "please limit your query"),
+        ] {
+            assert!(
+                matches!(
+                    judged("eth_getLogs", code, text),
+                    RpcError::TooManyResults { .. }
+                ),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_words_about_something_else_are_not_about_logs() {
+        assert!(matches!(
+            judged("eth_call", -32000, "invalid block range"),
+            RpcError::Refused { .. }
+        ));
+        assert!(matches!(
+            judged("eth_getLogs", -32000, "invalid address"),
+            RpcError::Refused { .. }
+        ));
+    }
+
+    #[test]
+    fn a_block_the_endpoint_does_not_have_is_no_failure_of_the_question() {
+        for (code, text) in [
+            (-32000, "unknown block"),
+            (-32000, "header not found"),
+            (-32000, "header for hash not found"),
+            (-32001, "block not found: 0x12"),
+            (-39001, "Unknown block"),
+            (-32602, "block range extends beyond current head block"),
+            (-32602, "request beyond head block: requested 9, head 8"),
+        ] {
+            assert!(
+                matches!(
+                    judged("eth_getLogs", code, text),
+                    RpcError::UnknownBlock { .. }
+                ),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rate_limit_is_neither_size_nor_failure() {
+        for (code, text) in [
+            (429, "slow down"),
+            (-32005, "daily request limit reached"),
+            (-32005, "rate limit exceeded"),
+        ] {
+            assert!(
+                matches!(
+                    judged("eth_getLogs", code, text),
+                    RpcError::RateLimited { .. }
+                ),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Watching endpoints: who is there, whose chain it is, how far it is, and when it says so.
+//!
+//! Per endpoint one loop keeps it verified and polled, and another one keeps its WebSocket
+//! connected and subscribed. Without a subscription heads are polled; a subscription that goes
+//! silent is noticed by comparing it with a poll.
+
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::RngExt;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::choice::{SyncLimits, out_of_sync};
+use crate::error::RpcError;
+use crate::head::{BlockTag, Head};
+use crate::node::Node;
+use crate::observe;
+use crate::pool::Shared;
+use crate::quantity::Small;
+use crate::status::{NodeReport, NodeState, Verified};
+use crate::ws::{Link, WsEndpoint};
+
+/// Heads are polled so often where no subscription brings them.
+const HEAD_POLL: Duration = Duration::from_secs(1);
+/// Every so many health polls the endpoint is asked for its chain again.
+const CHAIN_CHECK_POLLS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const STATES_EVERY: Duration = Duration::from_millis(6500);
+
+/// Runs until `stop` is done.
+pub(crate) async fn watch(pool: &Shared, stop: impl Future<Output = ()>) {
+    let nodes = join_all(pool.nodes.iter().map(|node| async move {
+        if node.send_only {
+            return watch_send_only(node).await;
+        }
+        match &node.ws {
+            Some(ws) if needs_ws(pool, node) => {
+                tokio::join!(watch_primary(pool, node), keep_connected(pool, node, ws));
+            }
+            _ => watch_primary(pool, node).await,
+        }
+    }));
+    tokio::select! {
+        () = stop => {}
+        _ = nodes => {}
+        () = report_states(pool) => {}
+    }
+    for node in &pool.nodes {
+        if let Some(ws) = &node.ws {
+            ws.set(Link::Down(Some("the pool is shut down".to_owned())));
+        }
+        node.turn(NodeState::Closed, Some("the pool is shut down".to_owned()));
+    }
+    observe::states(pool.config.chain_id, state_counts(pool));
+}
+
+/// For head subscriptions, unless polling is asked for; and for calls without an HTTP URL.
+fn needs_ws(pool: &Shared, node: &Node) -> bool {
+    pool.config.new_heads_poll_interval.is_zero() || node.http.is_none()
+}
+
+/// What an endpoint says at start, over each of its URLs.
+pub(crate) async fn report(node: &Node) -> NodeReport {
+    let over_ws = async {
+        match &node.ws {
+            Some(ws) => Some(probe(node, ws).await),
+            None => None,
+        }
+    };
+    let over_http = async {
+        match node.http.is_some() {
+            true => Some(node.identify().await),
+            false => None,
+        }
+    };
+    let (http, ws) = tokio::join!(over_http, over_ws);
+    let (verdict, ws_problem) = match (http, ws) {
+        (Some(verdict), ws) => (verdict, ws.and_then(Result::err)),
+        (None, Some(verdict)) => (verdict, None),
+        (None, None) => (Err(node.no_url()), None),
+    };
+    if node.http.is_none() {
+        match &verdict {
+            Err(error @ RpcError::WrongChain { .. }) => {
+                node.turn(NodeState::InvalidChainId, Some(error.to_string()))
+            }
+            Err(error) => node.turn(NodeState::Unreachable, Some(error.to_string())),
+            // Alive once `run` has a connection that lasts.
+            Ok(_) => {}
+        }
+    }
+    NodeReport {
+        name: node.name.clone(),
+        url: node.shown_url().to_owned(),
+        send_only: node.send_only,
+        verdict,
+        ws_problem,
+    }
+}
+
+/// Connects, asks who is there, hangs up.
+async fn probe(node: &Node, ws: &WsEndpoint) -> Result<Verified, RpcError> {
+    let (connection, driver) = ws.connect().await?;
+    let ask = async {
+        let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
+        node.same_chain(chain_id)?;
+        let client_version = node
+            .ask_on(ws, &connection, "web3_clientVersion", [(); 0])
+            .await
+            .ok();
+        let head = node
+            .ask_on(
+                ws,
+                &connection,
+                "eth_getBlockByNumber",
+                (BlockTag::Latest, false),
+            )
+            .await?;
+        Ok(Verified {
+            chain_id,
+            client_version,
+            head: Some(head),
+        })
+    };
+    tokio::select! {
+        verdict = ask => verdict,
+        cause = driver.run(|_| {}) => Err(ws.unreachable(cause)),
+    }
+}
+
+/// Verified once, usable from then on.
+async fn watch_send_only(node: &Node) {
+    let mut pause = Pause::default();
+    while node.identify().await.is_err() {
+        pause.wait().await;
+    }
+    pending().await
+}
+
+async fn watch_primary(pool: &Shared, node: &Node) {
+    let mut pause = Pause::default();
+    loop {
+        match node.identify().await {
+            Ok(verified) => {
+                pause = Pause::default();
+                if let Some(head) = verified.head {
+                    pool.head_seen(node, head);
+                }
+                follow(pool, node).await;
+            }
+            Err(error) => {
+                // Its chain is right but it cannot show its newest block.
+                if node.state() != NodeState::InvalidChainId {
+                    node.turn(NodeState::Unreachable, Some(error.to_string()));
+                }
+            }
+        }
+        pause.wait().await;
+    }
+}
+
+/// Polls and judges a verified endpoint until it is no longer usable.
+async fn follow(pool: &Shared, node: &Node) {
+    let config = &pool.config;
+    let asked_to_poll = !config.new_heads_poll_interval.is_zero();
+    let mut heads = interval(if asked_to_poll {
+        config.new_heads_poll_interval
+    } else {
+        HEAD_POLL
+    });
+    let mut polls = interval(if config.poll_interval.is_zero() {
+        LONGEST_PAUSE
+    } else {
+        config.poll_interval
+    });
+    heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heads.reset();
+    polls.reset();
+    let mut failed_polls = 0;
+    let mut polls_done = 0;
+    let mut polled_before = None;
+
+    while matches!(node.state(), NodeState::Alive | NodeState::OutOfSync) {
+        let subscribed = || !asked_to_poll && node.ws.as_ref().is_some_and(WsEndpoint::is_up);
+        let polled = tokio::select! {
+            _ = heads.tick() => if subscribed() { None } else { Some(node.latest().await) },
+            _ = polls.tick(), if !config.poll_interval.is_zero() => {
+                polls_done += 1;
+                if polls_done % CHAIN_CHECK_POLLS == 0 && matches!(node.check_chain().await, Err(RpcError::WrongChain { .. })) {
+                    return;
+                }
+                let polled = node.latest().await;
+                if let (true, Ok(head), Some(ws)) = (subscribed(), &polled, &node.ws) {
+                    ws.compare(polled_before.replace(head.number));
+                }
+                Some(polled)
+            }
+        };
+        match polled {
+            None => {}
+            Some(Ok(head)) => {
+                node.meters.polled(true);
+                failed_polls = u32::saturating_sub(failed_polls, 1);
+                pool.head_seen(node, head);
+            }
+            Some(Err(error)) => {
+                node.meters.polled(false);
+                failed_polls += 1;
+                if config.poll_failure_threshold > 0
+                    && failed_polls >= config.poll_failure_threshold
+                {
+                    node.turn(NodeState::Unreachable, Some(format!("{failed_polls} more polls failed than succeeded, the last one so: {error}")));
+                }
+            }
+        }
+        judge_sync(pool, node);
+    }
+}
+
+/// Alive or out of sync, by what is known now.
+fn judge_sync(pool: &Shared, node: &Node) {
+    let limits = SyncLimits {
+        no_new_heads: pool.config.no_new_heads_threshold,
+        behind: pool.config.sync_threshold,
+    };
+    let (state, highest, since_risen) = {
+        let condition = node.condition();
+        (
+            condition.state,
+            condition.highest,
+            condition.risen.elapsed(),
+        )
+    };
+    match (
+        state,
+        out_of_sync(highest, since_risen, pool.best(), limits),
+    ) {
+        (NodeState::Alive | NodeState::OutOfSync, Some(reason)) => {
+            node.turn(NodeState::OutOfSync, Some(reason))
+        }
+        (NodeState::OutOfSync, None) => node.turn(NodeState::Alive, None),
+        _ => {}
+    }
+}
+
+/// Keeps one verified, subscribed connection to the endpoint.
+async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
+    let mut pause = Pause::default();
+    loop {
+        let cause = match connected(pool, node, ws, &mut pause).await {
+            Err(error) => {
+                if matches!(error, RpcError::WrongChain { .. }) {
+                    node.turn(NodeState::InvalidChainId, Some(error.to_string()));
+                }
+                error.to_string()
+            }
+            Ok(cause) => cause,
+        };
+        node.meters.subscription_lost(&cause);
+        ws.set(Link::Down(Some(cause)));
+        pause.wait().await;
+    }
+}
+
+/// One connection from its beginning to its end; says why it ended.
+async fn connected(
+    pool: &Shared,
+    node: &Node,
+    ws: &WsEndpoint,
+    pause: &mut Pause,
+) -> Result<String, RpcError> {
+    let dialed = ws.connect().await;
+    node.meters.dialed(dialed.is_ok());
+    let (connection, driver) = dialed?;
+    let mut driving = pin!(
+        driver.run(|content| match serde_json::from_str::<Head>(content) {
+            Ok(head) => {
+                ws.notified(head.number);
+                pool.head_seen(node, head);
+            }
+            Err(cause) => node.meters.unreadable_head(&cause),
+        })
+    );
+    let prepare = async {
+        let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
+        node.same_chain(chain_id)?;
+        if pool.config.new_heads_poll_interval.is_zero() {
+            // Only then the newest block: none can fall between the two.
+            node.ask_on::<serde_json::Value>(ws, &connection, "eth_subscribe", ["newHeads"])
+                .await?;
+            let head: Head = node
+                .ask_on(
+                    ws,
+                    &connection,
+                    "eth_getBlockByNumber",
+                    (BlockTag::Latest, false),
+                )
+                .await?;
+            ws.notified(head.number);
+            pool.head_seen(node, head);
+        }
+        Ok::<(), RpcError>(())
+    };
+    tokio::select! {
+        cause = &mut driving => return Err(ws.unreachable(cause)),
+        prepared = prepare => prepared?,
+    }
+    *pause = Pause::default();
+    ws.set(Link::Up(connection));
+    tokio::select! {
+        cause = driving => Ok(cause),
+        cause = ws.found_silent() => Ok(cause),
+    }
+}
+
+async fn report_states(pool: &Shared) {
+    let mut every = interval(STATES_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every.reset();
+    let mut troubled = false;
+    loop {
+        every.tick().await;
+        observe::states(pool.config.chain_id, state_counts(pool));
+        let primaries: Vec<_> = pool.nodes.iter().filter(|node| !node.send_only).collect();
+        let alive = primaries
+            .iter()
+            .filter(|node| node.state() == NodeState::Alive)
+            .count();
+        // Said once per trouble; the metric says it all the time.
+        if alive < primaries.len() && !troubled {
+            observe::not_all_alive(pool.config.chain_id, alive, primaries.len());
+        }
+        troubled = alive < primaries.len();
+    }
+}
+
+fn state_counts(pool: &Shared) -> impl Iterator<Item = (NodeState, u32)> {
+    NodeState::ALL.into_iter().map(|state| {
+        let count = pool
+            .nodes
+            .iter()
+            .filter(|node| node.state() == state)
+            .count();
+        (state, u32::try_from(count).unwrap_or(u32::MAX))
+    })
+}
+
+/// Pauses between attempts: doubling, up to a limit, jittered so that replicas spread.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        let jitter = rand::rng().random_range(0.5..1.0);
+        sleep(self.0.mul_f64(jitter)).await;
+        self.0 = (2 * self.0).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,413 @@
+//! JSON-RPC framing: requests become bytes once, answers are read from bytes once.
+//!
+//! Generous where endpoints differ (ids as text, errors as plain strings, `result: null` beside an
+//! error), strict where a wrong reading would be a wrong fact (an answer to another request).
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
+
+/// How much of an unreadable answer is quoted.
+const QUOTED_CHARS: usize = 80;
+
+#[derive(Serialize)]
+struct Request<'a, P> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: P,
+}
+
+pub(crate) fn encode(
+    id: u64,
+    method: &str,
+    params: impl Serialize,
+) -> Result<Bytes, serde_json::Error> {
+    serde_json::to_vec(&Request {
+        jsonrpc: "2.0",
+        id,
+        method,
+        params,
+    })
+    .map(Bytes::from)
+}
+
+/// A batch whose ids count up from `first_id`.
+pub(crate) fn encode_batch<P: Serialize>(
+    first_id: u64,
+    method: &str,
+    params: &[P],
+) -> Result<Bytes, serde_json::Error> {
+    let requests: Vec<_> = (first_id..)
+        .zip(params)
+        .map(|(id, params)| Request {
+            jsonrpc: "2.0",
+            id,
+            method,
+            params,
+        })
+        .collect();
+    serde_json::to_vec(&requests).map(Bytes::from)
+}
+
+/// What an endpoint says instead of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: i64,
+    pub(crate) message: String,
+    /// As text: a JSON string without its quotes, anything else as JSON.
+    pub(crate) data: Option<String>,
+}
+
+/// Why an answer could not be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// Not JSON, or not JSON-RPC.
+    NotJsonRpc,
+    /// JSON-RPC with something unexpected in it.
+    Content(String),
+}
+
+/// The result of a single request.
+pub(crate) fn decode<T: DeserializeOwned>(
+    id: u64,
+    bytes: &[u8],
+) -> Result<Result<T, Refusal>, Unreadable> {
+    let reply: Reply<T> = serde_json::from_slice(bytes).map_err(unreadable)?;
+    match reply.id.0 {
+        Some(other) if other != id => Err(Unreadable::Content(format!(
+            "it answers request {other} and not {id}"
+        ))),
+        _ => reply.outcome(),
+    }
+}
+
+/// What came back for a batch.
+#[derive(Debug)]
+pub(crate) enum BatchReply<T> {
+    /// One entry per request, in the order of the requests; none where the answer is missing.
+    Each(Vec<Option<Result<T, Refusal>>>),
+    /// The endpoint refused the batch as a whole.
+    Whole(Refusal),
+}
+
+pub(crate) fn decode_batch<T: DeserializeOwned>(
+    first_id: u64,
+    count: usize,
+    bytes: &[u8],
+) -> Result<BatchReply<T>, Unreadable> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+        let reply: Reply<IgnoredAny> = serde_json::from_slice(bytes).map_err(unreadable)?;
+        return match reply.outcome()? {
+            Err(refusal) => Ok(BatchReply::Whole(refusal)),
+            Ok(_) => Err(Unreadable::Content(
+                "one answer came for a batch".to_owned(),
+            )),
+        };
+    }
+    let replies: Vec<Reply<T>> = serde_json::from_slice(bytes).map_err(unreadable)?;
+    let mut each: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
+    for reply in replies {
+        let place = reply
+            .id
+            .0
+            .and_then(|id| id.checked_sub(first_id))
+            .and_then(|at| usize::try_from(at).ok());
+        let outcome = reply.outcome()?;
+        match (place.and_then(|at| each.get_mut(at)), outcome) {
+            (Some(place), outcome) => *place = Some(outcome),
+            (None, Err(refusal)) => return Ok(BatchReply::Whole(refusal)),
+            (None, Ok(_)) => {
+                return Err(Unreadable::Content(
+                    "it answers a request that was not asked".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(BatchReply::Each(each))
+}
+
+fn unreadable(cause: serde_json::Error) -> Unreadable {
+    match cause.classify() {
+        Category::Data => Unreadable::Content(cause.to_string()),
+        Category::Syntax | Category::Eof | Category::Io => Unreadable::NotJsonRpc,
+    }
+}
+
+/// The beginning of an answer, fit for a message.
+pub(crate) fn quote(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * QUOTED_CHARS)]);
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(QUOTED_CHARS)
+        .collect();
+    line.trim().to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Reply<T> {
+    #[serde(default)]
+    id: Id,
+    #[serde(default)]
+    result: Field<T>,
+    #[serde(default)]
+    error: Option<WireRefusal>,
+}
+
+impl<T: DeserializeOwned> Reply<T> {
+    fn outcome(self) -> Result<Result<T, Refusal>, Unreadable> {
+        match (self.error, self.result) {
+            (Some(error), _) => Ok(Err(error.into())),
+            (None, Field::Value(value)) => Ok(Ok(value)),
+            (None, Field::Null) => serde_json::from_str("null").map(Ok).map_err(unreadable),
+            (None, Field::Absent) => Err(Unreadable::NotJsonRpc),
+        }
+    }
+}
+
+/// `result`, where being null and being absent are two things.
+#[derive(Default)]
+enum Field<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Option::<T>::deserialize(d)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+/// Our ids are numbers; some endpoints give them back as text, some as null.
+#[derive(Default)]
+struct Id(Option<u64>);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct AnyId;
+        impl Visitor<'_> for AnyId {
+            type Value = Id;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a request id")
+            }
+            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Id, E> {
+                Ok(Id(Some(id)))
+            }
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "our ids are small whole numbers"
+            )]
+            fn visit_f64<E: de::Error>(self, id: f64) -> Result<Id, E> {
+                Ok(Id(Some(id as u64)))
+            }
+            fn visit_str<E: de::Error>(self, id: &str) -> Result<Id, E> {
+                Ok(Id(id.parse().ok()))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Id, E> {
+                Ok(Id(None))
+            }
+        }
+        d.deserialize_any(AnyId)
+    }
+}
+
+/// `error`: an object by the standard, a bare string at some providers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireRefusal {
+    Object {
+        #[serde(default)]
+        code: serde_json::Value,
+        #[serde(default)]
+        message: serde_json::Value,
+        #[serde(default)]
+        data: Option<serde_json::Value>,
+    },
+    Other(serde_json::Value),
+}
+
+impl From<WireRefusal> for Refusal {
+    fn from(wire: WireRefusal) -> Self {
+        fn text(value: serde_json::Value) -> String {
+            match value {
+                serde_json::Value::String(text) => text,
+                serde_json::Value::Null => String::new(),
+                other => other.to_string(),
+            }
+        }
+        match wire {
+            WireRefusal::Object {
+                code,
+                message,
+                data,
+            } => Self {
+                code: code
+                    .as_i64()
+                    .or_else(|| code.as_str()?.parse().ok())
+                    .unwrap_or_default(),
+                message: text(message),
+                data: data.map(text).filter(|data| !data.is_empty()),
+            },
+            WireRefusal::Other(value) => Self {
+                code: 0,
+                message: text(value),
+                data: None,
+            },
+        }
+    }
+}
+
+/// What a WebSocket message is, seen from outside.
+#[derive(Deserialize)]
+pub(crate) struct Envelope<'a> {
+    #[serde(default)]
+    id: Id,
+    #[serde(borrow, default)]
+    params: Option<Notification<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Notification<'a> {
+    #[serde(borrow, default)]
+    result: Option<&'a serde_json::value::RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The request it answers.
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.id.0
+    }
+
+    /// The content of a subscription's notification.
+    pub(crate) fn notified(&self) -> Option<&'a str> {
+        Some(self.params.as_ref()?.result?.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(code: i64, message: &str, data: Option<&str>) -> Refusal {
+        Refusal {
+            code,
+            message: message.to_owned(),
+            data: data.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_request_is_framed_as_json_rpc_2() {
+        let bytes = encode(7, "eth_chainId", [(); 0]).unwrap();
+        assert_eq!(
+            &bytes[..],
+            br#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}"#
+        );
+        let batch = encode_batch(3, "m", &[(1,), (2,)]).unwrap();
+        assert_eq!(
+            &batch[..],
+            br#"[{"jsonrpc":"2.0","id":3,"method":"m","params":[1]},{"jsonrpc":"2.0","id":4,"method":"m","params":[2]}]"#
+        );
+    }
+
+    #[test]
+    fn results_and_refusals_are_told_apart_in_every_shape_seen() {
+        let read = |text: &str| decode::<Option<u64>>(1, text.as_bytes());
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":1,"result":5}"#).unwrap(),
+            Ok(Some(5))
+        );
+        assert_eq!(read(r#"{"id":"1","result":5}"#).unwrap(), Ok(Some(5)));
+        assert_eq!(read(r#"{"id":1.0,"result":null}"#).unwrap(), Ok(None));
+        assert_eq!(
+            read(r#"{"id":1,"result":null,"error":{"code":-32000,"message":"no"}}"#).unwrap(),
+            Err(refusal(-32000, "no", None))
+        );
+        assert_eq!(
+            read(r#"{"id":null,"error":{"code":3,"message":"execution reverted","data":"0x08"}}"#)
+                .unwrap(),
+            Err(refusal(3, "execution reverted", Some("0x08")))
+        );
+        assert_eq!(
+            read(r#"{"error":"Unauthorized"}"#).unwrap(),
+            Err(refusal(0, "Unauthorized", None))
+        );
+        assert_eq!(
+            read(r#"{"id":1,"error":{"code":"-5","data":{"a":1}}}"#).unwrap(),
+            Err(refusal(-5, "", Some("{\"a\":1}")))
+        );
+    }
+
+    #[test]
+    fn null_is_no_number() {
+        assert!(matches!(
+            decode::<u64>(1, br#"{"id":1,"result":null}"#),
+            Err(Unreadable::Content(_))
+        ));
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_not_taken() {
+        assert!(matches!(
+            decode::<u64>(1, br#"{"id":2,"result":5}"#),
+            Err(Unreadable::Content(_))
+        ));
+    }
+
+    #[test]
+    fn json_without_result_or_error_is_not_json_rpc() {
+        for text in [
+            r#"{"message":"not found"}"#,
+            "<html>",
+            "",
+            "{\"id\":1,\"resu",
+        ] {
+            assert!(
+                matches!(
+                    decode::<u64>(1, text.as_bytes()),
+                    Err(Unreadable::NotJsonRpc)
+                ),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn batch_answers_are_matched_by_id_whatever_their_order() {
+        let bytes = br#" [{"id":11,"result":2},{"id":10,"error":{"code":1,"message":"x"}}]"#;
+        let BatchReply::Each(each) = decode_batch::<u64>(10, 3, bytes).unwrap() else {
+            panic!("not each")
+        };
+        assert_eq!(each, [Some(Err(refusal(1, "x", None))), Some(Ok(2)), None]);
+    }
+
+    #[test]
+    fn one_object_for_a_batch_refuses_it_as_a_whole() {
+        let bytes = br#"{"id":null,"error":{"code":-32010,"message":"too big"}}"#;
+        assert!(
+            matches!(decode_batch::<u64>(1, 2, bytes), Ok(BatchReply::Whole(refusal)) if refusal.code == -32010)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_unreadable_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode::<u64>(1, &bytes).is_err());
+            prop_assert!(!matches!(decode_batch::<u64>(1, 3, &bytes), Ok(BatchReply::Whole(_))));
+            prop_assert!(quote(&bytes).chars().count() <= QUOTED_CHARS);
+        }
+    }
+}
