@@ -1,0 +1,51 @@
+//! What can be said about a task before it ever runs.
+
+use crate::abi;
+use crate::graph::{TaskDef, expressions};
+use crate::task_type::TaskType;
+
+/// A mistake that would make every run of the task fail: the attribute and why.
+pub(crate) fn refuse(task: &TaskDef) -> Result<(), (&'static str, String)> {
+    let abi_text = task.attribute("abi").unwrap_or_default();
+    let checked = match task.kind {
+        TaskType::EthAbiDecode => abi::signature::arguments(abi_text).map(drop),
+        TaskType::EthAbiDecodeLog => abi::signature::event(abi_text).map(drop),
+        TaskType::EthAbiEncode => abi::signature::function(abi_text).map(drop),
+        TaskType::EthAbiEncode2 => abi::signature::json_function(abi_text).map(drop),
+        _ => Ok(()),
+    };
+    checked.map_err(|why| ("abi", why))
+}
+
+/// What is allowed and probably not meant.
+pub(crate) fn warnings(task: &TaskDef) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut say = |text: String| found.push(format!("task `{}`: {text}", task.dot_id));
+    for name in task.kind.attributes() {
+        let Some(value) = task.attribute(name) else {
+            continue;
+        };
+        let trimmed = value.trim();
+        let whole = trimmed.starts_with("$(")
+            && trimmed.ends_with(')')
+            && trimmed.matches('$').count() == 1;
+        let json = trimmed.starts_with(['{', '[', '"']);
+        if !whole && !json && expressions(value).next().is_some() {
+            say(format!(
+                "`{name}` mixes text with $(...): expressions are not filled into longer texts, the task will see it as written"
+            ));
+        }
+    }
+    if task.max_backoff.is_some() && task.min_backoff.is_none() {
+        say("`maxBackoff` has no effect without `minBackoff`".to_owned());
+    }
+    if task.retries == 1 {
+        say("`retries=1` means one attempt in all: write 2 for one repetition".to_owned());
+    }
+    if matches!(task.kind, TaskType::Bridge)
+        && task.attribute("name").is_none_or(|n| n.trim().is_empty())
+    {
+        say("`name` is missing: the task will fail".to_owned());
+    }
+    found
+}

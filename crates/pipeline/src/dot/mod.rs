@@ -1,0 +1,104 @@
+//! The graph language of `observationSource`: the inside of a DOT `digraph`.
+//!
+//! Hand-written so that it takes time in proportion to its text, never recurses deeper than
+//! groups may nest, and can point at the very character that is wrong.
+
+mod lexer;
+mod parser;
+
+pub(crate) use parser::{Attribute, Graph, Node, parse};
+
+use std::fmt;
+
+/// A place in the source, counted in characters from 1, as editors do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// Why a pipeline source was refused: what, where, and the line itself with a caret under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// What is wrong and what to do about it.
+    pub message: String,
+    /// Where, if it is in one place.
+    pub place: Option<Place>,
+    excerpt: Option<String>,
+}
+
+impl ParseError {
+    /// About the source as a whole.
+    pub(crate) fn whole(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            place: None,
+            excerpt: None,
+        }
+    }
+
+    /// About the character at byte `at` of `source`.
+    pub(crate) fn at(source: &str, at: usize, message: impl Into<String>) -> Self {
+        let place = place_of(source, at);
+        let line = source.lines().nth(place.line - 1).unwrap_or("");
+        Self {
+            message: message.into(),
+            place: Some(place),
+            excerpt: Some(caret(line, place)),
+        }
+    }
+}
+
+/// The part of the line around the place, and a caret under the character.
+fn caret(line: &str, place: Place) -> String {
+    const BEFORE: usize = 60;
+    const AFTER: usize = 40;
+    let first = place.column.saturating_sub(BEFORE + 1);
+    let shown: String = line
+        .chars()
+        .skip(first)
+        .take(BEFORE + AFTER)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    format!(
+        "{:>5} | {shown}\n      | {}^",
+        place.line,
+        " ".repeat(place.column - 1 - first)
+    )
+}
+
+pub(crate) fn place_of(source: &str, at: usize) -> Place {
+    let mut end = at.min(source.len());
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    let before = &source[..end];
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    Place {
+        line: before.bytes().filter(|b| *b == b'\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = self.place {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match &self.excerpt {
+            Some(excerpt) => write!(f, "\n{excerpt}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}

@@ -1,0 +1,103 @@
+//! All this crate tells the world: metrics under the names existing dashboards know, and log lines.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tracing::{debug, info, warn};
+
+use crate::error::TaskError;
+use crate::graph::TaskDef;
+use crate::outcome::{Outcome, RunState};
+use crate::tasks::Done;
+use crate::vars::Vars;
+
+fn job_id(vars: &Vars) -> String {
+    vars.label("jobSpec.databaseID").into_owned()
+}
+
+fn job_name(vars: &Vars) -> String {
+    vars.label("jobSpec.name").into_owned()
+}
+
+/// A task has made its last attempt.
+pub(crate) fn task_finished(
+    def: &TaskDef,
+    result: &Result<Done, TaskError>,
+    vars: &Vars,
+    took: Duration,
+) {
+    let (id, name) = (job_id(vars), job_name(vars));
+    let (task, kind) = (def.dot_id.clone(), def.kind.recorded_name());
+    gauge!("pipeline_task_execution_time", "job_id" => id.clone(), "job_name" => name.clone(), "task_id" => task.clone(), "task_type" => kind)
+        .set(took.as_nanos() as f64);
+    let status = match result {
+        Ok(Done::Value(_)) => "completed",
+        Ok(Done::Pending | Done::Transaction(_)) => "pending",
+        Err(_) => "error",
+    };
+    if status != "pending" {
+        counter!("pipeline_tasks_total_finished", "job_id" => id.clone(), "job_name" => name, "task_id" => task, "task_type" => kind, "status" => status)
+            .increment(1);
+    }
+    match result {
+        Err(error) => {
+            info!(job.id = %id, task.id = %def.dot_id, task.r#type = kind, "task {} failed: {error}", def.dot_id)
+        }
+        Ok(_) => {
+            debug!(job.id = %id, task.id = %def.dot_id, task.r#type = kind, "task {} {status}", def.dot_id)
+        }
+    }
+}
+
+/// An execution has gone as far as it goes.
+pub(crate) fn run_finished(outcome: &Outcome, vars: &Vars, took: Duration) {
+    let (id, name) = (job_id(vars), job_name(vars));
+    if outcome.state == RunState::Errored {
+        counter!("pipeline_run_errors", "job_id" => id.clone(), "job_name" => name.clone())
+            .increment(1);
+    }
+    if matches!(outcome.state, RunState::Completed | RunState::Errored) {
+        gauge!("pipeline_run_total_time_to_completion", "job_id" => id, "job_name" => name)
+            .set(took.as_nanos() as f64);
+    }
+}
+
+/// A data source has answered.
+pub(crate) fn http_fetched(dot_id: &str, took: Duration, body_bytes: usize) {
+    let id = dot_id.to_owned();
+    gauge!("pipeline_task_http_fetch_time", "pipeline_task_spec_id" => id.clone())
+        .set(took.as_nanos() as f64);
+    gauge!("pipeline_task_http_response_body_size", "pipeline_task_spec_id" => id)
+        .set(body_bytes as f64);
+}
+
+/// A contract has been read.
+pub(crate) fn eth_called(dot_id: &str, took: Duration) {
+    gauge!("pipeline_task_eth_call_execution_time", "pipeline_task_spec_id" => dot_id.to_owned())
+        .set(took.as_nanos() as f64);
+}
+
+/// A bridge has answered.
+pub(crate) fn bridge_answered(name: &str, took: Duration) {
+    gauge!("bridge_latency_seconds", "name" => name.to_owned()).set(took.as_secs_f64());
+}
+
+/// A bridge has not answered, or not with success.
+pub(crate) fn bridge_failed(name: &str, error: &TaskError) {
+    counter!("bridge_errors_total", "name" => name.to_owned()).increment(1);
+    warn!(bridge.name = name, "bridge {name} failed: {error}");
+}
+
+/// An earlier answer of a bridge stands in for one it did not give.
+pub(crate) fn bridge_cache_used(name: &str) {
+    counter!("bridge_cache_hits_total", "name" => name.to_owned()).increment(1);
+    warn!(
+        bridge.name = name,
+        "bridge {name} failed; its last good answer is used instead"
+    );
+}
+
+/// There was no earlier answer, or it is too old.
+pub(crate) fn bridge_cache_missed(name: &str) {
+    counter!("bridge_cache_errors_total", "name" => name.to_owned()).increment(1);
+}

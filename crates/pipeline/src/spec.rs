@@ -1,0 +1,210 @@
+//! Job specs: TOML documents with all keys at the top level.
+
+mod fields;
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256};
+use uuid::Uuid;
+
+use crate::dot::ParseError;
+use crate::graph::Pipeline;
+use fields::Fields;
+
+/// A job as an operator describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSpec {
+    /// A label; may be empty.
+    pub name: String,
+    /// The identity requests name; generated when the job is created without one.
+    pub external_job_id: Option<Uuid>,
+    /// Always 1.
+    pub schema_version: u32,
+    /// Longest time of each task attempt.
+    pub max_task_duration: Option<Duration>,
+    /// Overrides the chain's gas limit.
+    pub gas_limit: Option<u32>,
+    /// Transactions may go through an authorised forwarder.
+    pub forwarding_allowed: bool,
+    /// The pipeline as written.
+    pub observation_source: String,
+    /// The pipeline as understood.
+    pub pipeline: Pipeline,
+    /// What starts a run.
+    pub kind: JobKind,
+    /// What is allowed and probably not meant, in sentences for whoever creates the job.
+    pub warnings: Vec<String>,
+}
+
+/// What starts a run of the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobKind {
+    /// A request to an oracle contract.
+    DirectRequest(DirectRequest),
+}
+
+impl JobKind {
+    /// The `type` of the spec.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DirectRequest(_) => "directrequest",
+        }
+    }
+}
+
+/// Runs for requests to an oracle contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectRequest {
+    /// The Operator or Oracle contract.
+    pub contract_address: Address,
+    /// Its chain.
+    pub evm_chain_id: u64,
+    /// The larger of this and the chain's setting counts.
+    pub min_incoming_confirmations: Option<u32>,
+    /// Replaces the chain's setting; in juels (10⁻¹⁸ LINK).
+    pub min_contract_payment_juels: Option<U256>,
+    /// Who may ask; empty means everyone.
+    pub requesters: Vec<Address>,
+}
+
+/// Why a job spec was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Not TOML; the text shows the place.
+    #[error("the job spec is not valid TOML: {0}")]
+    Toml(String),
+    /// No such job type.
+    #[error("invalid job type: {given:?}{}", hint(.nearest))]
+    UnknownType {
+        /// As given.
+        given: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A real job type that this version lacks.
+    #[error("the job type {0:?} is not supported by this version: it runs \"directrequest\" jobs")]
+    UnsupportedType(&'static str),
+    /// Only version 1 exists.
+    #[error("invalid schema version: schemaVersion must be 1, not {0}")]
+    SchemaVersion(String),
+    /// Nothing to run.
+    #[error("pipeline spec not specified: observationSource is missing or empty")]
+    NoPipeline,
+    /// A chain id is needed.
+    #[error("evm chain id must be defined: add evmChainID = \"<chain id>\"")]
+    NoChainId,
+    /// A required key is missing.
+    #[error("{key} is missing: {hint}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What to write.
+        hint: &'static str,
+    },
+    /// A value that cannot be used.
+    #[error("{key}: {problem}")]
+    Field {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+    /// An old way to write an empty object that today means something else.
+    #[error("observationSource contains <{{}}>: write \"{{}}\" instead")]
+    BracketedEmptyObject,
+    /// The pipeline has a mistake; the text shows the place.
+    #[error("observationSource: {0}")]
+    Pipeline(#[from] ParseError),
+}
+
+fn hint(nearest: &Option<&'static str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+const DIRECT_REQUEST: &str = "directrequest";
+
+/// Job types of the field.
+const KNOWN_TYPES: &[&str] = &[
+    DIRECT_REQUEST,
+    "cron",
+    "webhook",
+    "fluxmonitor",
+    "keeper",
+    "vrf",
+    "offchainreporting",
+    "offchainreporting2",
+    "bootstrap",
+    "blockhashstore",
+    "blockheaderfeeder",
+    "legacygasstationserver",
+    "legacygasstationsidecar",
+    "gateway",
+    "stream",
+    "workflow",
+    "standardcapabilities",
+    "ccip",
+];
+
+impl JobSpec {
+    /// Reads and checks a job spec.
+    ///
+    /// Whether its bridges exist, its chain is configured and its id is free only the caller can
+    /// know.
+    pub fn parse(toml: &str) -> Result<JobSpec, SpecError> {
+        let mut fields = Fields::read(toml)?;
+        let kind = job_type(&mut fields)?;
+        fields.schema_version()?;
+        let observation_source = fields.string("observationSource")?.unwrap_or_default();
+        if observation_source.trim().is_empty() {
+            return Err(SpecError::NoPipeline);
+        }
+        if observation_source.contains("<{}>") {
+            return Err(SpecError::BracketedEmptyObject);
+        }
+        let pipeline = Pipeline::parse(&observation_source)?;
+        let spec = JobSpec {
+            name: fields.string("name")?.unwrap_or_default(),
+            external_job_id: fields.external_job_id()?,
+            schema_version: 1,
+            max_task_duration: fields.duration("maxTaskDuration")?.filter(|d| !d.is_zero()),
+            gas_limit: fields.u32("gasLimit")?,
+            forwarding_allowed: fields.bool("forwardingAllowed")?.unwrap_or(false),
+            kind: match kind {
+                DIRECT_REQUEST => JobKind::DirectRequest(direct_request(&mut fields)?),
+                other => return Err(SpecError::UnsupportedType(other)),
+            },
+            warnings: [fields.warnings(), pipeline.warnings().to_vec()].concat(),
+            observation_source,
+            pipeline,
+        };
+        Ok(spec)
+    }
+}
+
+fn job_type(fields: &mut Fields) -> Result<&'static str, SpecError> {
+    let given = fields.string("type")?.unwrap_or_default();
+    let Some(known) = KNOWN_TYPES.iter().find(|name| **name == given) else {
+        let nearest = crate::nearest::nearest(&given, KNOWN_TYPES.iter().copied());
+        return Err(SpecError::UnknownType { given, nearest });
+    };
+    if *known == DIRECT_REQUEST {
+        Ok(known)
+    } else {
+        Err(SpecError::UnsupportedType(known))
+    }
+}
+
+fn direct_request(fields: &mut Fields) -> Result<DirectRequest, SpecError> {
+    Ok(DirectRequest {
+        contract_address: fields.checksummed_address("contractAddress")?.ok_or(
+            SpecError::Missing {
+                key: "contractAddress",
+                hint: "write the address of the oracle contract with its checksum",
+            },
+        )?,
+        evm_chain_id: fields.chain_id("evmChainID")?.ok_or(SpecError::NoChainId)?,
+        min_incoming_confirmations: fields.u32("minIncomingConfirmations")?,
+        min_contract_payment_juels: fields.juels("minContractPaymentLinkJuels")?,
+        requesters: fields.addresses("requesters")?,
+    })
+}
