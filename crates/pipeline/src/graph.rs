@@ -291,13 +291,12 @@ impl Builder<'_> {
         for (to, node) in self.graph.nodes.iter().enumerate() {
             for path in node.attributes.iter().flat_map(|a| expressions(&a.value)) {
                 let first = path.split('.').next().unwrap_or(path);
-                match ids.get(first) {
-                    Some(&from) if from != to => {
-                        if !explicit.contains(&(from, to)) && seen.insert((from, to)) {
-                            found.push((from, to));
-                        }
-                    }
-                    _ => {}
+                let Some(&from) = ids.get(first) else {
+                    continue;
+                };
+                let edge = (from, to);
+                if from != to && !explicit.contains(&edge) && seen.insert(edge) {
+                    found.push(edge);
                 }
             }
         }

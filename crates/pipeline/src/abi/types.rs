@@ -46,7 +46,7 @@ impl Type {
     }
 
     fn base(text: &str) -> Result<Self, String> {
-        let sized = |prefix: &str| text.strip_prefix(prefix).and_then(|n| plain_number(n));
+        let sized = |prefix: &str| text.strip_prefix(prefix).and_then(plain_number);
         let bits = |n: usize| n.is_multiple_of(8) && (8..=256).contains(&n);
         match text {
             "bool" => return Ok(Self::Bool),

@@ -8,9 +8,8 @@ use super::{AT_MOST_ONE, Task, resolve};
 
 pub(super) fn run(task: &Task<'_>) -> Result<Value, TaskError> {
     task.check_inputs(AT_MOST_ONE)?;
-    let separator = task.param_or("separator", ",").raw().to(string);
     resolve! {
-        separator = separator,
+        separator = task.param_or("separator", ",").raw().to(string),
         data = task.param("data").expression().input().value(),
         lax = task.param("lax").literal().or(false).to(boolean),
     };
