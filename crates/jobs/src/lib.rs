@@ -1,1 +1,25 @@
-//! (being written)
+//! ② Triggers and ③ runs: which job has to run now, and run it.
+//!
+//! [`Triggers`] decides what each confirmed, canonical log means: the consumed mark, the request row
+//! and the run are one database transaction. [`Runner`] executes runs under a claim that expires, so
+//! that any replica may do it; results and queued transactions commit only if the claim still stands.
+//!
+//! What this does not do: look at the chain's logs itself (`chain` did), sign or send (`txm` does).
+
+mod config;
+mod inputs;
+mod log;
+mod observe;
+mod outcome;
+mod ports;
+mod pruner;
+mod request;
+mod runner;
+mod specs;
+mod triggers;
+
+pub use config::{ChainRules, RunnerConfig, TriggerConfig};
+pub use ports::Outside;
+pub use pruner::Pruner;
+pub use runner::Runner;
+pub use triggers::Triggers;

@@ -77,7 +77,9 @@ impl State {
             // The log never left as far as we know, yet the chain accepted our answer: believe the chain.
             (Self::Open | Self::Orphaned | Self::Failed, E::Answered) => Self::Answered,
             (Self::Answered, E::AnswerOrphaned) => Self::Open,
-            (Self::Answered, E::AnswerFinal) => Self::Fulfilled,
+            (Self::Open | Self::Orphaned | Self::Answered | Self::Failed, E::AnswerFinal) => {
+                Self::Fulfilled
+            }
             (Self::Open | Self::Orphaned | Self::Failed, E::Cancelled) => Self::Cancelled,
             (Self::Open | Self::Orphaned, E::Failed) => Self::Failed,
             (Self::Failed | Self::Refused, E::Orphaned) => Self::Orphaned,

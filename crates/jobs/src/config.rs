@@ -1,0 +1,45 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dodona_model::{ChainId, U256};
+
+/// What a chain asks of a request before a job runs for it.
+#[derive(Debug, Clone)]
+pub struct TriggerConfig {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// Blocks a log must have, its own counted; a job can raise this, never lower it. 0 counts as 1.
+    pub min_confirmations: u32,
+    /// Least payment in juels; a job's own value replaces it.
+    pub min_payment_juels: U256,
+}
+
+/// What a transaction of a job may be on a chain.
+#[derive(Debug, Clone)]
+pub struct ChainRules {
+    /// Gas limit where neither task nor job names one: the chain's for direct requests.
+    pub gas_limit: u64,
+    /// Transactions of one key that may wait to be signed; 0 means no limit.
+    pub max_queued: u64,
+}
+
+/// How runs are executed by this process.
+#[derive(Debug, Clone)]
+pub struct RunnerConfig {
+    /// This process, as claims name it; unique among replicas and restarts.
+    pub me: String,
+    /// Runs in flight at once, at most.
+    pub max_in_flight: usize,
+    /// How long a claim lasts unless renewed.
+    pub claim: Duration,
+    /// Upper bound of a whole run; `None` means none.
+    pub max_run_duration: Option<Duration>,
+    /// Bound of one HTTP attempt without a timeout of its own; `None` means none.
+    pub http_timeout: Option<Duration>,
+    /// Largest body accepted from a data source, bytes.
+    pub http_max_bytes: usize,
+    /// Where bridges that answer later send their answer.
+    pub bridge_response_url: Option<String>,
+    /// Rules of the chains this node works on.
+    pub chains: BTreeMap<ChainId, ChainRules>,
+}

@@ -1,0 +1,106 @@
+//! A run's variables, and how they are kept with it.
+
+use alloy::hex;
+use alloy::primitives::keccak256;
+use anyhow::Context;
+use dodona_pipeline::Value;
+use dodona_store::heads::Head;
+use dodona_store::jobs::Job;
+use dodona_store::logs::Log;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::log::Asked;
+
+/// What is kept: enough to execute the run on any replica at any time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inputs {
+    /// Makes the ids of the run's task runs: stable over restarts, and nobody outside can guess them.
+    pub(crate) seed: Uuid,
+    /// `jobSpec` and `jobRun`, without loss.
+    pub(crate) vars: serde_json::Value,
+}
+
+impl Inputs {
+    pub(crate) fn new(vars: &Value) -> Self {
+        Self {
+            seed: Uuid::new_v4(),
+            vars: vars.to_stored(),
+        }
+    }
+
+    pub(crate) fn read(text: &str) -> anyhow::Result<Self> {
+        serde_json::from_str(text).context("the run's inputs cannot be read")
+    }
+
+    pub(crate) fn to_text(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+
+    /// The id of a task's run within this run.
+    pub(crate) fn task_run_id(&self, dot_id: &str) -> Uuid {
+        let mut bytes = [0u8; 16];
+        bytes.copy_from_slice(&keccak256([self.seed.as_bytes(), dot_id.as_bytes()].concat())[..16]);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+}
+
+/// `$(jobSpec…)` and `$(jobRun…)` of a direct request.
+pub(crate) fn of_request(job: &Job, log: &Log, asked: &Asked, head: Option<&Head>) -> Value {
+    let hex = |bytes: &[u8]| Value::String(hex::encode_prefixed(bytes));
+    let text = |text: String| Value::String(text);
+    let chain = job
+        .spec
+        .chain_id
+        .map(|chain| chain.to_string())
+        .unwrap_or_default();
+    let request = Value::map([
+        ("specId", hex(asked.spec_id.as_slice())),
+        ("requester", text(asked.requester.to_string())),
+        ("requestId", hex(asked.request_id.as_slice())),
+        ("payment", text(asked.payment_juels.to_string())),
+        ("callbackAddr", text(asked.callback_address.to_string())),
+        ("callbackFunctionId", hex(&asked.callback_function)),
+        ("cancelExpiration", text(asked.expiration.to_string())),
+        ("dataVersion", text(asked.data_version.to_string())),
+        ("data", hex(&asked.data)),
+    ]);
+    let root = |root: fn(&Head) -> alloy::primitives::B256| {
+        head.map_or(Value::Null, |head| Value::Hash(root(head)))
+    };
+    let run = Value::map([
+        ("meta", Value::map([("oracleRequest", request)])),
+        ("logBlockHash", Value::Hash(log.block.hash)),
+        ("logBlockNumber", Value::Uint(log.block.number)),
+        ("logTxHash", Value::Hash(log.tx_hash)),
+        ("logAddress", Value::Address(log.address)),
+        (
+            "logTopics",
+            Value::List(log.topics.iter().map(|topic| Value::Hash(*topic)).collect()),
+        ),
+        ("logData", Value::Bytes(log.data.0.clone())),
+        ("blockReceiptsRoot", root(|head| head.receipts_root)),
+        ("blockTransactionsRoot", root(|head| head.transactions_root)),
+        ("blockStateRoot", root(|head| head.state_root)),
+    ]);
+    let spec = Value::map([
+        ("databaseID", Value::Int(job.id)),
+        ("externalJobID", Value::Uuid(job.spec.external_job_id)),
+        ("name", text(job.spec.name.clone())),
+        ("evmChainID", text(chain)),
+    ]);
+    Value::map([("jobSpec", spec), ("jobRun", run)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_run_keeps_its_id_and_two_tasks_never_share_one() {
+        let inputs = Inputs::new(&Value::map([("jobRun", Value::Null)]));
+        let again = Inputs::read(&inputs.to_text().unwrap()).unwrap();
+        assert_eq!(inputs.task_run_id("send"), again.task_run_id("send"));
+        assert_ne!(inputs.task_run_id("send"), inputs.task_run_id("fetch"));
+    }
+}

@@ -1,0 +1,133 @@
+//! What an execution achieved, as rows.
+
+use dodona_model::run::State;
+use dodona_model::{RunId, Timestamp};
+use dodona_pipeline::{Outcome, Pipeline, RunState, TaskResult, Value};
+use dodona_runtime::clock;
+use dodona_store::runs::{Finish, TaskRun};
+
+/// One task's result as a row.
+pub(crate) fn task_row(run: RunId, task: &TaskResult, source: bool) -> TaskRun {
+    TaskRun {
+        id: task.task_run_id,
+        run_id: run,
+        dot_id: task.dot_id.clone(),
+        kind: task.task_type.to_owned(),
+        task_index: i64::from(task.index),
+        source,
+        value: task
+            .output
+            .as_ref()
+            .map(|value| value.to_stored().to_string()),
+        output: task.output.as_ref().map(Value::to_output_json),
+        error: task.error.clone(),
+        attempts: task.attempts,
+        created_at: clock::from_system(task.started_at),
+        finished_at: Some(clock::from_system(task.finished_at)),
+    }
+}
+
+/// Names of the tasks that fetch something.
+pub(crate) fn sources(pipeline: &Pipeline) -> Vec<String> {
+    pipeline
+        .tasks()
+        .filter(|task| task.nature() == dodona_pipeline::Nature::Source)
+        .map(|task| task.dot_id.clone())
+        .collect()
+}
+
+/// Everything the execution has to say about its tasks, the waiting ones included.
+pub(crate) fn task_rows(
+    run: RunId,
+    outcome: &Outcome,
+    pipeline: &Pipeline,
+    now: Timestamp,
+) -> Vec<TaskRun> {
+    let sources = sources(pipeline);
+    let done = outcome
+        .results
+        .iter()
+        .map(|task| task_row(run, task, sources.contains(&task.dot_id)));
+    let waiting = outcome.pending.iter().filter_map(|(dot_id, id)| {
+        let task = pipeline.task(dot_id)?;
+        Some(TaskRun {
+            id: *id,
+            run_id: run,
+            dot_id: dot_id.clone(),
+            kind: task.type_name().to_owned(),
+            task_index: i64::from(task.index),
+            source: sources.contains(dot_id),
+            value: None,
+            output: None,
+            error: None,
+            attempts: 1,
+            created_at: now,
+            finished_at: None,
+        })
+    });
+    done.chain(waiting).collect()
+}
+
+/// The run's end or pause as its row has it.
+pub(crate) fn finish(outcome: &Outcome) -> Finish {
+    let state = match outcome.state {
+        RunState::Completed => State::Completed,
+        RunState::Suspended => State::Suspended,
+        RunState::Errored | RunState::Dropped => State::Errored,
+    };
+    let outputs: Vec<String> = outcome
+        .outputs
+        .iter()
+        .map(|value| {
+            value
+                .as_ref()
+                .map_or_else(|| "null".to_owned(), Value::to_output_json)
+        })
+        .collect();
+    Finish {
+        state,
+        outputs: format!("[{}]", outputs.join(",")),
+        fatal_errors: texts(&outcome.fatal_errors),
+        all_errors: texts(&outcome.all_errors),
+    }
+}
+
+/// A run that ends with one error of its own rather than a task's.
+pub(crate) fn failed(what: &str) -> Finish {
+    let errors = texts(&[Some(what.to_owned())]);
+    Finish {
+        state: State::Errored,
+        outputs: "[null]".to_owned(),
+        fatal_errors: errors.clone(),
+        all_errors: errors,
+    }
+}
+
+fn texts(list: &[Option<String>]) -> String {
+    serde_json::Value::from(
+        list.iter()
+            .map(|text| text.clone().into())
+            .collect::<Vec<serde_json::Value>>(),
+    )
+    .to_string()
+}
+
+/// The first error worth naming, with its task.
+pub(crate) fn first_error(outcome: &Outcome) -> String {
+    let failed = outcome.results.iter().find(|task| task.error.is_some());
+    match failed {
+        Some(task) => format!(
+            "task {} ({}): {}",
+            task.dot_id,
+            task.task_type,
+            task.error.as_deref().unwrap_or_default()
+        ),
+        None => outcome
+            .fatal_errors
+            .iter()
+            .flatten()
+            .next()
+            .cloned()
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,163 @@
+//! What tasks reach outside, fulfilled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy::primitives::Bytes;
+use dodona_model::{ChainId, RunId};
+use dodona_pipeline::egress::{EgressClient, HttpError};
+use dodona_pipeline::{
+    BlockChoice, BridgeTarget, EstimateGas, EthCall, EthCallError, HttpCall, HttpReply, Ports,
+    TaskResult,
+};
+use dodona_rpc::{BlockTag, CallError, CallRequest, Pool, RpcError};
+use dodona_store::{Store, bridges, runs};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tracing::warn;
+
+use crate::outcome;
+
+/// Everything outside that this process's runs share.
+pub struct Outside {
+    /// The database: bridges are looked up there, results of effects are stored there.
+    pub store: Store,
+    /// The endpoints of each chain.
+    pub pools: BTreeMap<ChainId, Pool>,
+    /// HTTP under the egress rules.
+    pub egress: EgressClient,
+}
+
+/// One run's view of the outside.
+pub(crate) struct RunPorts {
+    pub(crate) outside: Arc<Outside>,
+    pub(crate) run: RunId,
+    /// Names of tasks whose results are kept when the answer is encoded anew.
+    pub(crate) sources: Vec<String>,
+}
+
+impl RunPorts {
+    fn pool(&self, chain: ChainId) -> Result<&Pool, EthCallError> {
+        self.outside
+            .pools
+            .get(&chain)
+            .ok_or(EthCallError::UnknownChain {
+                evm_chain_id: chain,
+            })
+    }
+
+    async fn look_up(&self, name: &str) -> Result<BridgeTarget, String> {
+        let missing = || {
+            format!(
+                "could not find bridge with name '{name}'; create it with: dodona bridges create"
+            )
+        };
+        let mut conn = self
+            .outside
+            .store
+            .read()
+            .await
+            .map_err(|cause| cause.to_string())?;
+        let bridge = bridges::find(&mut conn, &name.to_lowercase())
+            .await
+            .map_err(|cause| cause.to_string())?;
+        let bridge = bridge.ok_or_else(missing)?;
+        let url = bridge
+            .url
+            .parse()
+            .map_err(|cause| format!("bridge '{name}' has an unreadable URL: {cause}"))?;
+        Ok(BridgeTarget { url })
+    }
+
+    async fn store_effect(&self, task: &TaskResult) -> Result<(), dodona_store::StoreError> {
+        let row = outcome::task_row(self.run, task, self.sources.contains(&task.dot_id));
+        let mut tx = self.outside.store.begin().await?;
+        runs::save_tasks(&mut tx, &[row]).await?;
+        tx.commit().await
+    }
+}
+
+impl Ports for RunPorts {
+    fn http(&self, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, HttpError>> {
+        self.outside.egress.send(call).boxed()
+    }
+
+    fn bridge(&self, name: &str) -> BoxFuture<'_, Result<BridgeTarget, String>> {
+        let name = name.to_owned();
+        async move { self.look_up(&name).await }.boxed()
+    }
+
+    fn eth_call(&self, call: EthCall) -> BoxFuture<'_, Result<Bytes, EthCallError>> {
+        async move {
+            let pool = self.pool(call.evm_chain_id)?;
+            let price = call.gas_price.or(call.gas_fee_cap);
+            let request = CallRequest {
+                from: Some(call.from),
+                gas: call.gas,
+                gas_price: price.and_then(|price| u128::try_from(price).ok()),
+                ..CallRequest::to(call.to, call.data)
+            };
+            pool.call(&request, tag(call.block))
+                .await
+                .map_err(call_error)
+        }
+        .boxed()
+    }
+
+    fn estimate_gas(&self, call: EstimateGas) -> BoxFuture<'_, Result<u64, EthCallError>> {
+        async move {
+            let pool = self.pool(call.evm_chain_id)?;
+            let request = CallRequest {
+                from: Some(call.from),
+                ..CallRequest::to(call.to, call.data)
+            };
+            pool.estimate_gas(&request).await.map_err(call_error)
+        }
+        .boxed()
+    }
+
+    fn finished<'a>(&'a self, task: &'a TaskResult) -> BoxFuture<'a, ()> {
+        async move {
+            if let Err(cause) = self.store_effect(task).await {
+                // The effect has happened; the worst that follows is that it happens again, which its
+                // idempotency key lets the other side notice.
+                warn!(run.id = self.run, task = %task.dot_id, "the result of task {} could not be stored at once: {cause}", task.dot_id);
+            }
+        }
+        .boxed()
+    }
+}
+
+fn tag(block: BlockChoice) -> BlockTag {
+    match block {
+        BlockChoice::Latest => BlockTag::Latest,
+        BlockChoice::Pending => BlockTag::Pending,
+    }
+}
+
+fn call_error(error: CallError) -> EthCallError {
+    match error {
+        CallError::Reverted {
+            reason,
+            data,
+            code,
+            message,
+        } => EthCallError::Rpc {
+            code,
+            message: reason
+                .map_or_else(|| message.clone(), |reason| format!("{message}: {reason}")),
+            data: (!data.is_empty()).then(|| data.to_string()),
+        },
+        CallError::Rpc(RpcError::Refused {
+            code,
+            message,
+            data,
+            ..
+        }) => EthCallError::Rpc {
+            code,
+            message,
+            data,
+        },
+        CallError::Rpc(other) => EthCallError::Unavailable(other.to_string()),
+    }
+}

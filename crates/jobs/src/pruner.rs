@@ -1,0 +1,82 @@
+use std::time::Duration;
+
+use dodona_runtime::{Service, clock};
+use dodona_store::{Store, jobs, runs, txs, users};
+use serde::Serialize;
+
+/// Rows deleted in one database transaction, at most: pruning must not hold up answering.
+const BATCH: u32 = 200;
+/// Jobs looked at in one round, at most.
+const JOBS: u32 = 10_000;
+
+/// Forgets ended runs and transactions that are old or too many.
+pub struct Pruner {
+    store: Store,
+    keep_runs: Duration,
+    keep_successful: u32,
+    keep_txs: Option<Duration>,
+    keep_sessions: Duration,
+}
+
+/// What one round did.
+#[derive(Debug, Default, Serialize)]
+pub struct Pruned {
+    runs: u64,
+    txs: u64,
+    sessions: u64,
+}
+
+impl Pruner {
+    /// Keeps runs for `keep_runs` and of each job the newest `keep_successful` completed ones, ended
+    /// transactions for `keep_txs` (`None`: for ever), sessions for `keep_sessions` after their last use.
+    pub fn new(
+        store: Store,
+        keep_runs: Duration,
+        keep_successful: u32,
+        keep_txs: Option<Duration>,
+        keep_sessions: Duration,
+    ) -> Self {
+        Self {
+            store,
+            keep_runs,
+            keep_successful,
+            keep_txs,
+            keep_sessions,
+        }
+    }
+}
+
+impl Service<()> for Pruner {
+    type Report = Pruned;
+
+    async fn tick(&mut self, (): &()) -> anyhow::Result<Pruned> {
+        let now = clock::now();
+        let mut pruned = Pruned::default();
+        loop {
+            let mut tx = self.store.begin().await?;
+            let count = runs::prune_old(&mut tx, now.minus(self.keep_runs), BATCH).await?;
+            tx.commit().await?;
+            pruned.runs += count;
+            if count < u64::from(BATCH) {
+                break;
+            }
+        }
+        for job in jobs::list(&mut self.store.read().await?, JOBS, 0).await? {
+            let mut tx = self.store.begin().await?;
+            pruned.runs +=
+                runs::prune_surplus(&mut tx, job.id, self.keep_successful, BATCH).await?;
+            tx.commit().await?;
+        }
+        let mut tx = self.store.begin().await?;
+        if let Some(keep) = self.keep_txs {
+            pruned.txs = txs::prune(&mut tx, now.minus(keep), BATCH).await?;
+        }
+        pruned.sessions = users::prune_sessions(&mut tx, now.minus(self.keep_sessions)).await?;
+        tx.commit().await?;
+        Ok(pruned)
+    }
+
+    fn worked(_: &Pruned) -> bool {
+        false
+    }
+}

@@ -1,0 +1,543 @@
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use alloy::primitives::Address;
+use anyhow::Context;
+use dodona_model::request::Event;
+use dodona_model::run::State;
+use dodona_model::{RunId, tx};
+use dodona_pipeline::{
+    Limits, Outcome, RunInput, RunState, StoredResult, TxIntent, Value, execute, read_json,
+};
+use dodona_runtime::{Poke, Service, clock};
+use dodona_store::runs::{Run, TaskRun};
+use dodona_store::txs::NewTx;
+use dodona_store::{Store, Tx, keys, requests, runs, txs};
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::inputs::Inputs;
+use crate::ports::{Outside, RunPorts};
+use crate::specs::{Ready, Specs};
+use crate::{RunnerConfig, observe, outcome, request};
+
+/// A run that was begun this often and never got anywhere is poisonous: it ends errored.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// What one round did.
+#[derive(Debug, Default, Serialize)]
+pub struct Round {
+    claimed: usize,
+    stored: usize,
+    in_flight: usize,
+    // Something was queued or ended, so others may look.
+    effects: bool,
+    full: bool,
+}
+
+/// Executes runs, at most so many at once. A round never waits for one: it stores what is done and
+/// fills free slots.
+pub struct Runner {
+    outside: Arc<Outside>,
+    config: RunnerConfig,
+    specs: Specs,
+    done: (
+        mpsc::UnboundedSender<Executed>,
+        mpsc::UnboundedReceiver<Executed>,
+    ),
+    wake: Poke,
+    in_flight: usize,
+    renewed: Instant,
+}
+
+/// An execution that is over and waits to be stored.
+struct Executed {
+    run: Run,
+    ready: Arc<Ready>,
+    outcome: Result<Outcome, String>,
+}
+
+/// What was stored of an execution, for those who watch.
+enum Stored {
+    Ended {
+        run: RunId,
+        ready: Arc<Ready>,
+        outcome: Result<Outcome, String>,
+        took: std::time::Duration,
+    },
+    ClaimLost(RunId),
+}
+
+impl Runner {
+    /// A runner of this process. `wake` must be one of the pokes it is scheduled on: it is poked
+    /// whenever an execution is over.
+    pub fn new(outside: Arc<Outside>, config: RunnerConfig, wake: Poke) -> Self {
+        Self {
+            outside,
+            config,
+            specs: Specs::default(),
+            done: mpsc::unbounded_channel(),
+            wake,
+            in_flight: 0,
+            renewed: Instant::now(),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.outside.store
+    }
+
+    /// Claims what fits and begins to execute it.
+    async fn fill(&mut self) -> anyhow::Result<usize> {
+        let free = self.config.max_in_flight.saturating_sub(self.in_flight);
+        if free == 0 {
+            return Ok(0);
+        }
+        let mut tx = self.store().begin().await?;
+        let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        let claimed = runs::claim(&mut tx, &self.config.me, self.config.claim, limit).await?;
+        tx.commit().await?;
+        let count = claimed.len();
+        for run in claimed {
+            if let Err(cause) = self.begin(&run).await {
+                self.refuse(&run, &format!("{cause:#}")).await?;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn begin(&mut self, run: &Run) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            run.attempts <= MAX_ATTEMPTS,
+            "it was begun {MAX_ATTEMPTS} times and the process ended each time before it was done; it is not tried again"
+        );
+        let store = self.outside.store.clone();
+        let ready = self.specs.get(&store, run.job_id).await?;
+        let inputs = Inputs::read(&run.inputs)?;
+        let finished = if run.attempts > 1 || run.generation > 1 || run.outputs != "[]" {
+            finished(&runs::tasks(&mut store.read().await?, run.id).await?)?
+        } else {
+            BTreeMap::new()
+        };
+        let input = self.input(run, &ready, &inputs, finished)?;
+        let ports = Arc::new(RunPorts {
+            outside: Arc::clone(&self.outside),
+            run: run.id,
+            sources: outcome::sources(&ready.pipeline),
+        });
+        let (sender, wake, run) = (self.done.0.clone(), self.wake.clone(), run.clone());
+        self.in_flight += 1;
+        // Bounded by max_in_flight; a panic is caught and is that run's error.
+        tokio::spawn(async move {
+            let executed = AssertUnwindSafe(execute(&ready.pipeline, input, ports))
+                .catch_unwind()
+                .await;
+            let outcome = executed
+                .map_err(|_| "the execution panicked; this is a defect of the node".to_owned());
+            // The receiver lives as long as the runner; without one nobody is left to tell.
+            let _ = sender.send(Executed {
+                run,
+                ready,
+                outcome,
+            });
+            wake.poke();
+        });
+        Ok(())
+    }
+
+    fn input(
+        &self,
+        run: &Run,
+        ready: &Ready,
+        inputs: &Inputs,
+        finished: BTreeMap<String, StoredResult>,
+    ) -> anyhow::Result<RunInput> {
+        let vars =
+            match Value::from_stored(&inputs.vars).context("the run's variables cannot be read")? {
+                Value::Map(vars) => vars,
+                other => anyhow::bail!("the run's variables are {} and not a map", other.kind()),
+            };
+        let task_run_ids = ready
+            .pipeline
+            .tasks()
+            .map(|task| (task.dot_id.clone(), inputs.task_run_id(&task.dot_id)))
+            .collect();
+        let spec = &ready.job.spec;
+        let rules = spec
+            .chain_id
+            .and_then(|chain| self.config.chains.get(&chain));
+        Ok(RunInput {
+            run_id: run.id,
+            vars,
+            finished,
+            task_run_ids,
+            limits: Limits {
+                max_run_duration: self.config.max_run_duration,
+                max_task_duration: spec.max_task_duration,
+                default_http_timeout: self.config.http_timeout,
+                max_response_bytes: self.config.http_max_bytes,
+                gas_limit: spec
+                    .gas_limit
+                    .map(u64::from)
+                    .or(rules.map(|rules| rules.gas_limit)),
+                bridge_response_url: self.config.bridge_response_url.clone(),
+                ..Limits::default()
+            },
+        })
+    }
+
+    /// Ends a claimed run that cannot be executed.
+    async fn refuse(&mut self, run: &Run, what: &str) -> anyhow::Result<()> {
+        let now = clock::now();
+        let mut tx = self.store().begin().await?;
+        if runs::finish(
+            &mut tx,
+            run.id,
+            &self.config.me,
+            run.generation,
+            &outcome::failed(what),
+            now,
+        )
+        .await?
+        {
+            if let Some(request) = requests::by_run(&mut tx, run.id).await? {
+                requests::apply(&mut tx, request.id, Event::Failed, what, now).await?;
+            }
+            tx.commit().await?;
+        }
+        if let Ok(ready) = self.specs.get(&self.outside.store, run.job_id).await {
+            observe::run_errored(&ready.job, run.id, what);
+        }
+        Ok(())
+    }
+
+    /// Stores everything that is over, in one database transaction where possible.
+    async fn store_finished(&mut self, round: &mut Round) -> anyhow::Result<()> {
+        let mut over = Vec::new();
+        while let Ok(executed) = self.done.1.try_recv() {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            over.push(executed);
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        let stored = match self.store_together(&over).await {
+            Ok(stored) => stored,
+            Err(_) if over.len() > 1 => self.store_one_by_one(&over).await,
+            Err(cause) => {
+                observe::not_stored(over[0].run.id, &format!("{cause:#}"));
+                return Err(cause);
+            }
+        };
+        round.stored = stored.len();
+        round.effects = true;
+        stored.into_iter().for_each(tell);
+        Ok(())
+    }
+
+    async fn store_together(&self, over: &[Executed]) -> anyhow::Result<Vec<Stored>> {
+        let mut tx = self.store().begin().await?;
+        let mut queue = Queue::default();
+        let mut stored = Vec::with_capacity(over.len());
+        for executed in over {
+            stored.push(self.store_one(&mut tx, executed, &mut queue).await?);
+        }
+        if queue.used {
+            tx.poke_on_commit("txs");
+        }
+        tx.commit().await?;
+        Ok(stored)
+    }
+
+    /// One of them cannot be stored: the others must not suffer. Its claim runs out and it is tried again.
+    async fn store_one_by_one(&self, over: &[Executed]) -> Vec<Stored> {
+        let mut stored = Vec::new();
+        for executed in over {
+            match self.store_together(std::slice::from_ref(executed)).await {
+                Ok(one) => stored.extend(one),
+                Err(cause) => observe::not_stored(executed.run.id, &format!("{cause:#}")),
+            }
+        }
+        stored
+    }
+
+    async fn store_one(
+        &self,
+        tx: &mut Tx,
+        executed: &Executed,
+        queue: &mut Queue,
+    ) -> anyhow::Result<Stored> {
+        let (run, ready, now) = (&executed.run, &executed.ready, clock::now());
+        let me = &self.config.me;
+        if !runs::still_mine(tx, run.id, me, run.generation).await? {
+            return Ok(Stored::ClaimLost(run.id));
+        }
+        let took = now.since(run.created_at);
+        let request = requests::by_run(tx, run.id).await?;
+        let ended = |outcome| Stored::Ended {
+            run: run.id,
+            ready: Arc::clone(ready),
+            outcome,
+            took,
+        };
+        let outcome = match &executed.outcome {
+            Ok(outcome) => outcome,
+            Err(what) => {
+                runs::finish(tx, run.id, me, run.generation, &outcome::failed(what), now).await?;
+                if let Some(request) = &request {
+                    requests::apply(tx, request.id, Event::Failed, what, now).await?;
+                }
+                return Ok(ended(Err(what.clone())));
+            }
+        };
+        if outcome.state == RunState::Dropped {
+            runs::drop_run(tx, run.id, me).await?;
+            if let Some(request) = &request {
+                let what = format!("dropped by failEarly: {}", outcome::first_error(outcome));
+                requests::apply(tx, request.id, Event::Failed, &what, now).await?;
+            }
+            return Ok(ended(Ok(outcome.clone())));
+        }
+        let mut outcome = outcome.clone();
+        for intent in outcome.transactions.clone() {
+            if let Err(why) = self
+                .queue_tx(tx, run, ready, request.as_ref(), &intent, queue)
+                .await?
+            {
+                fail_task(&mut outcome, &intent.dot_id, why);
+            }
+        }
+        runs::save_tasks(
+            tx,
+            &outcome::task_rows(run.id, &outcome, &ready.pipeline, now),
+        )
+        .await?;
+        let finish = outcome::finish(&outcome);
+        runs::finish(tx, run.id, me, run.generation, &finish, now).await?;
+        if let Some(request) = &request
+            && finish.state.is_finished()
+        {
+            let what = match finish.state {
+                State::Errored => outcome::first_error(&outcome),
+                _ => "its run ended without queueing an answer".to_owned(),
+            };
+            if !answered(&txs::of_request(tx, request.id).await?) {
+                requests::apply(tx, request.id, Event::Failed, &what, now).await?;
+            }
+        }
+        Ok(ended(Ok(outcome)))
+    }
+
+    /// Queues a transaction. The inner error is the task's.
+    async fn queue_tx(
+        &self,
+        tx: &mut Tx,
+        run: &Run,
+        ready: &Ready,
+        request: Option<&requests::Request>,
+        intent: &TxIntent,
+        queue: &mut Queue,
+    ) -> anyhow::Result<Result<(), String>> {
+        let chain = intent.evm_chain_id;
+        let Some(rules) = self.config.chains.get(&chain) else {
+            return Ok(Err(format!(
+                "invalid EVM chain ID: this node is not configured for chain {chain}"
+            )));
+        };
+        if !intent.transmit_checker.is_null() {
+            return Ok(Err("transmitChecker is not supported by this version (answers to requests are always checked before they are signed); remove it from the task".to_owned()));
+        }
+        let now = clock::now();
+        let Some(from) = keys::next_sender(tx, chain, &intent.from, now).await? else {
+            let which = if intent.from.is_empty() {
+                ""
+            } else {
+                " that match the task's 'from' list"
+            };
+            return Ok(Err(format!(
+                "task run failed: no sending keys available for chain {chain}{which}; see: dodona keys eth list"
+            )));
+        };
+        let waiting = queue.waiting(tx, chain, from).await?;
+        if rules.max_queued > 0 && *waiting >= rules.max_queued {
+            return Ok(Err(format!(
+                "cannot create transaction; too many unstarted transactions in the queue ({waiting}/{}). Why the key does not move: dodona status. If it only is too slow, raise EVM.Transactions.MaxQueued",
+                rules.max_queued
+            )));
+        }
+        *waiting += 1;
+        queue.used = true;
+        let answering = request.filter(|request| {
+            request.chain_id == chain
+                && request.oracle == intent.to
+                && request::answers(&intent.data, request.request_id)
+        });
+        let new = NewTx {
+            chain_id: chain,
+            from,
+            to: intent.to,
+            payload: intent.data.clone(),
+            value_wei: Default::default(),
+            gas_limit: intent.gas_limit.unwrap_or(rules.gas_limit),
+            task_run_id: Some(intent.task_run_id),
+            run_id: Some(run.id),
+            job_id: Some(ready.job.id),
+            request_row: answering.map(|request| request.id),
+            min_confirmations: intent.min_confirmations,
+            fail_on_revert: intent.fail_on_revert,
+            signal_needed: intent.min_confirmations != Some(0),
+            meta: intent.tx_meta.to_string(),
+        };
+        let id = txs::queue(tx, &new, now).await?;
+        // Cancelled while the run was executing: nothing may be sent any more.
+        if let Some(request) = answering.filter(|request| request.state.is_closed())
+            && let Some(queued) = txs::find(tx, id).await?
+            && queued.state == tx::State::Queued
+        {
+            let why = format!(
+                "the request is {}: {}",
+                request.state.as_str(),
+                request.reason
+            );
+            txs::die(tx, &queued, tx::Event::Refused, &why).await?;
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Whether a transaction answers, or may still answer.
+fn answered(answers: &[txs::Tx]) -> bool {
+    answers.iter().any(|answer| answer.state != tx::State::Dead)
+}
+
+/// How many transactions of each key wait, counted once a commit.
+#[derive(Default)]
+struct Queue {
+    counted: HashMap<(u64, Address), u64>,
+    chains: Vec<u64>,
+    used: bool,
+}
+
+impl Queue {
+    async fn waiting(&mut self, tx: &mut Tx, chain: u64, key: Address) -> anyhow::Result<&mut u64> {
+        if !self.chains.contains(&chain) {
+            self.chains.push(chain);
+            for (address, state, count, _) in txs::count_by_state(tx, chain).await? {
+                if state == tx::State::Queued {
+                    self.counted.insert((chain, address), count);
+                }
+            }
+        }
+        Ok(self.counted.entry((chain, key)).or_insert(0))
+    }
+}
+
+/// The transaction could not be queued: that is the task's error, and the run's.
+fn fail_task(outcome: &mut Outcome, dot_id: &str, why: String) {
+    let now = std::time::SystemTime::now();
+    let pending = outcome.pending.iter().position(|(name, _)| name == dot_id);
+    if let Some(position) = pending {
+        let (name, task_run_id) = outcome.pending.remove(position);
+        outcome.results.push(dodona_pipeline::TaskResult {
+            dot_id: name,
+            task_run_id,
+            task_type: "ethtx",
+            index: 0,
+            output: None,
+            error: Some(why.clone()),
+            started_at: now,
+            finished_at: now,
+            attempts: 1,
+        });
+    } else if let Some(result) = outcome
+        .results
+        .iter_mut()
+        .find(|result| result.dot_id == dot_id)
+    {
+        result.output = None;
+        result.error = Some(why.clone());
+    }
+    outcome.state = RunState::Errored;
+    outcome.outputs = vec![None];
+    outcome.fatal_errors = vec![Some(why.clone())];
+    outcome.all_errors.push(Some(why));
+}
+
+/// Results that stand, from rows.
+fn finished(tasks: &[TaskRun]) -> anyhow::Result<BTreeMap<String, StoredResult>> {
+    let mut results = BTreeMap::new();
+    for task in tasks.iter().filter(|task| task.finished_at.is_some()) {
+        let output = match (&task.error, &task.value, &task.output) {
+            (Some(error), _, _) => Err(error.clone()),
+            (None, Some(value), _) => {
+                let stored =
+                    serde_json::from_str(value).context("a stored task value cannot be read")?;
+                Ok(Value::from_stored(&stored).context("a stored task value cannot be read")?)
+            }
+            // A receipt, written by whoever confirmed the transaction.
+            (None, None, Some(json)) => {
+                Ok(read_json(json).context("a stored receipt cannot be read")?)
+            }
+            (None, None, None) => Ok(Value::Null),
+        };
+        results.insert(task.dot_id.clone(), StoredResult { output });
+    }
+    Ok(results)
+}
+
+fn tell(stored: Stored) {
+    match stored {
+        Stored::ClaimLost(run) => observe::claim_lost(run),
+        Stored::Ended {
+            run,
+            ready,
+            outcome,
+            took,
+        } => match outcome {
+            Ok(outcome) => {
+                outcome
+                    .results
+                    .iter()
+                    .for_each(|task| observe::task_finished(&ready.job, task));
+                match outcome.state {
+                    RunState::Errored | RunState::Dropped => {
+                        observe::run_errored(&ready.job, run, &outcome::first_error(&outcome));
+                    }
+                    RunState::Completed => observe::run_ended(&ready.job, run, "completed", took),
+                    RunState::Suspended => observe::run_ended(&ready.job, run, "suspended", took),
+                }
+            }
+            Err(what) => observe::run_errored(&ready.job, run, &what),
+        },
+    }
+}
+
+impl Service<()> for Runner {
+    type Report = Round;
+
+    async fn tick(&mut self, (): &()) -> anyhow::Result<Round> {
+        let mut round = Round::default();
+        self.store_finished(&mut round).await?;
+        if self.in_flight > 0 && self.renewed.elapsed() > self.config.claim / 3 {
+            let mut tx = self.store().begin().await?;
+            runs::renew_claims(&mut tx, &self.config.me, self.config.claim).await?;
+            tx.commit().await?;
+            self.renewed = Instant::now();
+        }
+        let before = self.in_flight;
+        round.claimed = self.fill().await?;
+        if before == 0 {
+            self.renewed = Instant::now();
+        }
+        round.in_flight = self.in_flight;
+        round.full = self.in_flight >= self.config.max_in_flight;
+        Ok(round)
+    }
+
+    fn worked(round: &Round) -> bool {
+        round.effects
+    }
+}

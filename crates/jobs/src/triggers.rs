@@ -1,0 +1,313 @@
+use dodona_model::oracle::{CANCEL_ORACLE_REQUEST, ORACLE_REQUEST};
+use dodona_model::request::{Event, State};
+use dodona_model::{Timestamp, tx};
+use dodona_runtime::{Service, clock};
+use dodona_store::heads::Cursor;
+use dodona_store::jobs::Job;
+use dodona_store::logs::Log;
+use dodona_store::requests::{NewRequest, Request};
+use dodona_store::{Leader, LeaderTx, heads, jobs, logs, requests, runs, txs};
+use serde::Serialize;
+
+use crate::TriggerConfig;
+use crate::inputs::{self, Inputs};
+use crate::log::{self, Asked};
+use crate::observe;
+use crate::request::{self, Decision, Terms};
+
+/// Logs decided in one database transaction, at most.
+const BATCH: u32 = 256;
+
+/// What one round did.
+#[derive(Debug, Default, Serialize)]
+pub struct Round {
+    runs: usize,
+    consumed: usize,
+    waiting: usize,
+    more: bool,
+}
+
+/// Decides what each confirmed, canonical log of one chain means.
+pub struct Triggers {
+    config: TriggerConfig,
+}
+
+impl Triggers {
+    /// Triggers of one chain.
+    pub fn new(config: TriggerConfig) -> Self {
+        Self { config }
+    }
+
+    async fn consider(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        cursor: &Cursor,
+        round: &mut Round,
+    ) -> anyhow::Result<()> {
+        let note = match log.topics.first() {
+            Some(&ORACLE_REQUEST) => self.request(tx, log, cursor, round).await?,
+            Some(&CANCEL_ORACLE_REQUEST) => Some(self.cancelled(tx, log).await?),
+            _ => Some("nothing to do".to_owned()),
+        };
+        match note {
+            // Written together or not at all: a log that left the chain meanwhile undoes the round.
+            Some(note) => {
+                let consumed = logs::consume(tx, log.id, &note).await?;
+                anyhow::ensure!(
+                    consumed,
+                    "log {} left the chain while it was considered; looking again",
+                    log.id
+                );
+                round.consumed += 1;
+            }
+            None => round.waiting += 1,
+        }
+        Ok(())
+    }
+
+    /// A request. Returns the note for its log, or `None` to look at it again later.
+    async fn request(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        cursor: &Cursor,
+        round: &mut Round,
+    ) -> anyhow::Result<Option<String>> {
+        let chain = self.config.chain_id;
+        let Some(topic) = log.topics.get(1) else {
+            return Ok(Some("the log names no job".to_owned()));
+        };
+        let Some(job) = jobs::find_by_topic(tx, chain, log.address, *topic).await? else {
+            observe::unknown_job(chain, log.address, *topic);
+            return Ok(Some("no job of this node has that id".to_owned()));
+        };
+        let wanted = self
+            .config
+            .min_confirmations
+            .max(job.spec.min_confirmations.unwrap_or(0));
+        if !request::confirmed(log.block.number, wanted, cursor.block.number) {
+            return Ok(None);
+        }
+        let asked = match log::asked(log) {
+            Ok(asked) => asked,
+            Err(what) => {
+                jobs::note_error(tx, job.id, &what, clock::now()).await?;
+                return Ok(Some(what));
+            }
+        };
+        let terms = Terms {
+            min_payment_juels: job
+                .spec
+                .min_payment_juels
+                .unwrap_or(self.config.min_payment_juels),
+            requesters: job.spec.requesters.clone(),
+        };
+        let at = asked.incarnation(log);
+        let newest = requests::newest_life(tx, chain, log.address, asked.request_id).await?;
+        let decision = request::decide(&asked, &at, newest.as_ref(), &terms);
+        self.act(tx, log, &job, &asked, newest, decision, round)
+            .await
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the facts of one case, gathered one line above its only call"
+    )]
+    async fn act(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        job: &Job,
+        asked: &Asked,
+        newest: Option<Request>,
+        decision: Decision,
+        round: &mut Round,
+    ) -> anyhow::Result<Option<String>> {
+        let now = clock::now();
+        let at = asked.incarnation(log);
+        let new = |life, state, reason: &str| NewRequest {
+            chain_id: self.config.chain_id,
+            oracle: log.address,
+            request_id: asked.request_id,
+            life,
+            state,
+            reason: reason.to_owned(),
+            job_id: job.id,
+            requester: asked.requester,
+            incarnation: at.clone(),
+        };
+        match (decision, newest) {
+            (Decision::Run { life }, _) => {
+                let row = requests::insert(tx, &new(life, State::Open, ""), now).await?;
+                self.begin_run(tx, log, job, asked, row, now).await?;
+                round.runs += 1;
+            }
+            (Decision::Refuse { life, reason }, _) => {
+                requests::insert(tx, &new(life, State::Refused, &reason), now).await?;
+                observe::refused(job, asked.request_id, &reason);
+                return Ok(Some(reason));
+            }
+            (Decision::RunAgain, Some(known)) => {
+                requests::reincarnate(tx, known.id, State::Orphaned, State::Open, &at, now).await?;
+                self.begin_run(tx, log, job, asked, known.id, now).await?;
+                round.runs += 1;
+            }
+            (Decision::MovedOn, Some(known)) => {
+                requests::reincarnate(tx, known.id, State::Orphaned, State::Open, &at, now).await?;
+                observe::moved(asked.request_id, log.block);
+                if self.answer_is_lost(tx, &known).await? {
+                    self.encode_anew(tx, log, job, asked, &known).await?;
+                    round.runs += 1;
+                }
+            }
+            (Decision::EncodeAnew, Some(known)) => {
+                requests::reincarnate(tx, known.id, State::Orphaned, State::Open, &at, now).await?;
+                observe::encoded_anew(asked.request_id, log.block);
+                self.encode_anew(tx, log, job, asked, &known).await?;
+                round.runs += 1;
+            }
+            (Decision::Known, _) => return Ok(Some("known".to_owned())),
+            (Decision::Wait, _) => return Ok(None),
+            // `decide` returns these three only for a request it was shown.
+            (Decision::RunAgain | Decision::MovedOn | Decision::EncodeAnew, None) => {
+                return Ok(None);
+            }
+        }
+        Ok(Some(String::new()))
+    }
+
+    async fn begin_run(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        job: &Job,
+        asked: &Asked,
+        row: i64,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let head = heads::by_hash(tx, self.config.chain_id, log.block.hash).await?;
+        let inputs = Inputs::new(&inputs::of_request(job, log, asked, head.as_ref())).to_text()?;
+        let run = runs::insert(tx, job.id, &inputs, now).await?;
+        requests::set_run(tx, row, run).await?;
+        observe::triggered(job, run, asked.request_id, log.block);
+        Ok(())
+    }
+
+    /// The same run, with what it fetched and under the same task-run ids, for the new incarnation.
+    async fn encode_anew(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        job: &Job,
+        asked: &Asked,
+        known: &Request,
+    ) -> anyhow::Result<()> {
+        let Some(run) = known.run_id else {
+            return Ok(());
+        };
+        let head = heads::by_hash(tx, self.config.chain_id, log.block.hash).await?;
+        let mut inputs = Inputs::new(&inputs::of_request(job, log, asked, head.as_ref()));
+        match runs::find(tx, run).await? {
+            Some(old) => {
+                inputs.seed = Inputs::read(&old.inputs)?.seed;
+                runs::run_again(tx, run, &inputs.to_text()?).await?;
+            }
+            // The run was dropped or pruned: a fresh one.
+            None => {
+                let run = runs::insert(tx, job.id, &inputs.to_text()?, clock::now()).await?;
+                requests::set_run(tx, known.id, run).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing that is or will be on chain answers this request, although its run is over.
+    async fn answer_is_lost(&self, tx: &mut LeaderTx, known: &Request) -> anyhow::Result<bool> {
+        let Some(run) = known.run_id else {
+            return Ok(false);
+        };
+        let still_at_work = match runs::find(tx, run).await? {
+            Some(run) => {
+                !run.state.is_finished() && run.state != dodona_model::run::State::Suspended
+            }
+            None => false,
+        };
+        if still_at_work {
+            return Ok(false);
+        }
+        let answers = txs::of_request(tx, known.id).await?;
+        Ok(!answers.iter().any(|answer| match answer.state {
+            tx::State::Dead => false,
+            tx::State::Mined | tx::State::Final => {
+                answer.mined.as_ref().is_some_and(|mined| mined.succeeded)
+            }
+            tx::State::Queued | tx::State::Signed | tx::State::Sent => true,
+        }))
+    }
+
+    /// The requester took the payment back: nothing may be sent any more.
+    async fn cancelled(&self, tx: &mut LeaderTx, log: &Log) -> anyhow::Result<String> {
+        let Some(request_id) = log.topics.get(1) else {
+            return Ok("the log names no request".to_owned());
+        };
+        let known =
+            requests::newest_life(tx, self.config.chain_id, log.address, *request_id).await?;
+        let Some(known) = known else {
+            return Ok("a request of no job here".to_owned());
+        };
+        let reason = "the requester cancelled it";
+        if requests::apply(tx, known.id, Event::Cancelled, reason, clock::now())
+            .await?
+            .is_none()
+        {
+            return Ok(format!("the request is {}", known.state.as_str()));
+        }
+        observe::cancelled(*request_id);
+        for answer in txs::of_request(tx, known.id).await? {
+            if answer.state == tx::State::Queued {
+                txs::die(tx, &answer, tx::Event::Refused, reason).await?;
+            }
+        }
+        Ok(reason.to_owned())
+    }
+}
+
+impl Service<Leader> for Triggers {
+    type Report = Round;
+
+    async fn tick(&mut self, lead: &Leader) -> anyhow::Result<Round> {
+        let chain = self.config.chain_id;
+        let (cursor, pending) = {
+            let mut conn = lead.store().read().await?;
+            let Some(cursor) = heads::cursor(&mut conn, chain).await? else {
+                return Ok(Round::default());
+            };
+            let least = u64::from(self.config.min_confirmations.max(1)) - 1;
+            let until = cursor.block.number.saturating_sub(least);
+            (cursor, logs::pending(&mut conn, chain, until, BATCH).await?)
+        };
+        let mut round = Round::default();
+        if pending.is_empty() {
+            return Ok(round);
+        }
+        let mut tx = lead.begin().await?;
+        for log in &pending {
+            self.consider(&mut tx, log, &cursor, &mut round).await?;
+        }
+        if round.runs > 0 {
+            tx.poke_on_commit("runs");
+        }
+        tx.commit().await?;
+        round.more = pending.len() == BATCH as usize && round.consumed > 0;
+        Ok(round)
+    }
+
+    fn worked(round: &Round) -> bool {
+        round.consumed > 0
+    }
+
+    fn again(round: &Round) -> bool {
+        round.more
+    }
+}

@@ -1,0 +1,512 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256};
+use anyhow::Context;
+use dodona_model::TxId;
+use dodona_model::request::{Event as RequestEvent, State as RequestState};
+use dodona_model::tx::{Event as TxEvent, State};
+use dodona_rpc::{BlockTag, Pool, Receipt};
+use dodona_runtime::{Service, clock};
+use dodona_store::heads::Cursor;
+use dodona_store::txs::{Attempt, Tx};
+use dodona_store::{Leader, LeaderTx, heads, requests, txs};
+use futures_util::future::try_join_all;
+use serde::Serialize;
+
+use crate::replace::{Carrying, Workshop};
+use crate::{Config, Estimator, Signer, inclusion, observe, outgoing, waiting};
+
+/// Ended transactions whose tasks are told in one round, at most.
+const TOLD_AT_ONCE: u32 = 200;
+/// Different heads at which a used nonce without any receipt of ours must be seen before we believe
+/// that somebody else used it: receipts can lag behind counts.
+const HEADS_BEFORE_LOST: u32 = 3;
+/// Blocks for which an orphaned request may come back before its nonce is used up by a transfer of nothing.
+const ORPHAN_PATIENCE: u64 = 3;
+
+/// What one round did.
+#[derive(Debug, Default, Serialize)]
+pub struct Round {
+    mined: usize,
+    finalized: usize,
+    reorged: usize,
+    told: usize,
+    replaced: usize,
+    resent: usize,
+    waiting: usize,
+}
+
+/// Finds out what became of what was sent, replaces what does not move, tells who waits.
+pub struct Confirmer {
+    pool: Pool,
+    config: Config,
+    estimator: Arc<Estimator>,
+    signer: Arc<dyn Signer>,
+    // Nonces used by nobody we know: how many heads have shown it, and the last of them.
+    unexplained: HashMap<TxId, (u32, u64)>,
+}
+
+impl Confirmer {
+    /// A confirmer of one chain.
+    pub fn new(
+        pool: Pool,
+        config: Config,
+        estimator: Arc<Estimator>,
+        signer: Arc<dyn Signer>,
+    ) -> Self {
+        Self {
+            pool,
+            config,
+            estimator,
+            signer,
+            unexplained: HashMap::new(),
+        }
+    }
+
+    fn workshop(&self) -> Workshop<'_> {
+        Workshop {
+            pool: &self.pool,
+            config: &self.config,
+            estimator: &self.estimator,
+            signer: &*self.signer,
+        }
+    }
+
+    /// Looks for the receipts of what was sent. Returns what is still unmined.
+    async fn look_for_receipts(
+        &mut self,
+        lead: &Leader,
+        cursor: &Cursor,
+        round: &mut Round,
+    ) -> anyhow::Result<Vec<Pending>> {
+        let chain = self.config.chain_id;
+        let (unfinished, mut attempts) = {
+            let mut conn = lead.store().read().await?;
+            let unfinished = txs::unfinished(&mut conn, chain).await?;
+            let mut by_tx: HashMap<TxId, Vec<Attempt>> = HashMap::new();
+            if !unfinished.is_empty() {
+                for attempt in txs::attempts_unfinished(&mut conn, chain).await? {
+                    by_tx.entry(attempt.signed.tx_id).or_default().push(attempt);
+                }
+            }
+            (unfinished, by_tx)
+        };
+        if unfinished.is_empty() {
+            self.unexplained.clear();
+            return Ok(Vec::new());
+        }
+        let counts = self.counts(&unfinished).await?;
+        let pending: Vec<Pending> = unfinished
+            .into_iter()
+            .map(|tx| {
+                let used = tx.nonce.is_some_and(|nonce| {
+                    counts
+                        .get(&tx.spec.from)
+                        .is_some_and(|count| nonce < *count)
+                });
+                let attempts = attempts.remove(&tx.id).unwrap_or_default();
+                Pending { tx, attempts, used }
+            })
+            .collect();
+        let (used, unmined): (Vec<Pending>, Vec<Pending>) =
+            pending.into_iter().partition(|pending| pending.used);
+        self.include(lead, cursor, used, round).await?;
+        Ok(unmined)
+    }
+
+    /// How many transactions of each key the chain has mined.
+    async fn counts(&self, unfinished: &[Tx]) -> anyhow::Result<BTreeMap<Address, u64>> {
+        let mut keys: Vec<Address> = unfinished.iter().map(|tx| tx.spec.from).collect();
+        keys.dedup();
+        let counts = try_join_all(
+            keys.iter()
+                .map(|key| self.pool.transaction_count(*key, BlockTag::Latest)),
+        );
+        let counts = counts.await.context("asking for transaction counts")?;
+        Ok(keys.into_iter().zip(counts).collect())
+    }
+
+    async fn include(
+        &mut self,
+        lead: &Leader,
+        cursor: &Cursor,
+        used: Vec<Pending>,
+        round: &mut Round,
+    ) -> anyhow::Result<()> {
+        if used.is_empty() {
+            return Ok(());
+        }
+        let hashes: Vec<B256> = used
+            .iter()
+            .flat_map(|pending| pending.attempts.iter().map(|attempt| attempt.signed.hash))
+            .collect();
+        let receipts = self
+            .pool
+            .receipts(&hashes)
+            .await
+            .context("asking for receipts")?;
+        let receipts: HashMap<B256, Receipt> = receipts
+            .into_iter()
+            .flatten()
+            .map(|receipt| (receipt.tx_hash, receipt))
+            .collect();
+        let now = clock::now();
+        let mut leader_tx = lead.begin().await?;
+        for pending in &used {
+            let found = pending.attempts.iter().find_map(|attempt| {
+                receipts
+                    .get(&attempt.signed.hash)
+                    .map(|receipt| (attempt, receipt))
+            });
+            let Some((attempt, receipt)) = found else {
+                if self.is_lost(pending, cursor) {
+                    give_up_nonce(&mut leader_tx, pending).await?;
+                }
+                continue;
+            };
+            self.unexplained.remove(&pending.tx.id);
+            // Believed only once the scanner stands on that very block: one view of the chain for all.
+            let block =
+                heads::by_hash(&mut leader_tx, self.config.chain_id, receipt.block_hash).await?;
+            let settled = match block {
+                Some(head) => head.canonical,
+                None => receipt.block_number <= cursor.finalized,
+            };
+            if !settled {
+                continue;
+            }
+            let (inclusion, remark) = inclusion::of(&pending.tx, attempt, receipt);
+            if !txs::include(&mut leader_tx, &pending.tx, &inclusion, &remark, now).await? {
+                continue;
+            }
+            if let Some(request) = pending.tx.spec.request_row
+                && inclusion.succeeded
+            {
+                requests::apply(
+                    &mut leader_tx,
+                    request,
+                    RequestEvent::Answered,
+                    &remark,
+                    now,
+                )
+                .await?;
+            }
+            round.mined += 1;
+            let seconds = now
+                .since(pending.tx.sent_at.unwrap_or(pending.tx.created_at))
+                .as_secs_f64();
+            let first_block = pending
+                .attempts
+                .first()
+                .and_then(|first| first.signed.first_block);
+            let blocks = first_block.map(|first| inclusion.block.number.saturating_sub(first));
+            observe::mined(&pending.tx, &inclusion, &remark, seconds, blocks);
+        }
+        leader_tx.commit().await?;
+        Ok(())
+    }
+
+    fn is_lost(&mut self, pending: &Pending, cursor: &Cursor) -> bool {
+        let entry = self.unexplained.entry(pending.tx.id).or_insert((0, 0));
+        if entry.1 != cursor.block.number {
+            *entry = (entry.0 + 1, cursor.block.number);
+        }
+        if entry.0 < HEADS_BEFORE_LOST {
+            return false;
+        }
+        self.unexplained.remove(&pending.tx.id);
+        true
+    }
+
+    /// Follows what is mined until it is final, or back when its block is gone. Tells who waits.
+    async fn follow_mined(
+        &self,
+        lead: &Leader,
+        cursor: &Cursor,
+        round: &mut Round,
+    ) -> anyhow::Result<()> {
+        let chain = self.config.chain_id;
+        let (mined, ended, gone) = {
+            let mut conn = lead.store().read().await?;
+            let mined = txs::mined(&mut conn, chain).await?;
+            let mut gone = Vec::new();
+            let mut last: Option<(u64, B256, bool)> = None;
+            for tx in &mined {
+                let Some(at) = tx.mined.as_ref().map(|mined| mined.block) else {
+                    continue;
+                };
+                let lost = match last {
+                    Some((number, hash, lost)) if number == at.number && hash == at.hash => lost,
+                    _ => match heads::by_hash(&mut conn, chain, at.hash).await? {
+                        Some(head) => !head.canonical,
+                        // Forgotten because final long ago, or never seen: only depth can tell.
+                        None => false,
+                    },
+                };
+                last = Some((at.number, at.hash, lost));
+                if lost {
+                    gone.push(tx.id);
+                }
+            }
+            (
+                mined,
+                txs::awaited_dead(&mut conn, chain, TOLD_AT_ONCE).await?,
+                gone,
+            )
+        };
+        let due: Vec<(&Tx, Step)> = mined
+            .iter()
+            .filter_map(|tx| step(tx, cursor, gone.contains(&tx.id)).map(|step| (tx, step)))
+            .collect();
+        if due.is_empty() && ended.is_empty() {
+            return Ok(());
+        }
+        let now = clock::now();
+        let mut leader_tx = lead.begin().await?;
+        for (tx, step) in due {
+            match step {
+                Step::Reorged => {
+                    if txs::reorged(&mut leader_tx, tx).await? {
+                        if let Some(request) = tx.spec.request_row {
+                            let why = "the block of its answer left the canonical chain";
+                            requests::apply(
+                                &mut leader_tx,
+                                request,
+                                RequestEvent::AnswerOrphaned,
+                                why,
+                                now,
+                            )
+                            .await?;
+                        }
+                        round.reorged += 1;
+                        observe::reorged(tx);
+                    }
+                    continue;
+                }
+                Step::Finalize => {
+                    if txs::finalize(&mut leader_tx, tx).await? {
+                        finish_request(&mut leader_tx, tx, now).await?;
+                        round.finalized += 1;
+                        observe::finalized(tx);
+                    }
+                }
+                Step::Tell => {}
+            }
+            let state = if matches!(step, Step::Finalize) {
+                State::Final
+            } else {
+                tx.state
+            };
+            let tx = Tx {
+                state,
+                ..tx.clone()
+            };
+            if let Some(answer) = waiting::answer(&tx, cursor) {
+                round.told += usize::from(waiting::tell(&mut leader_tx, &tx, &answer, now).await?);
+            }
+        }
+        for tx in &ended {
+            if let Some(answer) = waiting::answer(tx, cursor) {
+                round.told += usize::from(waiting::tell(&mut leader_tx, tx, &answer, now).await?);
+            }
+        }
+        leader_tx.commit().await?;
+        Ok(())
+    }
+
+    /// Outbids or repeats what was sent and does not get mined.
+    async fn push(
+        &mut self,
+        lead: &Leader,
+        cursor: &Cursor,
+        unmined: Vec<Pending>,
+        round: &mut Round,
+    ) -> anyhow::Result<()> {
+        round.waiting = unmined.len();
+        let head = cursor.block.number;
+        let now = clock::now();
+        let mut outgoing: BTreeMap<Address, Vec<Attempt>> = BTreeMap::new();
+        for pending in unmined {
+            let Pending { tx, attempts, .. } = &pending;
+            // What never left is the broadcaster's, unless it carries an outdated answer.
+            let request = match tx.spec.request_row {
+                Some(row) => requests::find(&mut lead.store().read().await?, row).await?,
+                None => None,
+            };
+            let facts = Facts {
+                head,
+                orphaned: request.is_some_and(|request| request.state == RequestState::Orphaned),
+                bump_threshold: self.config.bump_threshold,
+                due_again: !self.config.resend_after.is_zero()
+                    && tx
+                        .last_sent_at
+                        .is_none_or(|sent| now.since(sent) >= self.config.resend_after),
+            };
+            let (carrying, why) = match decide(tx, attempts, &facts) {
+                Push::Wait => continue,
+                Push::Again => {
+                    outgoing
+                        .entry(tx.spec.from)
+                        .or_default()
+                        .extend(attempts.last().cloned());
+                    round.resent += 1;
+                    continue;
+                }
+                Push::Outbid(carrying, why) => (carrying, why),
+            };
+            let replaced = self
+                .workshop()
+                .outbid(lead, tx, attempts, carrying, Some(head), why)
+                .await?;
+            round.replaced += usize::from(replaced.is_some());
+            // Where the cap forbids a higher fee, the old bytes are worth repeating, unless outdated.
+            let again = replaced.or_else(|| {
+                (carrying == Carrying::Payload)
+                    .then(|| attempts.last().cloned())
+                    .flatten()
+            });
+            outgoing.entry(tx.spec.from).or_default().extend(again);
+        }
+        for (key, attempts) in outgoing {
+            outgoing::hand_out(&self.pool, lead, key, attempts).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A signed transaction, its attempts, and whether the chain has used its nonce.
+struct Pending {
+    tx: Tx,
+    attempts: Vec<Attempt>,
+    used: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Reorged,
+    Finalize,
+    Tell,
+}
+
+fn step(tx: &Tx, cursor: &Cursor, gone: bool) -> Option<Step> {
+    let mined = tx.mined.as_ref()?;
+    if gone {
+        return Some(Step::Reorged);
+    }
+    if mined.block.number <= cursor.finalized {
+        return Some(Step::Finalize);
+    }
+    waiting::answer(tx, cursor).map(|_| Step::Tell)
+}
+
+/// What `decide` needs to know beside the rows.
+struct Facts {
+    head: u64,
+    orphaned: bool,
+    bump_threshold: u64,
+    due_again: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Push {
+    Wait,
+    Again,
+    Outbid(Carrying, &'static str),
+}
+
+fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
+    let Some(last) = attempts.last() else {
+        return Push::Wait;
+    };
+    let age = facts
+        .head
+        .saturating_sub(last.signed.first_block.unwrap_or(facts.head));
+    let carried = last.signed.payload_version;
+    if facts.orphaned {
+        // The answer would only revert. Give the request a few blocks to come back, then free the
+        // nonces behind it.
+        return match carried {
+            0 if age >= facts.bump_threshold && facts.bump_threshold > 0 => Push::Outbid(
+                Carrying::Nothing,
+                "its request left the chain and the transfer of nothing is not mined",
+            ),
+            0 if facts.due_again => Push::Again,
+            0 => Push::Wait,
+            _ if age >= ORPHAN_PATIENCE => {
+                Push::Outbid(Carrying::Nothing, "its request left the chain")
+            }
+            _ => Push::Wait,
+        };
+    }
+    if carried != tx.payload_version {
+        return Push::Outbid(Carrying::Payload, "its answer was encoded anew");
+    }
+    if tx.state == State::Signed {
+        return Push::Wait;
+    }
+    if facts.bump_threshold > 0 && age >= facts.bump_threshold {
+        return Push::Outbid(Carrying::Payload, "it was not mined in time");
+    }
+    if facts.due_again {
+        Push::Again
+    } else {
+        Push::Wait
+    }
+}
+
+async fn finish_request(
+    leader_tx: &mut LeaderTx,
+    tx: &Tx,
+    now: dodona_model::Timestamp,
+) -> anyhow::Result<()> {
+    let Some(request) = tx.spec.request_row else {
+        return Ok(());
+    };
+    let succeeded = tx.mined.as_ref().is_some_and(|mined| mined.succeeded);
+    let (event, reason) = if succeeded {
+        (RequestEvent::AnswerFinal, tx.reason.as_str())
+    } else {
+        (RequestEvent::Failed, tx.reason.as_str())
+    };
+    requests::apply(leader_tx, request, event, reason, now).await?;
+    Ok(())
+}
+
+/// Somebody else used the nonce: the transaction is queued again under a new one.
+async fn give_up_nonce(leader_tx: &mut LeaderTx, pending: &Pending) -> anyhow::Result<()> {
+    let tx = &pending.tx;
+    let nonce = tx.nonce.unwrap_or_default();
+    observe::nonce_lost(tx.spec.chain_id, tx.spec.from, tx.id, nonce);
+    let why =
+        format!("nonce {nonce} was used by a transaction that is not this node's; queued again");
+    if txs::die(leader_tx, tx, TxEvent::NonceLost, &why).await? {
+        txs::queue(leader_tx, &tx.spec, clock::now()).await?;
+        leader_tx.poke_on_commit("txs");
+    }
+    Ok(())
+}
+
+impl Service<Leader> for Confirmer {
+    type Report = Round;
+
+    async fn tick(&mut self, lead: &Leader) -> anyhow::Result<Round> {
+        let mut round = Round::default();
+        let cursor = heads::cursor(&mut lead.store().read().await?, self.config.chain_id).await?;
+        let Some(cursor) = cursor else {
+            return Ok(round);
+        };
+        let unmined = self.look_for_receipts(lead, &cursor, &mut round).await?;
+        self.follow_mined(lead, &cursor, &mut round).await?;
+        self.push(lead, &cursor, unmined, &mut round).await?;
+        Ok(round)
+    }
+
+    fn worked(round: &Round) -> bool {
+        round.mined + round.reorged + round.told > 0
+    }
+
+    fn again(round: &Round) -> bool {
+        round.mined > 0
+    }
+}
