@@ -6,3 +6,5 @@
 //! which verb was asked for ([`cli`], [`cmd`]).
 
 pub mod config;
+pub mod logging;
+pub mod version;
