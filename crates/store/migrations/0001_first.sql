@@ -33,6 +33,8 @@ CREATE TABLE heads (
     PRIMARY KEY (chain_id, hash)
 );
 CREATE INDEX heads_by_number ON heads (chain_id, number);
+-- We believe in one block at a height: what is above an ancestor leaves before its successors come.
+CREATE UNIQUE INDEX heads_canonical ON heads (chain_id, number) WHERE canonical = 1;
 -- Moves only over blocks whose logs were really read.
 CREATE TABLE scan_cursors (
     chain_id BIGINT PRIMARY KEY,
@@ -86,6 +88,7 @@ CREATE TABLE jobs (
     created_at BIGINT NOT NULL,
     deleted_at BIGINT
 );
+CREATE INDEX jobs_by_contract ON jobs (chain_id, contract_address) WHERE deleted_at IS NULL;
 -- A request finds its job by the topic it carries: one lookup, however many jobs there are.
 CREATE TABLE job_topics (
     chain_id BIGINT NOT NULL,
@@ -128,6 +131,8 @@ CREATE TABLE requests (
     updated_at BIGINT NOT NULL,
     UNIQUE (chain_id, oracle, request_id, life)
 );
+-- A request id begins a new life only after the one before was closed for good.
+CREATE UNIQUE INDEX requests_living ON requests (chain_id, oracle, request_id) WHERE state NOT IN ('fulfilled', 'cancelled');
 CREATE INDEX requests_by_block ON requests (chain_id, block_number);
 CREATE INDEX requests_by_run ON requests (run_id);
 
@@ -149,6 +154,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_waiting ON runs (id) WHERE state = 'running';
 CREATE INDEX runs_by_job ON runs (job_id, id);
+CREATE INDEX runs_ended ON runs (finished_at) WHERE state IN ('completed', 'errored');
 CREATE TABLE task_runs (
     id TEXT PRIMARY KEY,
     run_id BIGINT NOT NULL,
@@ -202,7 +208,13 @@ CREATE TABLE txs (
 CREATE UNIQUE INDEX txs_by_nonce ON txs (chain_id, from_address, nonce) WHERE nonce IS NOT NULL;
 -- One task run can have one living transaction.
 CREATE UNIQUE INDEX txs_by_task_run ON txs (task_run_id) WHERE task_run_id IS NOT NULL AND superseded = 0;
-CREATE INDEX txs_unfinished ON txs (chain_id, from_address, state) WHERE state IN ('queued', 'signed', 'sent', 'mined');
+-- One small index for each question that is asked all the time. SQLite uses a partial index only where
+-- the question repeats its condition word by word.
+CREATE INDEX txs_queued ON txs (chain_id, from_address) WHERE state = 'queued';
+CREATE INDEX txs_in_flight ON txs (chain_id, from_address, nonce) WHERE state IN ('signed', 'sent');
+CREATE INDEX txs_mined ON txs (chain_id, mined_block_number) WHERE state = 'mined';
+CREATE INDEX txs_awaited ON txs (chain_id, id) WHERE signal_needed = 1;
+CREATE INDEX txs_ended ON txs (created_at) WHERE state IN ('final', 'dead');
 CREATE INDEX txs_by_request ON txs (request_row);
 -- Every signature ever made: any of them may be the one that is mined.
 CREATE TABLE tx_attempts (

@@ -4,26 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use dodona_runtime::Poke;
 
 use crate::lock::FileLock;
 use crate::sql::Recorder;
-use crate::{Result, StoreError, migrate, notify};
-
-/// Connections that read an SQLite file beside its one writer.
-const SQLITE_READERS: u32 = 4;
-/// How long a caller waits for a free connection before it is told.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{Result, StoreError, migrate, notify, open};
 
 /// Which database to open.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum DatabaseConfig {
     /// A file, for a single node.
     Sqlite(PathBuf),
@@ -31,7 +23,7 @@ pub enum DatabaseConfig {
     Postgres {
         /// `postgres://user:password@host/database?…`
         url: String,
-        /// Upper bound of connections this process opens.
+        /// Upper bound of connections this process shares; each scope it leads holds one more.
         max_connections: u32,
     },
 }
@@ -41,21 +33,16 @@ impl DatabaseConfig {
     pub fn describe(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
-            Self::Postgres { url, .. } => describe_url(url),
+            Self::Postgres { url, .. } => open::describe_url(url),
         }
     }
 }
 
-fn describe_url(url: &str) -> String {
-    let Ok(options) = url.parse::<PgConnectOptions>() else {
-        return "PostgreSQL (the URL cannot be read)".to_owned();
-    };
-    let database = options.get_database().unwrap_or("postgres");
-    format!(
-        "PostgreSQL {database} at {}:{}",
-        options.get_host(),
-        options.get_port()
-    )
+impl std::fmt::Debug for DatabaseConfig {
+    /// As [`DatabaseConfig::describe`]: the URL holds a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatabaseConfig({})", self.describe())
+    }
 }
 
 /// Which engine a store runs on.
@@ -112,24 +99,7 @@ impl Store {
         recorder: Option<Recorder>,
     ) -> Result<Self> {
         let describe = config.describe();
-        let (pools, lock) = match config {
-            DatabaseConfig::Sqlite(path) => {
-                let lock = FileLock::take(path)?;
-                let pools = open_sqlite(path)
-                    .await
-                    .map_err(|cause| open_error(&describe, &cause))?;
-                (pools, Some(lock))
-            }
-            DatabaseConfig::Postgres {
-                url,
-                max_connections,
-            } => {
-                let pool = open_postgres(url, *max_connections)
-                    .await
-                    .map_err(|cause| open_error(&describe, &cause))?;
-                (Pools::Postgres(pool), None)
-            }
-        };
+        let (pools, lock) = open::pools(config).await?;
         migrate::run(&pools, &describe).await?;
         Ok(Self(Arc::new(Inner {
             pools,
@@ -168,6 +138,7 @@ impl Store {
         Ok(Conn {
             held: raw,
             store: self.clone(),
+            spoiled: false,
         })
     }
 
@@ -187,6 +158,7 @@ impl Store {
             conn: Conn {
                 held,
                 store: self.clone(),
+                spoiled: false,
             },
             pokes: BTreeSet::new(),
         })
@@ -208,6 +180,11 @@ impl Store {
         }
     }
 
+    /// Pokes everybody in this process who listens to any channel.
+    pub(crate) fn poke_all(&self) {
+        self.0.pokes.values().for_each(Poke::poke);
+    }
+
     /// Closes every connection; an SQLite file's journal is folded in first.
     pub async fn close(&self) {
         match &self.0.pools {
@@ -220,59 +197,12 @@ impl Store {
     }
 }
 
-fn open_error(database: &str, cause: &sqlx::Error) -> StoreError {
-    StoreError::Open {
-        database: database.to_owned(),
-        cause: cause.to_string(),
-    }
-}
-
-async fn open_sqlite(path: &std::path::Path) -> std::result::Result<Pools, sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // A commit that was acknowledged survives a power cut: money depends on it.
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(5))
-        .statement_cache_capacity(256)
-        .pragma("cache_size", "-4000")
-        .foreign_keys(false);
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(SQLITE_READERS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_lazy_with(options.read_only(true).pragma("query_only", "ON"));
-    Ok(Pools::Sqlite { writer, readers })
-}
-
-async fn open_postgres(url: &str, max: u32) -> std::result::Result<PgPool, sqlx::Error> {
-    let options = url
-        .parse::<PgConnectOptions>()?
-        .application_name("dodona")
-        .statement_cache_capacity(256)
-        // A leader that froze inside a transaction must not block its successor for long.
-        .options([("idle_in_transaction_session_timeout", "10000")]);
-    PgPoolOptions::new()
-        .max_connections(max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-}
-
 /// A connection, inside a transaction or not.
 pub struct Conn {
     held: Held,
     pub(crate) store: Store,
+    /// A statement failed on it: a transaction here can no longer commit.
+    spoiled: bool,
 }
 
 enum Held {
@@ -280,6 +210,8 @@ enum Held {
     SqliteTx(Transaction<'static, Sqlite>),
     PgConn(PoolConnection<Postgres>),
     PgTx(Transaction<'static, Postgres>),
+    /// Outside the pool: its end is the end of a session, not a return.
+    PgOwn(PgConnection),
 }
 
 /// The driver's connection inside a [`Conn`].
@@ -295,7 +227,26 @@ impl Conn {
             Held::SqliteTx(tx) => Raw::Sqlite(tx),
             Held::PgConn(conn) => Raw::Postgres(conn),
             Held::PgTx(tx) => Raw::Postgres(tx),
+            Held::PgOwn(conn) => Raw::Postgres(conn),
         }
+    }
+
+    /// Takes the connection out of the pool: dropped, its session on the server ends.
+    pub(crate) fn into_session(self) -> Self {
+        let held = match self.held {
+            Held::PgConn(conn) => Held::PgOwn(conn.detach()),
+            other => other,
+        };
+        Self { held, ..self }
+    }
+
+    /// Whether a failed statement here can simply be said again.
+    pub(crate) fn is_outside_transaction(&self) -> bool {
+        !matches!(self.held, Held::SqliteTx(_) | Held::PgTx(_))
+    }
+
+    pub(crate) fn spoil(&mut self) {
+        self.spoiled = true;
     }
 
     pub(crate) fn note(&self, name: &'static str) {
@@ -330,7 +281,13 @@ impl Tx {
     }
 
     /// Makes everything written here true at once, then pokes.
+    ///
+    /// After a failed statement this is an error on both engines and nothing was written. (PostgreSQL
+    /// would roll back and call that a success.)
     pub async fn commit(mut self) -> Result<()> {
+        if self.conn.spoiled {
+            return Err(StoreError::Spoiled);
+        }
         if !self.pokes.is_empty() && self.conn.engine() == Engine::Postgres {
             notify::send(&mut self.conn, &self.pokes).await?;
         }
@@ -341,7 +298,7 @@ impl Tx {
         match self.conn.held {
             Held::SqliteTx(tx) => tx.commit().await.map_err(failed)?,
             Held::PgTx(tx) => tx.commit().await.map_err(failed)?,
-            Held::SqliteConn(_) | Held::PgConn(_) => {}
+            Held::SqliteConn(_) | Held::PgConn(_) | Held::PgOwn(_) => {}
         }
         for channel in self.pokes {
             self.conn.store.poke(channel);

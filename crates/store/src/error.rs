@@ -68,6 +68,14 @@ pub enum StoreError {
         #[source]
         cause: sqlx::Error,
     },
+    /// A statement of the transaction failed earlier, so nothing of it was written.
+    #[error(
+        "the transaction was given up because one of its statements failed; nothing was written"
+    )]
+    Spoiled,
+    /// The arrows of a state do not allow this.
+    #[error(transparent)]
+    Illegal(#[from] dodona_model::tx::IllegalTransition),
 }
 
 impl StoreError {

@@ -34,13 +34,17 @@ declare! {
          WHERE id = $1 AND deleted_at IS NULL";
     DELETE_TOPICS = "jobs.delete_topics" =>
         "DELETE FROM job_topics WHERE job_id = $1";
+    // Nobody reads the contract any more: a later job on it has its recent past read again.
+    DELETE_FILTERS = "jobs.delete_filters" =>
+        "DELETE FROM scan_filters WHERE (chain_id, address) IN (SELECT chain_id, contract_address FROM jobs WHERE id = $1)
+            AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.deleted_at IS NULL AND j.chain_id = scan_filters.chain_id AND j.contract_address = scan_filters.address)";
     CONTRACTS = "jobs.contracts" =>
         "SELECT DISTINCT contract_address FROM jobs
          WHERE deleted_at IS NULL AND chain_id = $1 AND contract_address IS NOT NULL";
     FEWEST_CONFIRMATIONS = "jobs.fewest_confirmations" =>
         "SELECT COALESCE(MIN(COALESCE(min_confirmations, 0)), 0) AS n FROM jobs WHERE deleted_at IS NULL AND chain_id = $1";
     MENTIONING = "jobs.mentioning" =>
-        "SELECT id, dot FROM jobs WHERE deleted_at IS NULL AND LOWER(dot) LIKE $1 ORDER BY id";
+        "SELECT id, dot FROM jobs WHERE deleted_at IS NULL AND LOWER(dot) LIKE $1 ESCAPE '!' ORDER BY id";
     NOTE_ERROR = "jobs.note_error" =>
         "INSERT INTO job_errors (job_id, description, occurrences, created_at, updated_at) VALUES ($1, $2, 1, $3, $3)
          ON CONFLICT (job_id, description) DO UPDATE SET occurrences = job_errors.occurrences + 1, updated_at = excluded.updated_at";
@@ -230,7 +234,9 @@ pub async fn find_by_topic(
 /// Deletes a job; its finished runs stay readable. `false`: there was none.
 pub async fn delete(tx: &mut Tx, id: JobId, now: Timestamp) -> Result<bool> {
     tx.run(&DELETE_TOPICS, args![id]).await?;
-    Ok(tx.run(&DELETE, args![id, now]).await? == 1)
+    let deleted = tx.run(&DELETE, args![id, now]).await? == 1;
+    tx.run(&DELETE_FILTERS, args![id]).await?;
+    Ok(deleted)
 }
 
 /// The oracle contracts that living jobs of a chain watch.
@@ -249,9 +255,14 @@ pub async fn fewest_confirmations(conn: &mut Conn, chain: ChainId) -> Result<u32
         .get("n")
 }
 
-/// Number and graph of living jobs whose graph mentions `word` (any letter case).
+/// Number and graph of living jobs whose graph mentions `word`, in any case of its ASCII letters.
 pub async fn mentioning(conn: &mut Conn, word: &str) -> Result<Vec<(JobId, String)>> {
-    let pattern = format!("%{}%", word.to_lowercase());
+    let literal = word
+        .to_ascii_lowercase()
+        .replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_");
+    let pattern = format!("%{literal}%");
     conn.rows(&MENTIONING, args![pattern])
         .await?
         .iter()

@@ -7,6 +7,7 @@
 //! on the database's clock ran out (frozen, cut off).
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::Rng;
@@ -22,10 +23,13 @@ declare! {
     LOOK = "lease.look" =>
         // The file lock already says that we are alone: what a row says is left over from before.
         "SELECT 1 AS taken FROM lease_heartbeats WHERE scope = $1 AND expires_at > $2",
+        // A session of another database user shows its pid only; its time on the clock still counts.
         "SELECT CAST(1 AS BIGINT) AS taken FROM lease_heartbeats h WHERE h.scope = $1
             AND h.expires_at > $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
             AND EXISTS (SELECT 1 FROM pg_stat_activity a
-                WHERE CAST(a.pid AS TEXT) || ' since ' || CAST(a.backend_start AS TEXT) = h.session)";
+                WHERE CAST(a.pid AS TEXT) = SPLIT_PART(h.session, ' ', 1)
+                AND COALESCE(CAST(CAST(EXTRACT(EPOCH FROM a.backend_start) * 1000000 AS BIGINT) AS TEXT)
+                    = SPLIT_PART(h.session, ' ', 3), TRUE))";
     LOCK = "lease.lock" =>
         "SELECT epoch FROM lease_epochs WHERE scope = $1",
         "SELECT epoch FROM lease_epochs WHERE scope = $1 FOR UPDATE";
@@ -33,7 +37,7 @@ declare! {
         "UPDATE lease_epochs SET epoch = epoch + 1, token = $2, holder = $3 WHERE scope = $1 RETURNING epoch";
     SESSION = "lease.session" =>
         "SELECT 'the only process' AS session",
-        "SELECT CAST(pid AS TEXT) || ' since ' || CAST(backend_start AS TEXT) AS session
+        "SELECT CAST(pid AS TEXT) || ' since ' || CAST(CAST(EXTRACT(EPOCH FROM backend_start) * 1000000 AS BIGINT) AS TEXT) AS session
             FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     BEAT_FIRST = "lease.beat_first" =>
         "INSERT INTO lease_heartbeats (scope, token, session, expires_at) VALUES ($1, $2, $3, $4)
@@ -42,16 +46,20 @@ declare! {
             VALUES ($1, $2, $3, $4 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))
             ON CONFLICT (scope) DO UPDATE SET token = excluded.token, session = excluded.session, expires_at = excluded.expires_at";
     BEAT = "lease.beat" =>
-        "UPDATE lease_heartbeats SET expires_at = $3 WHERE scope = $1 AND token = $2",
+        // Nobody else counts the time here: only whether it is still ours.
+        "SELECT 1 AS kept FROM lease_heartbeats WHERE scope = $1 AND token = $2 AND session = $3 AND expires_at = $4",
         "UPDATE lease_heartbeats
-            SET expires_at = $3 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
-            WHERE scope = $1 AND token = $2";
+            SET session = $3, expires_at = $4 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
+            WHERE scope = $1 AND token = $2 RETURNING CAST(1 AS BIGINT) AS kept";
     RELEASE = "lease.release" =>
         "DELETE FROM lease_heartbeats WHERE scope = $1 AND token = $2";
     PROVE = "lease.prove" =>
         "SELECT epoch, token FROM lease_epochs WHERE scope = $1",
         "SELECT epoch, token FROM lease_epochs WHERE scope = $1 FOR SHARE";
 }
+
+/// SQLite's session: there is one process.
+const ALONE: &str = "the only process";
 
 /// What one replica leads: `chain:<id>` or `schedule`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +126,32 @@ pub struct Leader {
     epoch: i64,
     token: Vec<u8>,
     duration: Duration,
-    session: tokio::sync::Mutex<Option<Conn>>,
+    released: AtomicBool,
+    /// PostgreSQL: lives as long as we lead; others see when it ends. Lost, it is replaced.
+    session: tokio::sync::Mutex<Option<Session>>,
+}
+
+/// A connection of its own and what the database calls it.
+#[derive(Debug)]
+struct Session {
+    conn: Conn,
+    name: String,
+}
+
+impl Session {
+    async fn open(store: &Store) -> Result<Self> {
+        let mut conn = store.read().await?;
+        let name = conn.one(&SESSION, args![]).await?.get("session")?;
+        Ok(Self { conn, name })
+    }
+
+    /// Worth keeping only where others can see it end; SQLite's few readers are for everybody.
+    fn kept(self, engine: Engine) -> Option<Self> {
+        (engine == Engine::Postgres).then(|| Self {
+            conn: self.conn.into_session(),
+            name: self.name,
+        })
+    }
 }
 
 impl Leader {
@@ -132,20 +165,24 @@ impl Leader {
     ) -> Result<Option<Self>> {
         let mut token = vec![0u8; 16];
         rand::rng().fill_bytes(&mut token);
-        // PostgreSQL: this session lives as long as we do; others see when it ends.
-        let mut session = store.read().await?;
+        let mut session = Session::open(store).await?;
         let taken_at = match store.engine() {
             Engine::Sqlite => i64::MAX,
             Engine::Postgres => 0,
         };
         if session
+            .conn
             .row(&LOOK, args![scope.as_str(), taken_at])
             .await?
             .is_some()
         {
             return Ok(None);
         }
-        let name: String = session.one(&SESSION, args![]).await?.get("session")?;
+        // Before anybody can read its name: from here on it ends when we drop it.
+        let session = session.kept(store.engine());
+        let name = session
+            .as_ref()
+            .map_or(ALONE, |session| session.name.as_str());
         let mut tx = store.begin().await?;
         tx.run(&CREATE, args![scope.as_str(), token.clone()])
             .await?;
@@ -176,7 +213,8 @@ impl Leader {
             epoch,
             token,
             duration: config.duration,
-            session: tokio::sync::Mutex::new(Some(session)),
+            released: AtomicBool::new(false),
+            session: tokio::sync::Mutex::new(session),
         }))
     }
 
@@ -195,42 +233,79 @@ impl Leader {
         &self.store
     }
 
-    /// Extends the lease by its duration, on the session whose end gives it up.
+    /// Extends the lease by its duration. The session whose end gives it up is opened anew where it
+    /// was lost and nobody took over meanwhile. Takes at most the lease's duration.
     pub async fn renew(&self) -> std::result::Result<(), LeadError> {
-        if self.store.engine() == Engine::Sqlite {
-            return Ok(());
-        }
-        let mut session = self.session.lock().await;
-        let Some(conn) = session.as_mut() else {
-            return Err(LeadError::Deposed(self.scope.clone()));
-        };
-        let expires = lease_end(Engine::Postgres, self.duration);
-        match conn
-            .run(
-                &BEAT,
-                args![self.scope.as_str(), self.token.clone(), expires],
-            )
-            .await
-        {
-            Ok(0) => Err(LeadError::Deposed(self.scope.clone())),
-            Ok(_) => Ok(()),
-            Err(cause) => Err(cause.into()),
+        match tokio::time::timeout(self.duration, self.beat()).await {
+            Ok(done) => done,
+            Err(_) => {
+                // It hangs: the next renewal tries another one.
+                self.session.lock().await.take();
+                Err(LeadError::Store(StoreError::Transaction {
+                    what: "renew a lease in time",
+                    cause: sqlx::Error::PoolTimedOut,
+                }))
+            }
         }
     }
 
-    /// Gives the lease back so that a successor need not wait for it to expire.
+    async fn beat(&self) -> std::result::Result<(), LeadError> {
+        if self.released.load(Ordering::Acquire) {
+            return Err(LeadError::Deposed(self.scope.clone()));
+        }
+        let engine = self.store.engine();
+        let mut held = self.session.lock().await;
+        let mut fresh = None;
+        let session = match held.as_mut() {
+            Some(session) => session,
+            None => fresh.insert(Session::open(&self.store).await?),
+        };
+        let args = args![
+            self.scope.as_str(),
+            self.token.clone(),
+            &session.name,
+            lease_end(engine, self.duration)
+        ];
+        match session.conn.row(&BEAT, args).await {
+            Ok(Some(_)) => {
+                if let Some(session) = fresh {
+                    *held = session.kept(engine);
+                }
+                Ok(())
+            }
+            Ok(None) => {
+                held.take();
+                Err(LeadError::Deposed(self.scope.clone()))
+            }
+            Err(cause) => {
+                held.take();
+                Err(cause.into())
+            }
+        }
+    }
+
+    /// Gives the lease back so that a successor need not wait for it to expire. From here on this
+    /// value is deposed, also where the database did not hear of it.
     pub async fn release(&self) -> Result<()> {
         debug!(scope = %self.scope, "giving the lead of {} back", self.scope);
+        self.released.store(true, Ordering::Release);
+        let told = self.tell_release().await;
+        self.session.lock().await.take();
+        told
+    }
+
+    async fn tell_release(&self) -> Result<()> {
         let mut tx = self.store.begin().await?;
         tx.run(&RELEASE, args![self.scope.as_str(), self.token.clone()])
             .await?;
-        tx.commit().await?;
-        self.session.lock().await.take();
-        Ok(())
+        tx.commit().await
     }
 
     /// Begins a transaction that can commit only while we lead.
     pub async fn begin(&self) -> std::result::Result<LeaderTx, LeadError> {
+        if self.released.load(Ordering::Acquire) {
+            return Err(LeadError::Deposed(self.scope.clone()));
+        }
         let mut tx = self.store.begin().await?;
         let row = tx.row(&PROVE, args![self.scope.as_str()]).await?;
         let (epoch, token): (i64, Vec<u8>) = match row {

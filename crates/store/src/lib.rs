@@ -12,6 +12,7 @@ mod lease;
 mod lock;
 mod migrate;
 mod notify;
+mod open;
 mod sql;
 
 pub mod bridges;

@@ -15,7 +15,9 @@ pub(crate) struct FileLock(
 impl FileLock {
     /// Takes the lock, or says who holds it.
     pub(crate) fn take(database: &Path) -> Result<Self> {
-        let path = database.with_extension("lock");
+        // A file that is reached under two names is still one file.
+        let real = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
+        let path = real.with_extension("lock");
         let open_failed = |cause: std::io::Error| StoreError::Open {
             database: database.display().to_string(),
             cause: format!("the lock file {}: {cause}", path.display()),

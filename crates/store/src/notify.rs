@@ -12,7 +12,8 @@ use crate::{Result, Store, StoreError};
 const CHANNEL: &str = "dodona";
 
 declare! {
-    SEND = "notify.send" => "SELECT $1 AS sent", "SELECT CAST(pg_notify('dodona', $1) AS TEXT) AS sent";
+    // Replicas exist on PostgreSQL only.
+    SEND = "notify.send" => "", "SELECT CAST(pg_notify('dodona', $1) AS TEXT) AS sent";
 }
 
 pub(crate) async fn send(conn: &mut Conn, channels: &BTreeSet<&'static str>) -> Result<()> {
@@ -33,10 +34,15 @@ pub async fn listen(store: &Store) -> Result<()> {
     };
     let mut listener = PgListener::connect_with(pool).await.map_err(failed)?;
     listener.listen(CHANNEL).await.map_err(failed)?;
+    // What was committed before we listened, or while the connection was lost, was told to nobody here.
+    store.poke_all();
     loop {
-        let note = listener.recv().await.map_err(failed)?;
-        note.payload()
-            .split(',')
-            .for_each(|channel| store.poke(channel));
+        match listener.try_recv().await.map_err(failed)? {
+            Some(note) => note
+                .payload()
+                .split(',')
+                .for_each(|channel| store.poke(channel)),
+            None => store.poke_all(),
+        }
     }
 }

@@ -17,6 +17,10 @@ declare! {
         "SELECT * FROM requests WHERE chain_id = $1 AND oracle = $2 AND request_id = $3 ORDER BY life DESC LIMIT 1";
     FIND = "requests.find" =>
         "SELECT * FROM requests WHERE id = $1";
+    // An event must not be lost because another replica's change was on its way.
+    FIND_LOCKED = "requests.find_locked" =>
+        "SELECT * FROM requests WHERE id = $1",
+        "SELECT * FROM requests WHERE id = $1 FOR UPDATE";
     BY_RUN = "requests.by_run" =>
         "SELECT * FROM requests WHERE run_id = $1";
     SET_RUN = "requests.set_run" =>
@@ -134,7 +138,8 @@ fn request(row: &Row) -> Result<Request> {
     })
 }
 
-/// Stores a new life of a request. A second row of the same life is a duplicate.
+/// Stores a new life of a request. A second row of the same life is a duplicate, and so is a new life
+/// while the one before is not closed ([`crate::StoreError::is_duplicate`]).
 pub async fn insert(tx: &mut LeaderTx, new: &NewRequest, now: Timestamp) -> Result<RequestRow> {
     let at = &new.incarnation;
     let args = args![
@@ -231,9 +236,10 @@ pub async fn apply(
     reason: &str,
     now: Timestamp,
 ) -> Result<Option<State>> {
-    let Some(present) = find(tx, id).await? else {
+    let Some(row) = tx.row(&FIND_LOCKED, args![id]).await? else {
         return Ok(None);
     };
+    let present = request(&row)?;
     let Some(next) = present.state.on(event) else {
         return Ok(None);
     };

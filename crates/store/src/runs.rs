@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::engine::Tx;
-use crate::sql::{Row, args, declare};
+use crate::sql::{Row, args, clean, declare};
 use crate::{Conn, Result};
 
 declare! {
@@ -22,12 +22,13 @@ declare! {
             AND (claim_expires_at IS NULL OR claim_expires_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER))
             ORDER BY id LIMIT $3)
          RETURNING *",
-        "UPDATE runs SET claimed_by = $1, attempts = attempts + 1,
-            claim_expires_at = $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
-         WHERE id IN (SELECT id FROM runs WHERE state = 'running'
+        // Chosen first and once: a sub-select could be run again and would then skip its own locks.
+        "WITH free AS MATERIALIZED (SELECT id FROM runs WHERE state = 'running'
             AND (claim_expires_at IS NULL OR claim_expires_at < CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))
             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
-         RETURNING *";
+         UPDATE runs SET claimed_by = $1, attempts = attempts + 1,
+            claim_expires_at = $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
+         FROM free WHERE runs.id = free.id RETURNING runs.*";
     RENEW = "runs.renew_claims" =>
         "UPDATE runs SET claim_expires_at = $2 + CAST(unixepoch('subsec') * 1000000 AS INTEGER)
          WHERE claimed_by = $1 AND state = 'running'",
@@ -51,8 +52,8 @@ declare! {
     RESUME = "runs.resume" =>
         "UPDATE runs SET state = 'running', claimed_by = NULL, claim_expires_at = NULL WHERE id = $1 AND state = 'suspended'";
     AGAIN = "runs.again" =>
-        "UPDATE runs SET state = 'running', generation = generation + 1, inputs = $2, claimed_by = NULL,
-            claim_expires_at = NULL, finished_at = NULL, attempts = 0 WHERE id = $1";
+        "UPDATE runs SET state = 'running', generation = generation + 1, inputs = $2, outputs = '[]', fatal_errors = '[]',
+            all_errors = '[]', claimed_by = NULL, claim_expires_at = NULL, finished_at = NULL, attempts = 0 WHERE id = $1";
     // What was fetched is kept; what was computed from the old incarnation is not.
     AGAIN_TASKS = "runs.again_tasks" =>
         "UPDATE task_runs SET value = NULL, output = NULL, error = NULL, finished_at = NULL
@@ -95,7 +96,7 @@ declare! {
     BY_STATE = "runs.count_by_job_and_state" =>
         "SELECT job_id, state, COUNT(*) AS n FROM runs GROUP BY job_id, state ORDER BY job_id, state";
     OLD = "runs.old" =>
-        "SELECT id FROM runs WHERE state IN ('completed', 'errored') AND finished_at < $1 ORDER BY id LIMIT $2";
+        "SELECT id FROM runs WHERE state IN ('completed', 'errored') AND finished_at < $1 ORDER BY finished_at LIMIT $2";
     SURPLUS = "runs.surplus" =>
         "SELECT id FROM runs WHERE job_id = $1 AND state = 'completed' ORDER BY id DESC LIMIT $2 OFFSET $3";
     DELETE = "runs.delete" =>
@@ -232,11 +233,6 @@ fn task_run(row: &Row) -> Result<TaskRun> {
     })
 }
 
-/// PostgreSQL's text has no NUL; data sources do.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 /// Stores a run that waits for a free slot.
 pub async fn insert(tx: &mut Tx, job: JobId, inputs: &str, now: Timestamp) -> Result<RunId> {
     tx.one(&INSERT, args![job, inputs, now]).await?.get("id")
@@ -292,9 +288,9 @@ pub async fn finish(
         me,
         generation,
         end.state.as_str(),
-        clean(&end.outputs),
-        clean(&end.fatal_errors),
-        clean(&end.all_errors),
+        &end.outputs,
+        &end.fatal_errors,
+        &end.all_errors,
         finished
     ];
     Ok(tx.run(&FINISH, args).await? == 1)
@@ -328,9 +324,10 @@ pub async fn save_tasks(tx: &mut Tx, tasks: &[TaskRun]) -> Result<()> {
     let cleaned: Vec<TaskRun> = tasks
         .iter()
         .map(|task| TaskRun {
-            value: task.value.as_deref().map(clean),
-            output: task.output.as_deref().map(clean),
-            error: task.error.as_deref().map(clean),
+            // Here, because inside the JSON text below a NUL is an escape.
+            value: task.value.clone().map(clean),
+            output: task.output.clone().map(clean),
+            error: task.error.clone().map(clean),
             ..task.clone()
         })
         .collect();
@@ -350,13 +347,7 @@ pub async fn finish_task(
     error: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<RunId>> {
-    let args = args![
-        id,
-        value.map(clean),
-        output.map(clean),
-        error.map(clean),
-        now
-    ];
+    let args = args![id, value, output, error, now];
     tx.row(&FINISH_TASK, args)
         .await?
         .map(|row| row.get("run_id"))
@@ -448,10 +439,14 @@ pub async fn prune_surplus(tx: &mut Tx, job: JobId, keep: u32, limit: u32) -> Re
 }
 
 async fn delete(tx: &mut Tx, rows: &[Row]) -> Result<u64> {
+    let mut deleted = 0;
     for row in rows {
         let id: RunId = row.get("id")?;
-        tx.run(&DELETE, args![id]).await?;
-        tx.run(&DROP_TASKS, args![id]).await?;
+        // One that runs again meanwhile keeps its tasks.
+        if tx.run(&DELETE, args![id]).await? == 1 {
+            tx.run(&DROP_TASKS, args![id]).await?;
+            deleted += 1;
+        }
     }
-    Ok(rows.len() as u64)
+    Ok(deleted)
 }

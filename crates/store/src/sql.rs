@@ -7,10 +7,10 @@ use alloy::primitives::{Address, B256, U256};
 use dodona_model::Timestamp;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use uuid::Uuid;
 
-use crate::engine::Conn;
+use crate::engine::{Conn, Engine, Raw};
 use crate::{Result, StoreError};
 
 /// One SQL statement by name, as one would type it into the engine's own shell.
@@ -32,7 +32,7 @@ impl Statement {
         }
     }
 
-    /// Where the engines must be told differently.
+    /// Where the engines must be told differently; an empty text is never said.
     pub(crate) const fn two(
         name: &'static str,
         sqlite: &'static str,
@@ -43,6 +43,15 @@ impl Statement {
             sqlite,
             postgres,
         }
+    }
+
+    /// What `engine` is told; `None` where it never is.
+    pub fn text(&self, engine: Engine) -> Option<&'static str> {
+        let text = match engine {
+            Engine::Sqlite => self.sqlite,
+            Engine::Postgres => self.postgres,
+        };
+        (!text.is_empty()).then_some(text)
     }
 }
 
@@ -102,6 +111,16 @@ impl Recorder {
     }
 }
 
+/// PostgreSQL's text has no NUL, and data sources, endpoints and strangers at the log-in page have:
+/// both engines keep the replacement character instead.
+pub(crate) fn clean(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text
+    }
+}
+
 /// One bound value. The type is always said, so that a NULL is typed too.
 #[derive(Debug, Clone)]
 pub(crate) enum Arg {
@@ -137,11 +156,11 @@ arg_from! {
     Option<u64> => |value| Arg::Int(value.map(int));
     Option<bool> => |value| Arg::Int(value.map(i64::from));
     Option<Timestamp> => |value| Arg::Int(value.map(|v| v.0));
-    &str => |value| Arg::Text(Some(value.to_owned()));
-    String => |value| Arg::Text(Some(value));
-    &String => |value| Arg::Text(Some(value.clone()));
-    Option<String> => |value| Arg::Text(value);
-    Option<&str> => |value| Arg::Text(value.map(str::to_owned));
+    &str => |value| Arg::Text(Some(clean(value.to_owned())));
+    String => |value| Arg::Text(Some(clean(value)));
+    &String => |value| Arg::Text(Some(clean(value.clone())));
+    Option<String> => |value| Arg::Text(value.map(clean));
+    Option<&str> => |value| Arg::Text(value.map(|v| clean(v.to_owned())));
     Uuid => |value| Arg::Text(Some(value.to_string()));
     Option<Uuid> => |value| Arg::Text(value.map(|v| v.to_string()));
     Vec<u8> => |value| Arg::Blob(Some(value));
@@ -242,31 +261,102 @@ column! {
     dodona_model::request::State, String => |value| value.parse().ok();
 }
 
-fn bind_sqlite(
-    arg: Arg,
-    args: &mut SqliteArguments,
-) -> std::result::Result<(), sqlx::error::BoxDynError> {
+type Bound<T> = std::result::Result<T, sqlx::Error>;
+
+fn bind_sqlite(args: &[Arg]) -> Bound<SqliteArguments> {
     use sqlx::Arguments as _;
-    match arg {
-        Arg::Int(value) => args.add(value),
-        Arg::Text(value) => args.add(value),
-        Arg::Blob(value) => args.add(value),
+    let mut bound = SqliteArguments::default();
+    for arg in args {
+        match arg {
+            Arg::Int(value) => bound.add(*value),
+            Arg::Text(value) => bound.add(value.clone()),
+            Arg::Blob(value) => bound.add(value.clone()),
+        }
+        .map_err(sqlx::Error::Encode)?;
     }
+    Ok(bound)
 }
 
-fn bind_postgres(
-    arg: Arg,
-    args: &mut PgArguments,
-) -> std::result::Result<(), sqlx::error::BoxDynError> {
+fn bind_postgres(args: &[Arg]) -> Bound<PgArguments> {
     use sqlx::Arguments as _;
-    match arg {
-        Arg::Int(value) => args.add(value),
-        Arg::Text(value) => args.add(value),
-        Arg::Blob(value) => args.add(value),
+    let mut bound = PgArguments::default();
+    for arg in args {
+        match arg {
+            Arg::Int(value) => bound.add(*value),
+            Arg::Text(value) => bound.add(value.as_deref()),
+            Arg::Blob(value) => bound.add(value.as_deref()),
+        }
+        .map_err(sqlx::Error::Encode)?;
     }
+    Ok(bound)
+}
+
+/// A newer version of this program added a column while we were connected: what this connection
+/// prepared before no longer fits.
+fn is_stale_plan(cause: &sqlx::Error) -> bool {
+    matches!(cause, sqlx::Error::Database(error) if error.code().as_deref() == Some("0A000"))
 }
 
 impl Conn {
+    async fn fetch(&mut self, statement: &'static Statement, args: &[Arg]) -> Bound<Vec<Row>> {
+        Ok(match self.engine_mut() {
+            Raw::Sqlite(conn) => {
+                sqlx::query_with(AssertSqlSafe(statement.sqlite), bind_sqlite(args)?)
+                    .fetch_all(conn)
+                    .await?
+                    .into_iter()
+                    .map(Row::Sqlite)
+                    .collect()
+            }
+            Raw::Postgres(conn) => {
+                sqlx::query_with(AssertSqlSafe(statement.postgres), bind_postgres(args)?)
+                    .fetch_all(conn)
+                    .await?
+                    .into_iter()
+                    .map(Row::Postgres)
+                    .collect()
+            }
+        })
+    }
+
+    async fn execute(&mut self, statement: &'static Statement, args: &[Arg]) -> Bound<u64> {
+        Ok(match self.engine_mut() {
+            Raw::Sqlite(conn) => {
+                sqlx::query_with(AssertSqlSafe(statement.sqlite), bind_sqlite(args)?)
+                    .execute(conn)
+                    .await?
+                    .rows_affected()
+            }
+            Raw::Postgres(conn) => {
+                sqlx::query_with(AssertSqlSafe(statement.postgres), bind_postgres(args)?)
+                    .execute(conn)
+                    .await?
+                    .rows_affected()
+            }
+        })
+    }
+
+    /// Forgets plans that no longer fit. `true`: the statement can be said again here and now; inside
+    /// a transaction only the next one can.
+    async fn refreshed(&mut self, cause: &sqlx::Error) -> bool {
+        if !is_stale_plan(cause) {
+            return false;
+        }
+        let Raw::Postgres(conn) = self.engine_mut() else {
+            return false;
+        };
+        let cleared = conn.clear_cached_statements().await.is_ok();
+        cleared && self.is_outside_transaction()
+    }
+
+    fn failed(&mut self, statement: &'static Statement, cause: sqlx::Error) -> StoreError {
+        self.spoil();
+        StoreError::Statement {
+            statement: statement.name,
+            cause,
+        }
+    }
+
     /// Runs a statement and returns its rows.
     pub(crate) async fn rows(
         &mut self,
@@ -274,36 +364,13 @@ impl Conn {
         args: Vec<Arg>,
     ) -> Result<Vec<Row>> {
         self.note(statement.name);
-        let failed = |cause| StoreError::Statement {
-            statement: statement.name,
-            cause,
-        };
-        match self.engine_mut() {
-            crate::engine::Raw::Sqlite(conn) => {
-                let mut bound = SqliteArguments::default();
-                for arg in args {
-                    bind_sqlite(arg, &mut bound).map_err(|e| failed(sqlx::Error::Encode(e)))?;
-                }
-                let rows = sqlx::query_with(AssertSqlSafe(statement.sqlite), bound)
-                    .fetch_all(conn)
-                    .await;
-                Ok(rows.map_err(failed)?.into_iter().map(Row::Sqlite).collect())
-            }
-            crate::engine::Raw::Postgres(conn) => {
-                let mut bound = PgArguments::default();
-                for arg in args {
-                    bind_postgres(arg, &mut bound).map_err(|e| failed(sqlx::Error::Encode(e)))?;
-                }
-                let rows = sqlx::query_with(AssertSqlSafe(statement.postgres), bound)
-                    .fetch_all(conn)
-                    .await;
-                Ok(rows
-                    .map_err(failed)?
-                    .into_iter()
-                    .map(Row::Postgres)
-                    .collect())
-            }
+        let mut done = self.fetch(statement, &args).await;
+        if let Err(cause) = &done
+            && self.refreshed(cause).await
+        {
+            done = self.fetch(statement, &args).await;
         }
+        done.map_err(|cause| self.failed(statement, cause))
     }
 
     /// Runs a statement that returns at most one row.
@@ -323,10 +390,7 @@ impl Conn {
     ) -> Result<Row> {
         self.row(statement, args)
             .await?
-            .ok_or(StoreError::Statement {
-                statement: statement.name,
-                cause: sqlx::Error::RowNotFound,
-            })
+            .ok_or_else(|| self.failed(statement, sqlx::Error::RowNotFound))
     }
 
     /// Runs a statement and returns how many rows it changed.
@@ -336,31 +400,12 @@ impl Conn {
         args: Vec<Arg>,
     ) -> Result<u64> {
         self.note(statement.name);
-        let failed = |cause| StoreError::Statement {
-            statement: statement.name,
-            cause,
-        };
-        match self.engine_mut() {
-            crate::engine::Raw::Sqlite(conn) => {
-                let mut bound = SqliteArguments::default();
-                for arg in args {
-                    bind_sqlite(arg, &mut bound).map_err(|e| failed(sqlx::Error::Encode(e)))?;
-                }
-                let done = sqlx::query_with(AssertSqlSafe(statement.sqlite), bound)
-                    .execute(conn)
-                    .await;
-                Ok(done.map_err(failed)?.rows_affected())
-            }
-            crate::engine::Raw::Postgres(conn) => {
-                let mut bound = PgArguments::default();
-                for arg in args {
-                    bind_postgres(arg, &mut bound).map_err(|e| failed(sqlx::Error::Encode(e)))?;
-                }
-                let done = sqlx::query_with(AssertSqlSafe(statement.postgres), bound)
-                    .execute(conn)
-                    .await;
-                Ok(done.map_err(failed)?.rows_affected())
-            }
+        let mut done = self.execute(statement, &args).await;
+        if let Err(cause) = &done
+            && self.refreshed(cause).await
+        {
+            done = self.execute(statement, &args).await;
         }
+        done.map_err(|cause| self.failed(statement, cause))
     }
 }

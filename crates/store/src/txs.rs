@@ -1,6 +1,6 @@
 //! Transactions and every signature ever made for them.
 
-use dodona_model::tx::{Event, IllegalTransition, State};
+use dodona_model::tx::{Event, State};
 use dodona_model::{
     Address, B256, BlockRef, Bytes, ChainId, JobId, RequestRow, RunId, Timestamp, TxId, U256,
 };
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::engine::Tx as StoreTx;
 use crate::lease::LeaderTx;
 use crate::sql::{Row, args, declare};
-use crate::{Conn, Result, StoreError};
+use crate::{Conn, Result};
 
 declare! {
     INSERT = "txs.insert" =>
@@ -20,9 +20,14 @@ declare! {
     BY_TASK_RUN = "txs.by_task_run" =>
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0",
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0 FOR UPDATE";
+    // Everything the payload was made for comes with it; a key only while no nonce of it was taken.
     NEW_PAYLOAD = "txs.new_payload" =>
-        "UPDATE txs SET payload = $2, payload_version = payload_version + 1, not_before = 0, checks_failed = 0, reason = '',
-            signal_needed = $3 WHERE id = $1 AND state IN ('queued', 'signed', 'sent', 'mined')";
+        "UPDATE txs SET payload = $2, to_address = $3, value_wei = $4, gas_limit = $5, min_confirmations = $6, fail_on_revert = $7,
+            signal_needed = $8, meta = $9, from_address = CASE WHEN state = 'queued' THEN $10 ELSE from_address END,
+            payload_version = payload_version + 1, not_before = 0, checks_failed = 0, reason = ''
+         WHERE id = $1 AND state IN ('queued', 'signed', 'sent', 'mined')";
+    AWAIT = "txs.await" =>
+        "UPDATE txs SET signal_needed = $2 WHERE id = $1 AND signal_needed <> $2";
     SUPERSEDE = "txs.supersede" =>
         "UPDATE txs SET superseded = 1, signal_needed = 0 WHERE id = $1";
     QUEUED = "txs.queued" =>
@@ -55,6 +60,12 @@ declare! {
     ATTEMPTS_UNFINISHED = "txs.attempts_unfinished" =>
         "SELECT a.* FROM tx_attempts a JOIN txs t ON t.id = a.tx_id
          WHERE t.chain_id = $1 AND t.state IN ('signed', 'sent') ORDER BY a.id";
+    ATTEMPTS_SIGNED = "txs.attempts_signed" =>
+        "SELECT a.* FROM tx_attempts a JOIN txs t ON t.id = a.tx_id
+         WHERE t.chain_id = $1 AND t.from_address = $2 AND t.state IN ('signed', 'sent') AND t.state = 'signed'
+         ORDER BY t.nonce, a.id";
+    IN_FLIGHT = "txs.in_flight" =>
+        "SELECT COUNT(*) AS n FROM txs WHERE chain_id = $1 AND from_address = $2 AND state IN ('signed', 'sent')";
     ATTEMPT_NOTED = "txs.attempt_noted" =>
         "UPDATE tx_attempts SET accepted = $2, note = $3 WHERE id = $1";
     HANDED_OVER = "txs.handed_over" =>
@@ -94,13 +105,19 @@ declare! {
         "SELECT * FROM txs WHERE nonce IS NOT NULL ORDER BY id DESC LIMIT $1 OFFSET $2";
     COUNT = "txs.count_attempted" =>
         "SELECT COUNT(*) AS n FROM txs WHERE nonce IS NOT NULL";
+    // In parts, each of which has its index.
     COUNT_BY_STATE = "txs.count_by_state" =>
         "SELECT from_address, state, COUNT(*) AS n, MIN(created_at) AS oldest FROM txs
-         WHERE chain_id = $1 AND state IN ('queued', 'signed', 'sent', 'mined') GROUP BY from_address, state ORDER BY from_address, state";
+            WHERE chain_id = $1 AND state = 'queued' GROUP BY from_address, state
+         UNION ALL SELECT from_address, state, COUNT(*) AS n, MIN(created_at) AS oldest FROM txs
+            WHERE chain_id = $1 AND state IN ('signed', 'sent') GROUP BY from_address, state
+         UNION ALL SELECT from_address, state, COUNT(*) AS n, MIN(created_at) AS oldest FROM txs
+            WHERE chain_id = $1 AND state = 'mined' GROUP BY from_address, state
+         ORDER BY from_address, state";
     HIGHEST_NONCE = "txs.highest_nonce" =>
-        "SELECT MAX(nonce) AS n FROM txs WHERE chain_id = $1 AND from_address = $2";
+        "SELECT MAX(nonce) AS n FROM txs WHERE chain_id = $1 AND from_address = $2 AND nonce IS NOT NULL";
     OLD = "txs.old" =>
-        "SELECT id FROM txs WHERE state IN ('final', 'dead') AND signal_needed = 0 AND created_at < $1 ORDER BY id LIMIT $2";
+        "SELECT id FROM txs WHERE state IN ('final', 'dead') AND signal_needed = 0 AND created_at < $1 ORDER BY created_at LIMIT $2";
     DELETE = "txs.delete" =>
         "DELETE FROM txs WHERE id = $1 AND state IN ('final', 'dead')";
     DELETE_ATTEMPTS = "txs.delete_attempts" =>
@@ -303,23 +320,52 @@ fn attempt(row: &Row) -> Result<Attempt> {
     })
 }
 
+/// The living transaction of a task run, locked. Once it has a nonce, what replaces it is sent by the
+/// same key.
+pub async fn living_of(store_tx: &mut StoreTx, task_run: Uuid) -> Result<Option<Tx>> {
+    store_tx
+        .row(&BY_TASK_RUN, args![task_run])
+        .await?
+        .as_ref()
+        .map(tx)
+        .transpose()
+}
+
 /// Queues a transaction, or finds that its task run has one: an equal one stays, one that can still
-/// change takes the new payload (a signed one will be replaced at its nonce), one that is lost (dead,
-/// or mined and reverted) is superseded by a fresh one.
+/// change takes the new payload (a signed one will be replaced at its nonce, by its own key), one that
+/// is lost (dead, or mined and reverted) is superseded by a fresh one.
 pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Result<TxId> {
     if let Some(task_run) = new.task_run_id
-        && let Some(row) = store_tx.row(&BY_TASK_RUN, args![task_run]).await?
+        && let Some(old) = living_of(store_tx, task_run).await?
     {
-        let old = tx(&row)?;
         let lost = match old.state {
             State::Dead => true,
             State::Mined | State::Final => !old.mined.as_ref().is_some_and(|mined| mined.succeeded),
             State::Queued | State::Signed | State::Sent => false,
         };
         if !lost {
-            if old.spec.payload != new.payload && old.state != State::Final {
-                let args = args![old.id, new.payload.to_vec(), new.signal_needed];
+            let asked = &old.spec;
+            let changed = (&asked.payload, asked.to, asked.value_wei)
+                != (&new.payload, new.to, new.value_wei);
+            if changed && old.state != State::Final {
+                let args = args![
+                    old.id,
+                    new.payload.to_vec(),
+                    new.to,
+                    new.value_wei,
+                    new.gas_limit,
+                    new.min_confirmations,
+                    new.fail_on_revert,
+                    new.signal_needed,
+                    &new.meta,
+                    new.from
+                ];
                 store_tx.run(&NEW_PAYLOAD, args).await?;
+            } else {
+                // The task waits again, although it may have been told once.
+                store_tx
+                    .run(&AWAIT, args![old.id, new.signal_needed])
+                    .await?;
             }
             return Ok(old.id);
         }
@@ -362,12 +408,7 @@ pub async fn queued(
 }
 
 fn check(state: State, event: Event) -> Result<State> {
-    state
-        .on(event)
-        .map_err(|refused: IllegalTransition| StoreError::Unreadable {
-            what: "a transaction state",
-            text: refused.to_string(),
-        })
+    Ok(state.on(event)?)
 }
 
 /// Gives a queued transaction its nonce and stores its first signed attempt. `false`: it changed
@@ -476,6 +517,28 @@ pub async fn attempts_unfinished(conn: &mut Conn, chain: ChainId) -> Result<Vec<
         .iter()
         .map(attempt)
         .collect()
+}
+
+/// The newest attempt of each of a key's transactions that no endpoint took yet, by nonce.
+pub async fn newest_attempts_signed(
+    conn: &mut Conn,
+    chain: ChainId,
+    from: Address,
+) -> Result<Vec<Attempt>> {
+    let mut newest: Vec<Attempt> = Vec::new();
+    for row in conn.rows(&ATTEMPTS_SIGNED, args![chain, from]).await? {
+        let next = attempt(&row)?;
+        match newest.last_mut() {
+            Some(last) if last.signed.tx_id == next.signed.tx_id => *last = next,
+            _ => newest.push(next),
+        }
+    }
+    Ok(newest)
+}
+
+/// How many transactions of a key are signed and not yet mined.
+pub async fn in_flight(conn: &mut Conn, chain: ChainId, from: Address) -> Result<u64> {
+    conn.one(&IN_FLIGHT, args![chain, from]).await?.get("n")
 }
 
 /// Notes what the endpoints said to an attempt.
@@ -661,10 +724,13 @@ pub async fn highest_nonce(conn: &mut Conn, chain: ChainId, from: Address) -> Re
 /// Deletes ended transactions created before `before`, at most `limit`. Returns how many.
 pub async fn prune(store_tx: &mut StoreTx, before: Timestamp, limit: u32) -> Result<u64> {
     let rows = store_tx.rows(&OLD, args![before, limit]).await?;
+    let mut deleted = 0;
     for row in &rows {
         let id: TxId = row.get("id")?;
-        store_tx.run(&DELETE, args![id]).await?;
-        store_tx.run(&DELETE_ATTEMPTS, args![id]).await?;
+        if store_tx.run(&DELETE, args![id]).await? == 1 {
+            store_tx.run(&DELETE_ATTEMPTS, args![id]).await?;
+            deleted += 1;
+        }
     }
-    Ok(rows.len() as u64)
+    Ok(deleted)
 }

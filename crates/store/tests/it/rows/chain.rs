@@ -1,0 +1,188 @@
+use dodona_model::request::{Event, State};
+use dodona_store::heads::{self, Cursor};
+use dodona_store::logs::{self, Log};
+use dodona_store::requests::{self, Incarnation, NewRequest};
+use dodona_store::{jobs, runs};
+
+use super::Transcript;
+use crate::world::{CHAIN, NOW, address, after, block, hash, head, incarnation, job, log, request};
+
+/// Row numbers may have gaps that differ; nothing depends on them.
+fn unnumbered(logs: Vec<Log>) -> Vec<Log> {
+    logs.into_iter().map(|log| Log { id: 0, ..log }).collect()
+}
+
+pub(crate) async fn play(t: &mut Transcript) {
+    heads_and_logs(t).await;
+    requests_of_blocks(t).await;
+    reorganisation(t).await;
+    forgetting(t).await;
+}
+
+async fn heads_and_logs(t: &mut Transcript) {
+    let mut conn = t.read().await;
+    t.say("no cursor", heads::cursor(&mut conn, CHAIN).await.unwrap());
+    t.say("no latest", heads::latest(&mut conn, CHAIN).await.unwrap());
+    drop(conn);
+
+    let mut tx = t.lead().await;
+    for number in 8..=12 {
+        heads::insert(&mut tx, CHAIN, &head(number, 1))
+            .await
+            .unwrap();
+    }
+    for (at, index) in [(block(11, 1), 0), (block(10, 1), 7), (block(10, 1), 3)] {
+        let news = logs::insert(&mut tx, CHAIN, &log(at, index)).await.unwrap();
+        t.say("log is news", news);
+    }
+    let again = logs::insert(&mut tx, CHAIN, &log(block(10, 1), 3)).await;
+    t.say("the same log is news", again.unwrap());
+    let bare = Log {
+        topics: Vec::new(),
+        data: Default::default(),
+        ..log(block(12, 1), 0)
+    };
+    logs::insert(&mut tx, CHAIN, &bare).await.unwrap();
+    let cursor = Cursor {
+        block: block(12, 1),
+        finalized: 9,
+        updated_at: NOW,
+    };
+    heads::set_cursor(&mut tx, CHAIN, &cursor).await.unwrap();
+    heads::add_filter(&mut tx, CHAIN, address(0x0a), 5)
+        .await
+        .unwrap();
+    heads::add_filter(&mut tx, CHAIN, address(0x0a), 6)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+
+    let mut conn = t.read().await;
+    t.say("cursor", heads::cursor(&mut conn, CHAIN).await.unwrap());
+    t.say("latest", heads::latest(&mut conn, CHAIN).await.unwrap());
+    t.say(
+        "at 10",
+        heads::canonical_at(&mut conn, CHAIN, 10).await.unwrap(),
+    );
+    t.say(
+        "at 99",
+        heads::canonical_at(&mut conn, CHAIN, 99).await.unwrap(),
+    );
+    let by_hash = heads::by_hash(&mut conn, CHAIN, block(9, 1).hash)
+        .await
+        .unwrap();
+    t.say("by hash", by_hash);
+    t.say("filters", heads::filters(&mut conn, CHAIN).await.unwrap());
+    t.say(
+        "pending",
+        logs::count_pending(&mut conn, CHAIN).await.unwrap(),
+    );
+    let pending = logs::pending(&mut conn, CHAIN, 11, 2).await.unwrap();
+    t.say_each("two pending to 11", unnumbered(pending));
+    let pending = logs::pending(&mut conn, CHAIN, u64::MAX, 99).await.unwrap();
+    t.say_each("all pending", unnumbered(pending));
+}
+
+async fn requests_of_blocks(t: &mut Transcript) {
+    let mut tx = t.lead().await;
+    let job_id = jobs::insert(&mut tx, &job(1), NOW).await.unwrap();
+    let pending = logs::pending(&mut tx, CHAIN, 11, 1).await.unwrap();
+    let consumed = logs::consume(&mut tx, pending[0].id, "").await.unwrap();
+    let twice = logs::consume(&mut tx, pending[0].id, "").await.unwrap();
+    t.say("consumed once", (consumed, twice));
+    let row = requests::insert(&mut tx, &request(job_id, 1), NOW)
+        .await
+        .unwrap();
+    let run = runs::insert(&mut tx, job_id, "{}", NOW).await.unwrap();
+    requests::set_run(&mut tx, row, run).await.unwrap();
+    let refused = NewRequest {
+        state: State::Refused,
+        reason: "paid too little".to_owned(),
+        ..request(job_id, 2)
+    };
+    requests::insert(&mut tx, &refused, after(1)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut conn = t.read().await;
+    t.say("request", requests::find(&mut conn, row).await.unwrap());
+    t.say(
+        "of its run",
+        requests::by_run(&mut conn, run).await.unwrap(),
+    );
+    t.say("of no run", requests::by_run(&mut conn, 999).await.unwrap());
+    t.say_each("requests", requests::list(&mut conn, 10).await.unwrap());
+    let states = requests::count_by_state(&mut conn, CHAIN).await.unwrap();
+    t.say_each("requests by state", states);
+}
+
+async fn reorganisation(t: &mut Transcript) {
+    let mut tx = t.lead().await;
+    let gone = heads::rewind(&mut tx, CHAIN, 9, after(20)).await.unwrap();
+    t.say("logs gone", gone);
+    tx.commit().await.unwrap();
+
+    let mut conn = t.read().await;
+    t.say("latest", heads::latest(&mut conn, CHAIN).await.unwrap());
+    let left = heads::by_hash(&mut conn, CHAIN, block(10, 1).hash)
+        .await
+        .unwrap();
+    t.say("left the chain", left);
+    t.say_each("requests", requests::list(&mut conn, 10).await.unwrap());
+    t.say(
+        "pending",
+        logs::count_pending(&mut conn, CHAIN).await.unwrap(),
+    );
+    drop(conn);
+
+    let mut tx = t.lead().await;
+    heads::insert(&mut tx, CHAIN, &head(10, 2)).await.unwrap();
+    let at = Incarnation {
+        expires_at_seconds: 1_700_000_999,
+        terms: hash(0x7f),
+        ..incarnation(block(10, 2))
+    };
+    let newest = requests::newest_life(&mut tx, CHAIN, address(0x0a), hash(1)).await;
+    let row = newest.unwrap().unwrap().id;
+    for _ in 0..2 {
+        let done =
+            requests::reincarnate(&mut tx, row, State::Orphaned, State::Open, &at, after(21)).await;
+        t.say("reincarnated", done.unwrap());
+    }
+    let events = [
+        Event::Answered,
+        Event::MinedAgain,
+        Event::AnswerFinal,
+        Event::Cancelled,
+    ];
+    for event in events {
+        let next = requests::apply(&mut tx, row, event, "so it is", after(22)).await;
+        t.say(&format!("{event:?}"), next.unwrap());
+    }
+    let nobody = requests::apply(&mut tx, 999, Event::Failed, "", NOW).await;
+    t.say("nobody fails", nobody.unwrap());
+    let second = NewRequest {
+        life: 2,
+        ..request(1, 1)
+    };
+    requests::insert(&mut tx, &second, after(23)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut conn = t.read().await;
+    let newest = requests::newest_life(&mut conn, CHAIN, address(0x0a), hash(1)).await;
+    t.say("second life", newest.unwrap());
+    t.say_each("requests", requests::list(&mut conn, 2).await.unwrap());
+}
+
+async fn forgetting(t: &mut Transcript) {
+    let mut tx = t.lead().await;
+    let logs = logs::prune(&mut tx, CHAIN, 11, after(1)).await.unwrap();
+    t.say("logs forgotten", logs);
+    let heads = heads::prune(&mut tx, CHAIN, 10).await.unwrap();
+    t.say("heads forgotten", heads);
+    tx.commit().await.unwrap();
+    let mut conn = t.read().await;
+    t.say(
+        "at 9",
+        heads::canonical_at(&mut conn, CHAIN, 9).await.unwrap(),
+    );
+}

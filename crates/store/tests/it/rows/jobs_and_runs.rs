@@ -1,0 +1,283 @@
+use std::time::Duration;
+
+use dodona_model::oracle::spec_ids;
+use dodona_model::run::State;
+use dodona_model::{JobId, U256};
+use dodona_store::jobs::{self, JobError, NewJob};
+use dodona_store::runs::{self, TaskRun};
+use uuid::Uuid;
+
+use super::Transcript;
+use crate::world::{CHAIN, NOW, address, after, end, ended, job, task};
+
+const LONG: Duration = Duration::from_secs(600);
+
+pub(crate) async fn play(t: &mut Transcript) {
+    let job = stored_jobs(t).await;
+    errors_of_jobs(t, job).await;
+    claims(t, job).await;
+    tasks(t, job).await;
+    again(t, job).await;
+    lists(t, job).await;
+    forgetting(t, job).await;
+    deleted(t, job).await;
+}
+
+fn rich() -> NewJob {
+    NewJob {
+        name: "Zürich, 東京 and \u{fffd}".to_owned(),
+        min_confirmations: Some(3),
+        min_payment_juels: Some(U256::from(7)),
+        requesters: vec![address(1), address(2)],
+        gas_limit: Some(400_000),
+        forwarding_allowed: true,
+        max_task_duration: Some(Duration::from_micros(1_500_001)),
+        ..job(7)
+    }
+}
+
+async fn stored_jobs(t: &mut Transcript) -> JobId {
+    let mut tx = t.begin().await;
+    let id = jobs::insert(&mut tx, &rich(), NOW).await.unwrap();
+    let other = NewJob {
+        chain_id: None,
+        contract_address: None,
+        dot: "a [type=BRIDGE name=\"price-feed\"]".to_owned(),
+        ..job(8)
+    };
+    jobs::insert(&mut tx, &other, after(1)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut conn = t.read().await;
+    t.say("job", jobs::find(&mut conn, id).await.unwrap());
+    t.say("no job", jobs::find(&mut conn, 999).await.unwrap());
+    t.say_each("jobs", jobs::list(&mut conn, 2, 1).await.unwrap());
+    t.say("how many jobs", jobs::count(&mut conn).await.unwrap());
+    let external = jobs::find_external(&mut conn, Uuid::from_u128(7)).await;
+    t.say("by external id", external.unwrap().map(|job| job.id));
+    for topic in spec_ids(Uuid::from_u128(7)) {
+        let found = jobs::find_by_topic(&mut conn, CHAIN, address(0x0a), topic).await;
+        t.say("by topic", found.unwrap().map(|job| job.id));
+    }
+    t.say_each(
+        "contracts",
+        jobs::contracts(&mut conn, CHAIN).await.unwrap(),
+    );
+    let fewest = jobs::fewest_confirmations(&mut conn, CHAIN).await;
+    t.say("fewest confirmations", fewest.unwrap());
+    for word in ["price_feed", "PRICE-feed", "price%feed", "!"] {
+        t.say(word, jobs::mentioning(&mut conn, word).await.unwrap());
+    }
+    id
+}
+
+/// Row numbers may have gaps that differ; nothing depends on them.
+fn unnumbered(errors: Vec<JobError>) -> Vec<JobError> {
+    errors
+        .into_iter()
+        .map(|error| JobError { id: 0, ..error })
+        .collect()
+}
+
+async fn errors_of_jobs(t: &mut Transcript, job: JobId) {
+    let mut tx = t.begin().await;
+    for (text, at) in [("no \0 key", 1), ("no gas", 2), ("no gas", 3)] {
+        jobs::note_error(&mut tx, job, text, after(at))
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    let mut tx = t.begin().await;
+    let errors = jobs::errors(&mut tx, job).await.unwrap();
+    let first = errors[0].id;
+    t.say_each("errors", unnumbered(errors));
+    let all = jobs::all_errors(&mut tx, 10).await.unwrap();
+    t.say(
+        "jobs with errors",
+        all.iter().map(|(job, _)| *job).collect::<Vec<_>>(),
+    );
+    for _ in 0..2 {
+        t.say(
+            "dismissed",
+            jobs::dismiss_error(&mut tx, first).await.unwrap(),
+        );
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn claims(t: &mut Transcript, job: JobId) {
+    let mut tx = t.begin().await;
+    for at in 0..3 {
+        runs::insert(&mut tx, job, "{\"n\":1}", after(at))
+            .await
+            .unwrap();
+    }
+    let mine = runs::claim(&mut tx, "me", LONG, 2).await.unwrap();
+    t.say_each("claimed", mine);
+    t.say_each(
+        "theirs",
+        runs::claim(&mut tx, "they", LONG, 9).await.unwrap(),
+    );
+    t.say(
+        "renewed",
+        runs::renew_claims(&mut tx, "me", LONG).await.unwrap(),
+    );
+    t.say(
+        "given back",
+        runs::release_claims(&mut tx, "they").await.unwrap(),
+    );
+    tx.commit().await.unwrap();
+}
+
+async fn tasks(t: &mut Transcript, job: JobId) {
+    let mut tx = t.begin().await;
+    let run = mine(t, &mut tx, job).await;
+    let first = ended(task(run, 1), "\"fetched \\u0000\"");
+    let second = TaskRun {
+        error: Some("it said \0".to_owned()),
+        ..ended(task(run, 2), "null")
+    };
+    runs::save_tasks(&mut tx, &[first, second, task(run, 3)])
+        .await
+        .unwrap();
+    runs::save_tasks(&mut tx, &[]).await.unwrap();
+    let late = ended(task(run, 1), "\"something else\"");
+    runs::save_tasks(&mut tx, &[late]).await.unwrap();
+    t.say_each("tasks", runs::tasks(&mut tx, run).await.unwrap());
+    t.say(
+        "begun",
+        runs::count_unfinished_tasks(&mut tx).await.unwrap(),
+    );
+    t.say(
+        "mine",
+        runs::still_mine(&mut tx, run, "me", 1).await.unwrap(),
+    );
+    t.say(
+        "theirs",
+        runs::still_mine(&mut tx, run, "they", 1).await.unwrap(),
+    );
+    let done = runs::finish(&mut tx, run, "me", 1, &end(State::Suspended), after(5)).await;
+    t.say("suspended", done.unwrap());
+    let id = Uuid::from_u128(0x1003);
+    for _ in 0..2 {
+        let of = runs::finish_task(&mut tx, id, Some("1"), Some("1"), None, after(6)).await;
+        t.say("task answered", of.unwrap());
+    }
+    for _ in 0..2 {
+        t.say("resumed", runs::resume(&mut tx, run).await.unwrap());
+    }
+    t.say("run", runs::find(&mut tx, run).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+/// The oldest run that `me` executes.
+async fn mine(t: &mut Transcript, tx: &mut dodona_store::Tx, job: JobId) -> i64 {
+    let runs = runs::list(tx, Some(job), 9, 0).await.unwrap();
+    let mine = runs
+        .iter()
+        .filter(|run| run.claimed_by.as_deref() == Some("me"));
+    let id = mine.map(|run| run.id).min().expect("me has claims");
+    t.say("my run", id);
+    id
+}
+
+async fn again(t: &mut Transcript, job: JobId) {
+    let mut tx = t.begin().await;
+    runs::claim(&mut tx, "me", LONG, 9).await.unwrap();
+    let run = mine(t, &mut tx, job).await;
+    let done = runs::finish(&mut tx, run, "me", 1, &end(State::Completed), after(7)).await;
+    t.say("completed", done.unwrap());
+    t.say("run", runs::find(&mut tx, run).await.unwrap());
+    runs::run_again(&mut tx, run, "{\"n\":2}").await.unwrap();
+    t.say("run", runs::find(&mut tx, run).await.unwrap());
+    t.say_each("tasks", runs::tasks(&mut tx, run).await.unwrap());
+    runs::claim(&mut tx, "me", LONG, 9).await.unwrap();
+    let stale = runs::finish(&mut tx, run, "me", 1, &end(State::Completed), after(8)).await;
+    t.say("the old generation ends", stale.unwrap());
+    let done = runs::finish(&mut tx, run, "me", 2, &end(State::Errored), after(9)).await;
+    t.say("the new generation ends", done.unwrap());
+    let dropped = mine(t, &mut tx, job).await;
+    runs::save_tasks(&mut tx, &[task(dropped, 4)])
+        .await
+        .unwrap();
+    for who in ["they", "me", "me"] {
+        t.say(
+            "dropped",
+            runs::drop_run(&mut tx, dropped, who).await.unwrap(),
+        );
+    }
+    t.say_each("its tasks", runs::tasks(&mut tx, dropped).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn lists(t: &mut Transcript, job: JobId) {
+    let mut conn = t.read().await;
+    t.say_each("runs", runs::list(&mut conn, None, 9, 0).await.unwrap());
+    t.say_each(
+        "runs of job",
+        runs::list(&mut conn, Some(job), 1, 1).await.unwrap(),
+    );
+    t.say("how many", runs::count(&mut conn, None).await.unwrap());
+    t.say(
+        "of the job",
+        runs::count(&mut conn, Some(job)).await.unwrap(),
+    );
+    let states = runs::count_by_job_and_state(&mut conn).await.unwrap();
+    t.say_each("runs by state", states);
+    let ids: Vec<_> = runs::list(&mut conn, None, 9, 0).await.unwrap();
+    let ids: Vec<_> = ids.iter().map(|run| run.id).collect();
+    t.say_each(
+        "tasks of all",
+        runs::tasks_of(&mut conn, &ids).await.unwrap(),
+    );
+    t.say_each(
+        "tasks of none",
+        runs::tasks_of(&mut conn, &[]).await.unwrap(),
+    );
+}
+
+async fn forgetting(t: &mut Transcript, job: JobId) {
+    let mut tx = t.begin().await;
+    t.say(
+        "old",
+        runs::prune_old(&mut tx, after(100), 1).await.unwrap(),
+    );
+    runs::claim(&mut tx, "me", LONG, 9).await.unwrap();
+    for run in runs::list(&mut tx, Some(job), 9, 0).await.unwrap() {
+        let end = end(State::Completed);
+        runs::finish(&mut tx, run.id, "me", run.generation, &end, after(10))
+            .await
+            .unwrap();
+    }
+    t.say(
+        "surplus",
+        runs::prune_surplus(&mut tx, job, 0, 1).await.unwrap(),
+    );
+    t.say("left", runs::count(&mut tx, None).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn deleted(t: &mut Transcript, job: JobId) {
+    let mut tx = t.begin().await;
+    for _ in 0..2 {
+        t.say(
+            "deleted",
+            jobs::delete(&mut tx, job, after(50)).await.unwrap(),
+        );
+    }
+    t.say("its row", jobs::find(&mut tx, job).await.unwrap());
+    let gone = jobs::find_external(&mut tx, Uuid::from_u128(7)).await;
+    t.say("its name", gone.unwrap().map(|job| job.id));
+    jobs::insert(&mut tx, &job_again(), after(51))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let mut conn = t.read().await;
+    let topic = spec_ids(Uuid::from_u128(7))[0];
+    let found = jobs::find_by_topic(&mut conn, CHAIN, address(0x0a), topic).await;
+    t.say("its successor", found.unwrap());
+}
+
+fn job_again() -> NewJob {
+    job(7)
+}

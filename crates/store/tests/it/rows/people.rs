@@ -1,0 +1,191 @@
+use dodona_model::U256;
+use dodona_store::bridges::{self, Bridge};
+use dodona_store::{keys, users, warnings};
+
+use super::Transcript;
+use crate::world::{CHAIN, NOW, address, after};
+
+pub(crate) async fn play(t: &mut Transcript) {
+    key_states(t).await;
+    accounts(t).await;
+    sessions(t).await;
+    adapters(t).await;
+    findings(t).await;
+}
+
+async fn key_states(t: &mut Transcript) {
+    let mut tx = t.lead().await;
+    t.say("no ring", keys::ring(&mut tx).await.unwrap());
+    keys::save_ring(&mut tx, &[1, 0, 2], NOW).await.unwrap();
+    keys::save_ring(&mut tx, &[3, 0, 4], after(1))
+        .await
+        .unwrap();
+    t.say("ring", keys::ring(&mut tx).await.unwrap());
+    for n in [0x20, 0x10, 0xff] {
+        keys::enable(&mut tx, CHAIN, address(n), NOW).await.unwrap();
+    }
+    keys::enable(&mut tx, 5, address(0x10), NOW).await.unwrap();
+    t.say(
+        "disabled",
+        keys::disable(&mut tx, CHAIN, address(0xff), after(1))
+            .await
+            .unwrap(),
+    );
+    t.say(
+        "unknown",
+        keys::disable(&mut tx, CHAIN, address(0xee), after(1))
+            .await
+            .unwrap(),
+    );
+    for allowed in [&[][..], &[], &[], &[address(0x20)], &[address(0xee)]] {
+        let next = keys::next_sender(&mut tx, CHAIN, allowed, after(2)).await;
+        t.say("next sender", next.unwrap());
+    }
+    for from in [0, 0] {
+        let taken = keys::take_nonces(&mut tx, CHAIN, address(0x10), from, 9).await;
+        t.say("nonces taken", taken.unwrap());
+    }
+    let rich = U256::MAX;
+    keys::set_balance(&mut tx, CHAIN, address(0x10), rich, None)
+        .await
+        .unwrap();
+    keys::set_balance(
+        &mut tx,
+        CHAIN,
+        address(0x20),
+        U256::ZERO,
+        Some(U256::from(1)),
+    )
+    .await
+    .unwrap();
+    for reason in ["gap", "gap", ""] {
+        let news = keys::set_reason(&mut tx, CHAIN, address(0x20), reason).await;
+        t.say("news", news.unwrap());
+    }
+    t.say_each("keys", keys::list(&mut tx).await.unwrap());
+    t.say_each("of chain", keys::of_chain(&mut tx, CHAIN).await.unwrap());
+    keys::forget(&mut tx, address(0x10)).await.unwrap();
+    t.say("left", keys::list(&mut tx).await.unwrap().len());
+    tx.commit().await.unwrap();
+}
+
+async fn accounts(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for email in ["b@x", "B@x", "a_b@x", "a-b@x", "ä@x"] {
+        users::insert(&mut tx, email, "$argon2id$", "admin", NOW)
+            .await
+            .unwrap();
+    }
+    t.say(
+        "password",
+        users::set_password(&mut tx, "b@x", "new", after(1))
+            .await
+            .unwrap(),
+    );
+    t.say(
+        "nobody",
+        users::set_password(&mut tx, "c@x", "new", after(1))
+            .await
+            .unwrap(),
+    );
+    let token = Some(("key", "salt", "hash"));
+    t.say(
+        "token",
+        users::set_token(&mut tx, "b@x", token, after(2))
+            .await
+            .unwrap(),
+    );
+    t.say("by token", users::by_token(&mut tx, "key").await.unwrap());
+    t.say("find", users::find(&mut tx, "b@x").await.unwrap());
+    t.say("find nobody", users::find(&mut tx, "b@x\0").await.unwrap());
+    t.say_each("users", users::list(&mut tx).await.unwrap());
+    t.say(
+        "no token",
+        users::set_token(&mut tx, "b@x", None, after(3))
+            .await
+            .unwrap(),
+    );
+    t.say("by token", users::by_token(&mut tx, "key").await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn sessions(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for (id, email) in [
+        ("1", "b@x"),
+        ("2", "b@x"),
+        ("3", "b@x"),
+        ("4", "B@x"),
+        ("5", "B@x"),
+    ] {
+        users::open_session(&mut tx, id, email, NOW).await.unwrap();
+    }
+    let alive = users::use_session(
+        &mut tx,
+        "1",
+        after(9),
+        after(0).minus(std::time::Duration::from_secs(1)),
+    );
+    t.say("used", alive.await.unwrap());
+    t.say(
+        "too old",
+        users::use_session(&mut tx, "2", after(9), NOW)
+            .await
+            .unwrap(),
+    );
+    t.say("session", users::session(&mut tx, "1").await.unwrap());
+    users::close_session(&mut tx, "5").await.unwrap();
+    t.say("session", users::session(&mut tx, "5").await.unwrap());
+    t.say(
+        "others",
+        users::close_other_sessions(&mut tx, "b@x", "1")
+            .await
+            .unwrap(),
+    );
+    t.say("all", users::close_sessions(&mut tx, "b@x").await.unwrap());
+    t.say(
+        "pruned",
+        users::prune_sessions(&mut tx, after(1)).await.unwrap(),
+    );
+    tx.commit().await.unwrap();
+}
+
+async fn adapters(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for name in ["b-ridge", "b_ridge", "Bridge", "bridge2"] {
+        let new = Bridge {
+            name: name.to_owned(),
+            url: "http://adapter:8080/?a=b".to_owned(),
+            confirmations: 2,
+            incoming_token_hash: "00ff".to_owned(),
+            salt: "salt".to_owned(),
+            outgoing_token: "token".to_owned(),
+            min_payment_juels: (name == "Bridge").then(|| U256::from(5)),
+            created_at: NOW,
+        };
+        bridges::insert(&mut tx, &new).await.unwrap();
+    }
+    for name in ["Bridge", "none"] {
+        let new = Some(U256::from(6));
+        let done = bridges::update(&mut tx, name, "http://other", 3, new, after(1)).await;
+        t.say("updated", done.unwrap());
+        t.say("bridge", bridges::find(&mut tx, name).await.unwrap());
+        t.say("deleted", bridges::delete(&mut tx, name).await.unwrap());
+    }
+    t.say_each("bridges", bridges::list(&mut tx, 2, 1).await.unwrap());
+    t.say("how many", bridges::count(&mut tx).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn findings(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for (name, text) in [("z", "one"), ("z", "one"), ("z", "two"), ("a", "three")] {
+        let news = warnings::set(&mut tx, name, text, NOW).await;
+        t.say("news", news.unwrap());
+    }
+    t.say("findings", warnings::list(&mut tx).await.unwrap());
+    for _ in 0..2 {
+        t.say("cleared", warnings::clear(&mut tx, "z").await.unwrap());
+    }
+    tx.commit().await.unwrap();
+}
