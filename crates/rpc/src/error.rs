@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use alloy::primitives::Bytes;
 
+use crate::revert;
+
 /// The pool cannot be built as configured.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PoolError {
@@ -90,8 +92,26 @@ impl RpcError {
         match self {
             Self::TooManyResults { .. } | Self::NoLiveNode { .. } => false,
             // invalid params, invalid request: our words, not their fault
-            Self::Refused { code, .. } => !matches!(code, -32602 | -32600),
+            Self::Refused {
+                code: -32602 | -32600,
+                ..
+            } => false,
+            Self::Refused {
+                code,
+                message,
+                data,
+                ..
+            } => !revert::is_execution_failure(*code, message, data.as_deref()),
             _ => true,
+        }
+    }
+
+    /// The bare cause, without the endpoint's name and URL, for sentences that have them already.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Unreachable { cause, .. } => cause.clone(),
+            Self::NotJsonRpc { got, .. } => got.clone(),
+            other => other.to_string(),
         }
     }
 

@@ -82,12 +82,15 @@ pub(crate) async fn report(node: &Node) -> NodeReport {
         (None, Some(verdict)) => (verdict, None),
         (None, None) => (Err(node.no_url()), None),
     };
-    if node.http.is_none() {
+    if let (None, Some(ws)) = (&node.http, &node.ws) {
         match &verdict {
             Err(error @ RpcError::WrongChain { .. }) => {
                 node.turn(NodeState::InvalidChainId, Some(error.to_string()))
             }
-            Err(error) => node.turn(NodeState::Unreachable, Some(error.to_string())),
+            Err(error) => {
+                node.turn(NodeState::Unreachable, Some(error.to_string()));
+                ws.not_up_because(error.cause());
+            }
             // Alive once `run` has a connection that lasts.
             Ok(_) => {}
         }
@@ -256,7 +259,7 @@ async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
                 if matches!(error, RpcError::WrongChain { .. }) {
                     node.turn(NodeState::InvalidChainId, Some(error.to_string()));
                 }
-                error.to_string()
+                error.cause()
             }
             Ok(cause) => cause,
         };

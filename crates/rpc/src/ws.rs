@@ -77,6 +77,17 @@ impl WsEndpoint {
         self.link.send_replace(link);
     }
 
+    /// Keeps in mind why no connection came up, unless somebody has one by now.
+    pub(crate) fn not_up_because(&self, cause: String) {
+        self.link.send_if_modified(|link| {
+            let down = matches!(link, Link::Down(_));
+            if down {
+                *link = Link::Down(Some(cause));
+            }
+            down
+        });
+    }
+
     /// A notification, or what was asked right after subscribing, showed this block.
     pub(crate) fn notified(&self, number: u64) {
         self.notified.fetch_max(number, Ordering::Relaxed);
