@@ -1,0 +1,270 @@
+//! The state of the service as rows tell it: read when asked, shown by status, page and metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dodona_model::{ChainId, JobId, Timestamp, U256, request, run, tx};
+use dodona_rpc::NodeStatus;
+use dodona_runtime::clock;
+use dodona_store::jobs::Job;
+use dodona_store::keys::KeyState;
+use dodona_store::{Conn, Result, heads, jobs, keys, logs, requests, runs, txs, warnings};
+
+use crate::ChainView;
+use crate::server::App;
+
+/// Jobs that status, page and metrics show, at most; `/v2/jobs` shows all.
+const MAX_JOBS: u32 = 1000;
+
+pub(crate) struct Facts {
+    pub(crate) at: Timestamp,
+    pub(crate) chains: Vec<ChainFacts>,
+    pub(crate) keys: Vec<KeyState>,
+    pub(crate) jobs: Vec<JobFacts>,
+    /// Runs that are not finished.
+    pub(crate) runs_unfinished: u64,
+    pub(crate) tasks_unfinished: u64,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+pub(crate) struct ChainFacts {
+    pub(crate) chain_id: ChainId,
+    pub(crate) head: Option<HeadFacts>,
+    /// How many transactions stand where.
+    pub(crate) txs: BTreeMap<&'static str, u64>,
+    /// Signed or handed over, not mined.
+    pub(crate) in_flight: u64,
+    pub(crate) queued: u64,
+    /// Since the oldest of those in flight was asked for.
+    pub(crate) oldest_in_flight: Option<Duration>,
+    /// Blocks since the oldest attempt of those in flight was signed.
+    pub(crate) blocks_in_flight: Option<u64>,
+    pub(crate) requests: Vec<(request::State, u64)>,
+    pub(crate) logs_waiting: u64,
+    pub(crate) nodes: Vec<NodeStatus>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct HeadFacts {
+    pub(crate) number: u64,
+    /// Since we saw it first.
+    pub(crate) age: Duration,
+}
+
+pub(crate) struct JobFacts {
+    pub(crate) job: Job,
+    pub(crate) runs: u64,
+    pub(crate) errored: u64,
+}
+
+pub(crate) struct Warning {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+impl Facts {
+    pub(crate) async fn read(app: &App) -> Result<Self> {
+        let mut conn = app.store.read().await?;
+        let conn = &mut conn;
+        let at = clock::now();
+        let counts = runs::count_by_job_and_state(conn).await?;
+        let mut warnings: Vec<Warning> = warnings::list(conn)
+            .await?
+            .into_iter()
+            .map(|(name, text)| Warning { name, text })
+            .collect();
+        let mut chains = Vec::with_capacity(app.chains.len());
+        for view in &app.chains {
+            let facts = ChainFacts::read(conn, view, at).await?;
+            warnings.extend(facts.stale(view));
+            chains.push(facts);
+        }
+        Ok(Self {
+            at,
+            chains,
+            keys: keys::list(conn).await?,
+            runs_unfinished: counts
+                .iter()
+                .filter(|(_, state, _)| !state.is_finished())
+                .map(|(_, _, n)| n)
+                .sum(),
+            jobs: job_facts(jobs::list(conn, MAX_JOBS, 0).await?, &counts),
+            tasks_unfinished: runs::count_unfinished_tasks(conn).await?,
+            warnings,
+        })
+    }
+}
+
+fn job_facts(jobs: Vec<Job>, counts: &[(JobId, run::State, u64)]) -> Vec<JobFacts> {
+    let mut by_job: BTreeMap<JobId, (u64, u64)> = BTreeMap::new();
+    for (job, state, n) in counts {
+        let (all, errored) = by_job.entry(*job).or_default();
+        *all += n;
+        if *state == run::State::Errored {
+            *errored += n;
+        }
+    }
+    jobs.into_iter()
+        .map(|job| {
+            let (runs, errored) = by_job.get(&job.id).copied().unwrap_or_default();
+            JobFacts { job, runs, errored }
+        })
+        .collect()
+}
+
+impl ChainFacts {
+    async fn read(conn: &mut Conn, view: &ChainView, at: Timestamp) -> Result<Self> {
+        let chain = view.chain_id;
+        let head = heads::latest(conn, chain).await?.map(|head| HeadFacts {
+            number: head.block.number,
+            age: at.since(head.seen_at),
+        });
+        let mut facts = Self {
+            chain_id: chain,
+            head,
+            txs: BTreeMap::new(),
+            in_flight: 0,
+            queued: 0,
+            oldest_in_flight: None,
+            blocks_in_flight: None,
+            requests: requests::count_by_state(conn, chain).await?,
+            logs_waiting: logs::count_pending(conn, chain).await?,
+            nodes: view
+                .pool
+                .as_ref()
+                .map(|pool| pool.nodes())
+                .unwrap_or_default(),
+        };
+        for (_, state, n, oldest) in txs::count_by_state(conn, chain).await? {
+            *facts.txs.entry(state.as_str()).or_default() += n;
+            match state {
+                tx::State::Queued => facts.queued += n,
+                tx::State::Signed | tx::State::Sent => {
+                    facts.in_flight += n;
+                    let age = at.since(oldest);
+                    facts.oldest_in_flight =
+                        Some(facts.oldest_in_flight.map_or(age, |known| known.max(age)));
+                }
+                tx::State::Mined | tx::State::Final | tx::State::Dead => {}
+            }
+        }
+        if facts.in_flight > 0
+            && let Some(first) = txs::oldest_first_block(conn, chain).await?
+        {
+            facts.blocks_in_flight = head.map(|head| head.number.saturating_sub(first));
+        }
+        Ok(facts)
+    }
+
+    /// What to say when the chain has not moved for longer than the operator finds normal.
+    fn stale(&self, view: &ChainView) -> Option<Warning> {
+        let head = self.head?;
+        let late = !view.head_age_alarm.is_zero() && head.age > view.head_age_alarm;
+        late.then(|| Warning {
+            name: format!("head-age-{}", self.chain_id),
+            text: format!(
+                "chain {} has shown no new block for {}: requests are not seen meanwhile; look at its endpoints",
+                self.chain_id,
+                spoken(head.age)
+            ),
+        })
+    }
+}
+
+/// A duration for people: the two largest units.
+pub(crate) fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+/// Wei as a decimal number of ether with all 18 digits, the form of the API.
+pub(crate) fn ether(wei: U256) -> String {
+    let digits = format!("{wei:0>19}");
+    let (whole, rest) = digits.split_at(digits.len() - 18);
+    format!("{whole}.{rest}")
+}
+
+/// A duration as Go writes it: `1m30s`, `1.5s`, `100ms`, `0s`.
+pub(crate) fn go_duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let fraction = |unit: u128, name: &str| {
+        let mut text = format!("{}", nanos / unit);
+        let rest = nanos % unit;
+        if rest > 0 {
+            let width = unit.ilog10() as usize;
+            text.push('.');
+            text.push_str(format!("{rest:0width$}").trim_end_matches('0'));
+        }
+        text + name
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => fraction(1, "ns"),
+        1_000..1_000_000 => fraction(1_000, "µs"),
+        1_000_000..1_000_000_000 => fraction(1_000_000, "ms"),
+        _ => {
+            let minutes = duration.as_secs() / 60;
+            let seconds = nanos - u128::from(minutes) * 60 * 1_000_000_000;
+            let mut text = String::new();
+            if minutes >= 60 {
+                text.push_str(&format!("{}h", minutes / 60));
+            }
+            if minutes > 0 {
+                text.push_str(&format!("{}m", minutes % 60));
+            }
+            let whole = seconds / 1_000_000_000;
+            let rest = format!("{:09}", seconds % 1_000_000_000);
+            let rest = rest.trim_end_matches('0');
+            let point = if rest.is_empty() { "" } else { "." };
+            format!("{text}{whole}{point}{rest}s")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ether_has_all_its_digits() {
+        for (wei, text) in [
+            (U256::ZERO, "0.000000000000000000"),
+            (U256::from(1), "0.000000000000000001"),
+            (U256::from(10).pow(U256::from(18)), "1.000000000000000000"),
+            (
+                U256::from(1_234_500_000_000_000_000_000u128),
+                "1234.500000000000000000",
+            ),
+        ] {
+            assert_eq!(ether(wei), text);
+        }
+        assert!(ether(U256::MAX).ends_with(".584007913129639935"));
+    }
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (millis, text) in [
+            (0, "0s"),
+            (100, "100ms"),
+            (1_500, "1.5s"),
+            (60_000, "1m0s"),
+            (90_250, "1m30.25s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(go_duration(Duration::from_nanos(1_500)), "1.5µs");
+        assert_eq!(go_duration(Duration::from_nanos(7)), "7ns");
+    }
+
+    #[test]
+    fn people_are_told_two_units() {
+        assert_eq!(spoken(Duration::from_secs(5)), "5 s");
+        assert_eq!(spoken(Duration::from_secs(3 * 3600 + 125)), "3 h 2 min");
+    }
+}

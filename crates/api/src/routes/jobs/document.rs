@@ -1,0 +1,142 @@
+//! A job as the API shows it.
+
+use std::collections::BTreeMap;
+
+use dodona_model::{JobId, Timestamp};
+use dodona_store::jobs::{Job, JobError};
+use serde::Serialize;
+
+use crate::facts::go_duration;
+use crate::http::Resource;
+
+/// Spec objects of other job types: clients expect the keys.
+const OTHER_SPECS: [&str; 17] = [
+    "fluxMonitorSpec",
+    "creSettingsSpec",
+    "cronSpec",
+    "offChainReportingOracleSpec",
+    "offChainReporting2OracleSpec",
+    "keeperSpec",
+    "vrfSpec",
+    "webhookSpec",
+    "blockhashStoreSpec",
+    "blockHeaderFeederSpec",
+    "bootstrapSpec",
+    "gatewaySpec",
+    "workflowSpec",
+    "standardCapabilitiesSpec",
+    "ccipSpec",
+    "ccvCommitteeVerifierSpec",
+    "ccvExecutorSpec",
+];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attributes<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    schema_version: u32,
+    gas_limit: Option<u32>,
+    forwarding_allowed: bool,
+    max_task_duration: String,
+    #[serde(rename = "externalJobID")]
+    external_job_id: String,
+    direct_request_spec: Option<DirectRequest>,
+    #[serde(flatten)]
+    others: BTreeMap<&'static str, ()>,
+    pipeline_spec: PipelineSpec<'a>,
+    errors: Vec<Counted<'a>>,
+    created_at: Timestamp,
+    /// What the operator should know about the spec; only in the answer to its creation.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DirectRequest {
+    contract_address: Option<String>,
+    min_incoming_confirmations: Option<u32>,
+    min_contract_payment_link_juels: Option<String>,
+    requesters: Vec<String>,
+    initiator: &'static str,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(rename = "evmChainID")]
+    evm_chain_id: Option<String>,
+}
+
+/// The graph of a job. A job has one, so they share a number.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::routes) struct PipelineSpec<'a> {
+    pub(in crate::routes) id: JobId,
+    #[serde(rename = "jobID")]
+    pub(in crate::routes) job_id: JobId,
+    pub(in crate::routes) dot_dag_source: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted<'a> {
+    id: i64,
+    description: &'a str,
+    occurrences: u64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn direct_request(job: &Job) -> DirectRequest {
+    DirectRequest {
+        contract_address: job.spec.contract_address.map(|address| address.to_string()),
+        min_incoming_confirmations: job.spec.min_confirmations,
+        min_contract_payment_link_juels: job.spec.min_payment_juels.map(|juels| juels.to_string()),
+        requesters: job
+            .spec
+            .requesters
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        initiator: "runlog",
+        created_at: job.created_at,
+        updated_at: job.created_at,
+        evm_chain_id: job.spec.chain_id.map(|chain| chain.to_string()),
+    }
+}
+
+pub(super) fn resource(job: &Job, errors: &[JobError], warnings: &[String]) -> Resource {
+    let spec = &job.spec;
+    Resource::new(
+        "jobs",
+        job.id,
+        &Attributes {
+            name: &spec.name,
+            kind: &spec.kind,
+            schema_version: spec.schema_version,
+            gas_limit: spec.gas_limit,
+            forwarding_allowed: spec.forwarding_allowed,
+            max_task_duration: go_duration(spec.max_task_duration.unwrap_or_default()),
+            external_job_id: spec.external_job_id.to_string(),
+            direct_request_spec: (spec.kind == "directrequest").then(|| direct_request(job)),
+            others: OTHER_SPECS.into_iter().map(|name| (name, ())).collect(),
+            pipeline_spec: PipelineSpec {
+                id: job.id,
+                job_id: job.id,
+                dot_dag_source: &spec.dot,
+            },
+            errors: errors
+                .iter()
+                .map(|error| Counted {
+                    id: error.id,
+                    description: &error.description,
+                    occurrences: error.occurrences,
+                    created_at: error.created_at,
+                    updated_at: error.updated_at,
+                })
+                .collect(),
+            created_at: job.created_at,
+            warnings,
+        },
+    )
+}
