@@ -10,6 +10,9 @@ use crate::{Conn, Result};
 declare! {
     RING = "keys.ring" =>
         "SELECT sealed FROM key_rings WHERE id = 1";
+    RING_FOR_UPDATE = "keys.ring_for_update" =>
+        "SELECT sealed FROM key_rings WHERE id = 1",
+        "SELECT sealed FROM key_rings WHERE id = 1 FOR UPDATE";
     SAVE_RING = "keys.save_ring" =>
         "INSERT INTO key_rings (id, sealed, updated_at) VALUES (1, $1, $2)
          ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at";
@@ -81,6 +84,11 @@ pub async fn ring(conn: &mut Conn) -> Result<Option<Vec<u8>>> {
         .await?
         .map(|row| row.get("sealed"))
         .transpose()
+}
+
+/// The sealed key ring, locked until the transaction ends: two replicas must not change it at once.
+pub async fn ring_for_update(tx: &mut Tx) -> Result<Option<Vec<u8>>> {
+    tx.row(&RING_FOR_UPDATE, args![]).await?.map(|row| row.get("sealed")).transpose()
 }
 
 /// Stores the sealed key ring, in the same transaction as the key states it belongs to.
