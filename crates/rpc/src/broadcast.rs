@@ -107,8 +107,7 @@ async fn answers_of<'a>(pool: &Shared, node: &'a Node, raws: &[Bytes]) -> Answer
 
 /// Alive primaries, or whatever primaries there are when none is; and the send-only endpoints.
 fn targets(pool: &Shared) -> Vec<&Node> {
-    let usable =
-        |node: &&Node| !matches!(node.state(), NodeState::InvalidChainId | NodeState::Closed);
+    let usable = |node: &&Node| node.state() != NodeState::InvalidChainId;
     let primaries: Vec<&Node> = pool
         .nodes
         .iter()

@@ -16,14 +16,10 @@ pub(crate) struct Candidate {
 
 /// The endpoints to ask, best first: the one in use while it is alive, then the highest head, then
 /// the lowest order, then the order of the configuration. Endpoints of another chain are never
-/// among them. If none is alive the others follow, because the last endpoint is never given up.
+/// among them. If none is alive the others follow, because the last endpoint is never given up, and
+/// because what is finished during a shutdown still needs one.
 pub(crate) fn ranked(mut candidates: Vec<Candidate>, in_use: Option<usize>) -> Vec<usize> {
-    candidates.retain(|candidate| {
-        !matches!(
-            candidate.state,
-            NodeState::InvalidChainId | NodeState::Closed
-        )
-    });
+    candidates.retain(|candidate| candidate.state != NodeState::InvalidChainId);
     candidates.sort_by_key(|candidate| {
         let usable = match candidate.state {
             NodeState::Alive => 0,

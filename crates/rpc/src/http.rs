@@ -10,6 +10,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use url::Url;
 
+use crate::config::PoolConfig;
 use crate::error::{PoolError, RpcError};
 use crate::masked::Masked;
 use crate::wire;
@@ -18,12 +19,22 @@ use crate::wire;
 const IDLE_CONNECTIONS: usize = 16;
 
 /// The client all HTTP endpoints of a pool share.
-pub(crate) fn client() -> Result<Client, PoolError> {
+pub(crate) fn client(pool: &PoolConfig) -> Result<Client, PoolError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // The binary installs it first; losing a race to it is as good as winning.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    Client::builder()
+    let urls = pool
+        .nodes
+        .iter()
+        .flat_map(|node| [&node.http_url, &node.http_url_extra_write])
+        .flatten();
+    let mut builder = Client::builder();
+    if urls.into_iter().all(|url| url.scheme() == "http") {
+        // Certificates cost memory, and a machine without any must not fail for want of them.
+        builder = builder.tls_certs_only([]);
+    }
+    builder
         .http1_only()
         .no_proxy()
         .no_gzip()

@@ -42,6 +42,7 @@ pub(crate) struct Node {
     overrides: Arc<Overrides>,
     condition: Mutex<Condition>,
     verifying: tokio::sync::Mutex<Option<(Instant, RpcError)>>,
+    revived: tokio::sync::Notify,
     next_id: AtomicU64,
     failed_in_a_row: AtomicU32,
     calls: AtomicU64,
@@ -113,6 +114,7 @@ impl Node {
                 client_version: None,
             }),
             verifying: tokio::sync::Mutex::new(None),
+            revived: tokio::sync::Notify::new(),
             next_id: AtomicU64::new(1),
             failed_in_a_row: AtomicU32::new(0),
             calls: AtomicU64::new(0),
@@ -422,6 +424,7 @@ impl Node {
         if before != state {
             if state == NodeState::Alive {
                 self.failed_in_a_row.store(0, Ordering::Relaxed);
+                self.revived.notify_one();
             }
             self.meters.turned(before, state, reason.as_deref());
         }
@@ -451,9 +454,21 @@ impl Node {
             Err(error @ RpcError::WrongChain { .. }) => {
                 self.turn(NodeState::InvalidChainId, Some(error.to_string()))
             }
-            Err(error) => self.turn(NodeState::Unreachable, Some(error.to_string())),
+            Err(error) => self.lost(error),
         }
         verdict
+    }
+
+    /// It did not answer. That it belonged to another chain when it last did stays known.
+    pub(crate) fn lost(&self, error: &RpcError) {
+        if self.state() != NodeState::InvalidChainId {
+            self.turn(NodeState::Unreachable, Some(error.to_string()));
+        }
+    }
+
+    /// Waits until it becomes alive.
+    pub(crate) async fn revived(&self) {
+        self.revived.notified().await;
     }
 
     pub(crate) fn same_chain(&self, got: u64) -> Result<(), RpcError> {

@@ -26,7 +26,7 @@ const TRIES: usize = 2;
 /// endpoint is behind" and not as the truth.
 const BEHIND_PATIENCE: Duration = Duration::from_secs(30);
 /// Transactions being sent at the same time; further callers wait.
-const SENDS_IN_FLIGHT: usize = 256;
+const SENDS_IN_FLIGHT: usize = 2048;
 const NOBODY: usize = usize::MAX;
 
 /// The endpoints of one chain. Cheap to clone; all clones are one pool.
@@ -69,7 +69,7 @@ impl Pool {
         if !problems.is_empty() {
             return Err(PoolError::Config { problems });
         }
-        let client = http::client()?;
+        let client = http::client(&config)?;
         let nodes = config.nodes.iter().cloned().enumerate();
         let nodes = nodes
             .map(|(index, node)| Node::new(node, index, &config, &client, Arc::clone(&overrides)))
@@ -97,7 +97,8 @@ impl Pool {
     }
 
     /// Watches the endpoints until `stop` is done: subscriptions, polls, states. To be run once,
-    /// by the supervisor. Reads over HTTP work without it; WebSocket-only endpoints do not.
+    /// by the supervisor. Reads and sends over HTTP work without it, also after it has ended;
+    /// WebSocket-only endpoints do not.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         watcher::watch(&self.0, stop).await;
     }

@@ -31,10 +31,18 @@ impl Pool {
         &self,
         block: impl Into<BlockTag>,
     ) -> Result<Option<Head>, RpcError> {
-        match block.into() {
-            BlockTag::Hash(hash) => self.block_by_hash(hash).await,
-            tag => self.ask("eth_getBlockByNumber", (tag, false)).await,
-        }
+        let tag = match block.into() {
+            BlockTag::Hash(hash) => return self.block_by_hash(hash).await,
+            tag => tag,
+        };
+        // An endpoint without a block that others have shown is behind.
+        let seen = self.0.best();
+        let satisfies = |head: &Option<Head>, _: &Node| {
+            head.is_some() || !matches!(tag, BlockTag::Number(n) if Some(n) <= seen)
+        };
+        self.ask_until("eth_getBlockByNumber", (tag, false), satisfies)
+            .await
+            .map(|(head, _)| head)
     }
 
     /// None if the endpoints do not know the block.

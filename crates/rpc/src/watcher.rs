@@ -154,14 +154,14 @@ async fn watch_primary(pool: &Shared, node: &Node) {
                 }
                 follow(pool, node).await;
             }
-            Err(error) => {
-                // Its chain is right but it cannot show its newest block.
-                if node.state() != NodeState::InvalidChainId {
-                    node.turn(NodeState::Unreachable, Some(error.to_string()));
-                }
-            }
+            // Its chain may be right, but then it cannot show its newest block.
+            Err(error) => node.lost(&error),
         }
-        pause.wait().await;
+        // A caller's question may find it back before our pause is over.
+        tokio::select! {
+            () = pause.wait() => {}
+            () = node.revived() => {}
+        }
     }
 }
 
@@ -188,7 +188,8 @@ async fn follow(pool: &Shared, node: &Node) {
     let mut polled_before = None;
 
     while matches!(node.state(), NodeState::Alive | NodeState::OutOfSync) {
-        let subscribed = || !asked_to_poll && node.ws.as_ref().is_some_and(WsEndpoint::is_up);
+        let subscribed =
+            || !asked_to_poll && node.ws.as_ref().is_some_and(WsEndpoint::is_subscribed);
         let polled = tokio::select! {
             _ = heads.tick() => if subscribed() { None } else { Some(node.latest().await) },
             _ = polls.tick(), if !config.poll_interval.is_zero() => {
@@ -256,7 +257,8 @@ async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
     loop {
         let cause = match connected(pool, node, ws, &mut pause).await {
             Err(error) => {
-                if matches!(error, RpcError::WrongChain { .. }) {
+                // Beside an HTTP URL of our chain, only the socket is not used.
+                if node.http.is_none() && matches!(error, RpcError::WrongChain { .. }) {
                     node.turn(NodeState::InvalidChainId, Some(error.to_string()));
                 }
                 error.cause()
@@ -291,29 +293,40 @@ async fn connected(
     let prepare = async {
         let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
         node.same_chain(chain_id)?;
-        if pool.config.new_heads_poll_interval.is_zero() {
-            // Only then the newest block: none can fall between the two.
-            node.ask_on::<serde_json::Value>(ws, &connection, "eth_subscribe", ["newHeads"])
-                .await?;
-            let head: Head = node
-                .ask_on(
-                    ws,
-                    &connection,
-                    "eth_getBlockByNumber",
-                    (BlockTag::Latest, false),
-                )
-                .await?;
-            ws.notified(head.number);
-            pool.head_seen(node, head);
+        if !pool.config.new_heads_poll_interval.is_zero() {
+            return Ok(false);
         }
-        Ok::<(), RpcError>(())
+        let subscribed = node
+            .ask_on::<serde_json::Value>(ws, &connection, "eth_subscribe", ["newHeads"])
+            .await;
+        if let (Err(error @ RpcError::Refused { .. }), None) = (&subscribed, &node.http) {
+            // Still good for calls, and for polling heads.
+            node.meters.subscription_lost(&error.cause());
+            return Ok(false);
+        }
+        subscribed?;
+        // Asked after subscribing, so that no block can fall between the two.
+        let head: Head = node
+            .ask_on(
+                ws,
+                &connection,
+                "eth_getBlockByNumber",
+                (BlockTag::Latest, false),
+            )
+            .await?;
+        ws.notified(head.number);
+        pool.head_seen(node, head);
+        Ok::<bool, RpcError>(true)
     };
-    tokio::select! {
+    let subscribed = tokio::select! {
         cause = &mut driving => return Err(ws.unreachable(cause)),
         prepared = prepare => prepared?,
-    }
+    };
     *pause = Pause::default();
-    ws.set(Link::Up(connection));
+    ws.set(Link::Up {
+        connection,
+        subscribed,
+    });
     tokio::select! {
         cause = driving => Ok(cause),
         cause = ws.found_silent() => Ok(cause),

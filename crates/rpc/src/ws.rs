@@ -51,7 +51,10 @@ pub(crate) struct WsEndpoint {
 pub(crate) enum Link {
     /// Not tried yet, or lost: then why.
     Down(Option<String>),
-    Up(Connection),
+    Up {
+        connection: Connection,
+        subscribed: bool,
+    },
 }
 
 impl WsEndpoint {
@@ -107,15 +110,22 @@ impl WsEndpoint {
         "its head subscription went silent while blocks went on".to_owned()
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        matches!(*self.link.borrow(), Link::Up(_))
+    /// Heads come over the present connection.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        matches!(
+            *self.link.borrow(),
+            Link::Up {
+                subscribed: true,
+                ..
+            }
+        )
     }
 
     /// Why there is no connection; none if there is one or it was not tried yet.
     pub(crate) fn down_cause(&self) -> Option<String> {
         match &*self.link.borrow() {
             Link::Down(cause) => cause.clone(),
-            Link::Up(_) => None,
+            Link::Up { .. } => None,
         }
     }
 
@@ -129,7 +139,7 @@ impl WsEndpoint {
         .await;
         match tried {
             Ok(Ok(link)) => match &*link {
-                Link::Up(connection) => Ok(connection.clone()),
+                Link::Up { connection, .. } => Ok(connection.clone()),
                 Link::Down(cause) => Err(self.unreachable(cause.clone().unwrap_or_default())),
             },
             _ => Err(self.unreachable("nobody has connected to it yet".to_owned())),

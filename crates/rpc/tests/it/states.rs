@@ -191,5 +191,6 @@ async fn watching_ends_when_told_to() {
     stop.send(()).unwrap();
     running.await.unwrap();
     assert_eq!(pool.nodes()[0].state, NodeState::Closed);
-    assert!(pool.latest_block().await.is_err());
+    // Whoever still finishes something can.
+    assert_eq!(pool.latest_block().await.unwrap().number, 100);
 }

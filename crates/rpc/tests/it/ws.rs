@@ -140,17 +140,53 @@ async fn a_web_socket_of_another_chain_is_not_listened_to() {
         ..NodeConfig::primary("a", http.http())
     };
     let pool = subscribed(node, Duration::ZERO);
+    reaches(&pool, "a", NodeState::Alive).await;
+    let reason = until("its reason is told", || async {
+        pool.nodes()[0].reason.clone()
+    })
+    .await;
+    assert!(
+        reason.contains("WebSocket is down") && reason.contains("chain 5"),
+        "{reason}"
+    );
+    http.is_at(101);
+    shown(&pool, 101).await;
+    assert_eq!(ws.asked("eth_subscribe"), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_chain_behind_a_web_socket_alone_is_not_used() {
+    let server = Scripted::start().await;
+    server.belongs_to(5);
+    let pool = subscribed(NodeConfig::primary("a", server.ws()), Duration::ZERO);
     let reason = reaches(&pool, "a", NodeState::InvalidChainId)
         .await
         .unwrap();
     assert!(reason.contains("chain 5"), "{reason}");
-    assert!(
-        pool.new_heads()
-            .borrow()
-            .as_ref()
-            .is_none_or(|head| head.number == 100)
-    );
     assert!(pool.latest_block().await.is_err());
+    assert_eq!(
+        (
+            server.asked("eth_getBlockByNumber"),
+            pool.new_heads().borrow().is_some()
+        ),
+        (0, false)
+    );
+    server.belongs_to(crate::scripted::CHAIN);
+    reaches(&pool, "a", NodeState::Alive).await;
+}
+
+#[tokio::test]
+async fn a_web_socket_that_takes_no_subscriptions_is_polled() {
+    let server = Scripted::start().await;
+    server.refuses(
+        "eth_subscribe",
+        -32601,
+        "the method eth_subscribe does not exist",
+    );
+    let pool = subscribed(NodeConfig::primary("a", server.ws()), Duration::ZERO);
+    reaches(&pool, "a", NodeState::Alive).await;
+    server.is_at(104);
+    shown(&pool, 104).await;
 }
 
 #[tokio::test]
