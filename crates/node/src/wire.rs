@@ -1,0 +1,179 @@
+//! What runs, on one screen: every arrow between the stages is a row, and a poke only says "look".
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dodona_chain::{self as chain, HeadWatch};
+use dodona_jobs as jobs;
+use dodona_model::{Address, ChainId};
+use dodona_ops::OracleOwner;
+use dodona_rpc::Pool;
+use dodona_runtime::{Poke, Supervisor, every};
+use dodona_store::{Leader, Store, keys};
+use dodona_txm as txm;
+
+use crate::settings;
+use crate::vault::NodeVault;
+
+/// The pokes of this process. Commits announce them by name; on PostgreSQL every replica hears them.
+#[derive(Debug, Clone, Default)]
+pub struct Pokes {
+    /// A head may be new.
+    pub head_seen: Poke,
+    /// Headers or the position moved.
+    pub heads: Poke,
+    /// Logs wait to be decided.
+    pub logs: Poke,
+    /// Runs wait for a slot.
+    pub runs: Poke,
+    /// Transactions wait to be signed.
+    pub txs: Poke,
+    /// Keys were created, enabled or disabled.
+    pub keys: Poke,
+    /// Jobs were created or deleted.
+    pub jobs: Poke,
+}
+
+impl Pokes {
+    /// By the names commits use.
+    pub fn by_name(&self) -> BTreeMap<&'static str, Poke> {
+        BTreeMap::from([
+            ("heads", self.heads.clone()),
+            ("logs", self.logs.clone()),
+            ("runs", self.runs.clone()),
+            ("txs", self.txs.clone()),
+            ("keys", self.keys.clone()),
+            ("jobs", self.jobs.clone()),
+        ])
+    }
+}
+
+/// One chain this node works on.
+#[derive(Clone)]
+pub struct ChainParts {
+    pub pool: Pool,
+    pub follow: chain::Config,
+    pub triggers: jobs::TriggerConfig,
+    pub txs: txm::Config,
+    pub watch_balances: bool,
+    pub heads: HeadWatch,
+    pub estimator: Arc<txm::Estimator>,
+}
+
+/// What every replica does, leading or not.
+pub fn everywhere(
+    owner: &Supervisor,
+    pokes: &Pokes,
+    outside: &Arc<jobs::Outside>,
+    runner: jobs::RunnerConfig,
+    pruner: jobs::Pruner,
+    prune_every: Duration,
+    chains: &BTreeMap<ChainId, ChainParts>,
+) {
+    let all = Arc::new(());
+    let run = jobs::Runner::new(Arc::clone(outside), runner, pokes.runs.clone());
+    owner.add("PipelineRunner", run, Arc::clone(&all), every(secs(5)).on(&pokes.runs).pokes(&pokes.txs));
+    owner.add("PipelineORM", pruner, all, every(prune_every));
+    for (id, parts) in chains {
+        let (pool, stop) = (parts.pool.clone(), owner.stop_token().clone());
+        owner.spawn(&format!("EVM.{id}.Pool"), pool.run(stop.cancelled_owned()));
+        let announced = parts.heads.clone().run(parts.pool.clone(), pokes.head_seen.clone());
+        owner.spawn(&format!("EVM.{id}.HeadListener"), until(announced, owner));
+    }
+    let (store, stop) = (outside.store.clone(), owner.clone());
+    owner.spawn("Database.Listener", until(listen(store), &stop));
+}
+
+/// What the leader of a chain does.
+pub fn leading(owner: &Supervisor, pokes: &Pokes, lead: &Arc<Leader>, parts: &ChainParts, vault: &NodeVault) {
+    let id = parts.follow.chain_id;
+    let name = |service: &str| format!("EVM.{id}.{service}");
+    let (pool, signer) = (&parts.pool, Arc::new(vault.clone()));
+    let scanner = chain::Scanner::new(pool.clone(), parts.follow.clone(), parts.heads.clone());
+    let triggers = jobs::Triggers::new(parts.triggers.clone());
+    let confirmer =
+        txm::Confirmer::new(pool.clone(), parts.txs.clone(), Arc::clone(&parts.estimator), signer);
+    owner.add(&name("HeadTracker"), scanner, Arc::clone(lead), every(secs(1)).on(&pokes.head_seen).on(&pokes.jobs));
+    owner.add(&name("LogBroadcaster"), triggers, Arc::clone(lead), every(secs(5)).on(&pokes.logs).on(&pokes.heads));
+    owner.add(&name("Txm.Confirmer"), confirmer, Arc::clone(lead), every(secs(5)).on(&pokes.heads).pokes(&pokes.txs));
+    owner.add(&name("Pruner"), chain::Pruner::new(parts.follow.clone()), Arc::clone(lead), every(secs(600)));
+    owner.add(&name("OracleOwner"), OracleOwner::new(pool.clone()), Arc::clone(lead), every(secs(300)).on(&pokes.jobs).on(&pokes.keys));
+    if parts.watch_balances {
+        let monitor = txm::BalanceMonitor::new(pool.clone(), parts.txs.clone());
+        owner.add(&name("BalanceMonitor"), monitor, Arc::clone(lead), every(secs(10)).on(&pokes.keys));
+    }
+    let keys = one_broadcaster_per_key(owner.clone(), pokes.clone(), Arc::clone(lead), parts.clone(), vault.clone());
+    owner.spawn(&name("Txm"), until(keys, owner));
+}
+
+/// Keeps one broadcaster for each enabled key, so that no key waits for another.
+async fn one_broadcaster_per_key(
+    owner: Supervisor,
+    pokes: Pokes,
+    lead: Arc<Leader>,
+    parts: ChainParts,
+    vault: NodeVault,
+) {
+    let id = parts.follow.chain_id;
+    let mut running: HashMap<Address, Supervisor> = HashMap::new();
+    let mut changed = pokes.keys.subscribe();
+    loop {
+        // A failed look is repeated; the services report the database's state themselves.
+        if let Ok(enabled) = enabled_keys(lead.store(), id).await {
+            let gone: Vec<Address> = running.keys().filter(|key| !enabled.contains(key)).copied().collect();
+            for key in gone {
+                if let Some(child) = running.remove(&key) {
+                    child.stop(settings::STEP_DOWN).await;
+                    owner.health().forget(&format!("EVM.{id}.Txm.Broadcaster.{key}"));
+                }
+            }
+            for key in enabled {
+                running.entry(key).or_insert_with(|| {
+                    let child = owner.child();
+                    let broadcaster = txm::Broadcaster::new(
+                        parts.pool.clone(),
+                        parts.txs.clone(),
+                        Arc::clone(&parts.estimator),
+                        Arc::new(vault.clone()),
+                        key,
+                    );
+                    let name = format!("EVM.{id}.Txm.Broadcaster.{key}");
+                    child.add(&name, broadcaster, Arc::clone(&lead), every(secs(5)).on(&pokes.txs));
+                    child
+                });
+            }
+        }
+        tokio::select! {
+            () = changed.wait() => {}
+            () = tokio::time::sleep(secs(30)) => {}
+        }
+    }
+}
+
+async fn enabled_keys(store: &Store, id: ChainId) -> dodona_store::Result<Vec<Address>> {
+    let states = keys::of_chain(&mut store.read().await?, id).await?;
+    Ok(states.into_iter().map(|state| state.address).collect())
+}
+
+/// Hears other replicas' commits; a lost connection only costs promptness, so it is made anew.
+async fn listen(store: Store) {
+    loop {
+        if let Err(cause) = dodona_store::listen(&store).await {
+            tracing::debug!("not listening for other replicas' pokes for a moment: {cause}");
+        }
+        tokio::time::sleep(secs(1)).await;
+    }
+}
+
+async fn until(task: impl Future<Output = ()> + Send, owner: &Supervisor) {
+    let stop = owner.stop_token().clone();
+    tokio::select! {
+        () = task => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
