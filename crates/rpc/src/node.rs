@@ -1,14 +1,10 @@
-//! One endpoint: how it is asked, and what is known about it.
+//! One endpoint: what is known about it, and what follows from that.
+
+mod asking;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::config::{NodeConfig, PoolConfig};
 use crate::error::RpcError;
@@ -16,18 +12,12 @@ use crate::head::{BlockTag, Head};
 use crate::http::HttpEndpoint;
 use crate::observe::Meters;
 use crate::quantity::Small;
-use crate::refusal;
 use crate::send_errors::Overrides;
 use crate::status::{NodeState, NodeStatus, Verified};
-use crate::wire::{self, BatchReply, Refusal, Unreadable};
-use crate::ws::{Connection, WsEndpoint};
+use crate::ws::WsEndpoint;
 
-/// So many calls in a row without any answer, and the endpoint counts as unreachable.
-const FAILED_CALLS_LIMIT: u32 = 3;
 /// A failed verification on a caller's behalf is not repeated sooner.
 const VERIFY_PAUSE: Duration = Duration::from_secs(1);
-/// Calls of one batch in flight over a WebSocket, which needs no batches.
-const PIPELINED_CALLS: usize = 32;
 
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
@@ -144,267 +134,6 @@ impl Node {
             (None, None) => "",
         }
     }
-
-    // ---- asking
-
-    /// Asks one question.
-    pub(crate) async fn ask<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: impl Serialize,
-    ) -> Result<T, RpcError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body =
-            wire::encode(id, method, params).map_err(|cause| self.unsendable(method, &cause))?;
-        self.timed(method, self.exchange(id, method, body)).await
-    }
-
-    async fn exchange<T: DeserializeOwned>(
-        &self,
-        id: u64,
-        method: &str,
-        body: Bytes,
-    ) -> Result<T, RpcError> {
-        let answer = match (&self.http, &self.ws) {
-            (Some(http), _) => http.post(method, body).await?,
-            (None, Some(ws)) => ws.call(id, method, body).await?,
-            (None, None) => return Err(self.no_url()),
-        };
-        self.read(method, &answer, wire::decode(id, &answer))
-    }
-
-    /// Asks over the second URL for sending.
-    pub(crate) async fn ask_at<T: DeserializeOwned>(
-        &self,
-        http: &HttpEndpoint,
-        method: &str,
-        params: impl Serialize,
-    ) -> Result<T, RpcError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body =
-            wire::encode(id, method, params).map_err(|cause| self.unsendable(method, &cause))?;
-        self.timed(method, async {
-            let answer = http.post(method, body).await?;
-            self.read(method, &answer, wire::decode(id, &answer))
-        })
-        .await
-    }
-
-    /// Asks over a WebSocket connection nobody else knows yet.
-    pub(crate) async fn ask_on<T: DeserializeOwned>(
-        &self,
-        ws: &WsEndpoint,
-        connection: &Connection,
-        method: &str,
-        params: impl Serialize,
-    ) -> Result<T, RpcError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body =
-            wire::encode(id, method, params).map_err(|cause| self.unsendable(method, &cause))?;
-        let answer = ws.call_on(connection, id, method, body).await?;
-        self.read(method, &answer, wire::decode(id, &answer))
-    }
-
-    /// Asks the same question with many parameters; the answers come in their order. The error is
-    /// one that hit all of them.
-    pub(crate) async fn ask_many<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: &[impl Serialize],
-    ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
-        match &self.http {
-            Some(http) => self.ask_many_at(http, method, params).await,
-            None => {
-                let mut asked = Vec::with_capacity(params.len());
-                for params in params {
-                    asked.push(self.ask(method, params));
-                }
-                let answers: Vec<Result<T, RpcError>> = stream::iter(asked)
-                    .buffered(PIPELINED_CALLS)
-                    .collect()
-                    .await;
-                let all_lost = answers
-                    .iter()
-                    .all(|answer| answer.as_ref().is_err_and(RpcError::is_transport));
-                match answers.first() {
-                    Some(Err(first)) if all_lost => Err(first.clone()),
-                    _ => Ok(answers),
-                }
-            }
-        }
-    }
-
-    /// The same over a certain URL, in batches the endpoint accepts.
-    pub(crate) async fn ask_many_at<T: DeserializeOwned>(
-        &self,
-        http: &HttpEndpoint,
-        method: &str,
-        params: &[impl Serialize],
-    ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
-        let mut answers = Vec::with_capacity(params.len());
-        while answers.len() < params.len() {
-            let rest = &params[answers.len()..];
-            let limit = self.batch_limit.load(Ordering::Relaxed);
-            let part = &rest[..rest.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
-            match self.timed(method, self.batch(http, method, part)).await? {
-                Some(mut of_part) => {
-                    answers.append(&mut of_part);
-                    if part.len() as u64 == limit && limit < self.batch_size {
-                        self.batch_limit.store(limit + 1, Ordering::Relaxed);
-                    }
-                }
-                None => self
-                    .batch_limit
-                    .store((part.len() as u64 / 2).max(1), Ordering::Relaxed),
-            }
-        }
-        Ok(answers)
-    }
-
-    /// One batch; none if it has to be split.
-    async fn batch<T: DeserializeOwned, P: Serialize>(
-        &self,
-        http: &HttpEndpoint,
-        method: &str,
-        params: &[P],
-    ) -> Result<Option<Vec<Result<T, RpcError>>>, RpcError> {
-        let count = params.len() as u64;
-        let first_id = self.next_id.fetch_add(count, Ordering::Relaxed);
-        let body = wire::encode_batch(first_id, method, params)
-            .map_err(|cause| self.unsendable(method, &cause))?;
-        let answer = match http.post(method, body).await {
-            Err(RpcError::TooLarge { .. }) if count > 1 => return Ok(None),
-            other => other?,
-        };
-        match wire::decode_batch(first_id, params.len(), &answer) {
-            Ok(BatchReply::Whole(_)) if count > 1 => Ok(None),
-            Ok(BatchReply::Whole(refusal)) => Err(self.refused(method, refusal)),
-            Ok(BatchReply::Each(each)) => {
-                let split = |answer: &Option<Result<T, Refusal>>| match answer {
-                    Some(Err(refusal)) => speaks_of_the_batch(refusal),
-                    None => true,
-                    Some(Ok(_)) => false,
-                };
-                if count > 1 && each.iter().any(split) {
-                    return Ok(None);
-                }
-                Ok(Some(
-                    each.into_iter()
-                        .map(|answer| self.of_batch(method, answer))
-                        .collect(),
-                ))
-            }
-            Err(unreadable) => Err(self.unreadable(method, &answer, unreadable)),
-        }
-    }
-
-    fn of_batch<T>(&self, method: &str, answer: Option<Result<T, Refusal>>) -> Result<T, RpcError> {
-        match answer {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(refusal)) => Err(self.refused(method, refusal)),
-            None => Err(RpcError::Decode {
-                node: self.name.to_string(),
-                method: method.to_owned(),
-                cause: "the batch came back without it".to_owned(),
-                got: String::new(),
-            }),
-        }
-    }
-
-    fn read<T>(
-        &self,
-        method: &str,
-        answer: &[u8],
-        read: Result<Result<T, Refusal>, Unreadable>,
-    ) -> Result<T, RpcError> {
-        match read {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(refusal)) => Err(self.refused(method, refusal)),
-            Err(unreadable) => Err(self.unreadable(method, answer, unreadable)),
-        }
-    }
-
-    fn refused(&self, method: &str, refusal: Refusal) -> RpcError {
-        refusal::judge(&self.name, method, refusal, &self.overrides)
-    }
-
-    fn unreadable(&self, method: &str, answer: &[u8], unreadable: Unreadable) -> RpcError {
-        match (unreadable, &self.http) {
-            (Unreadable::NotJsonRpc, Some(http)) => http.not_json_rpc("HTTP 200 OK", answer),
-            (Unreadable::NotJsonRpc, None) => RpcError::NotJsonRpc {
-                node: self.name.to_string(),
-                url: self.shown_url().to_owned(),
-                got: format!("{:?}", wire::quote(answer)),
-            },
-            (Unreadable::Content(cause), _) => RpcError::Decode {
-                node: self.name.to_string(),
-                method: method.to_owned(),
-                cause,
-                got: wire::quote(answer),
-            },
-        }
-    }
-
-    pub(crate) fn no_url(&self) -> RpcError {
-        RpcError::Unreachable {
-            node: self.name.to_string(),
-            url: String::new(),
-            cause: "it has no URL".to_owned(),
-        }
-    }
-
-    fn unsendable(&self, method: &str, cause: &serde_json::Error) -> RpcError {
-        RpcError::Decode {
-            node: self.name.to_string(),
-            method: method.to_owned(),
-            cause: format!("the request cannot be written: {cause}"),
-            got: String::new(),
-        }
-    }
-
-    /// Measures an exchange and draws conclusions about the endpoint from it.
-    async fn timed<T>(
-        &self,
-        method: &str,
-        exchange: impl Future<Output = Result<T, RpcError>>,
-    ) -> Result<T, RpcError> {
-        let started = Instant::now();
-        let outcome = exchange.await;
-        let took = started.elapsed();
-        // A refusal is an answer: the endpoint did its part.
-        let answered = !outcome
-            .as_ref()
-            .is_err_and(|error| error.is_transport() || matches!(error, RpcError::TooLarge { .. }));
-        self.meters.called(method, took, outcome.is_ok());
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        if answered {
-            self.failed_in_a_row.store(0, Ordering::Relaxed);
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            let before = self.latency_micros.load(Ordering::Relaxed);
-            let average = if before == 0 {
-                micros
-            } else {
-                before - before / 8 + micros / 8
-            };
-            self.latency_micros.store(average.max(1), Ordering::Relaxed);
-        }
-        if let Err(error) = &outcome {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            // A wide range of logs may take its time without anything being wrong.
-            let slow_logs = method == "eth_getLogs" && matches!(error, RpcError::Timeout { .. });
-            if error.is_transport() && !slow_logs && !self.send_only {
-                let failed = self.failed_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-                if failed >= FAILED_CALLS_LIMIT
-                    && matches!(self.state(), NodeState::Alive | NodeState::OutOfSync)
-                {
-                    self.turn(NodeState::Unreachable, Some(error.to_string()));
-                }
-            }
-        }
-        outcome
-    }
-
-    // ---- judging
 
     /// Puts the endpoint into a state.
     pub(crate) fn turn(&self, state: NodeState, reason: Option<String>) {
@@ -556,12 +285,4 @@ impl Node {
             client_version: condition.client_version.clone(),
         }
     }
-}
-
-/// A refusal of one call that is really about the batch it came in.
-fn speaks_of_the_batch(refusal: &Refusal) -> bool {
-    let lower = refusal.message.to_lowercase();
-    lower.contains("batch")
-        || lower.contains("response too large")
-        || matches!(refusal.code, -32010 | -32011)
 }
