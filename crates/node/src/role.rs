@@ -1,21 +1,284 @@
-//! Becoming a node.
+//! `dodona node start`: build everything first, start it afterwards, stop it in order.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
+use anyhow::{Context, bail};
+use dodona_api::{Api, ChainView, Parts, Vault, ensure_first_user};
+use dodona_jobs::Outside;
+use dodona_keys::Strength;
+use dodona_model::ChainId;
+use dodona_pipeline::egress::EgressClient;
+use dodona_rpc::{Pool, RpcError};
+use dodona_runtime::{CancellationToken, Health, Supervisor};
+use dodona_store::{Engine, Scope, Store, keys, users};
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
+use tracing::{debug, info, warn};
+
+use crate::campaign::{Campaign, Leads};
 use crate::config::Config;
 use crate::logging::LogHandle;
+use crate::vault::NodeVault;
+use crate::wire::{self, ChainParts, Pokes};
+use crate::{settings, telemetry, version};
 
 /// What the command line adds to the settings.
 pub struct StartOptions {
-    /// Two lines, for the first user.
+    /// Two lines, e-mail and password, for the first user.
     pub api_credentials: Option<PathBuf>,
-    /// Wins over the password in the settings.
+    /// Holds the key ring's password; wins over the one in the settings.
     pub password_file: Option<PathBuf>,
     /// For changing the console's level at run time.
     pub log: LogHandle,
 }
 
-/// Runs a node until it is told to stop.
-pub async fn start(_config: Config, _options: StartOptions) -> anyhow::Result<()> {
-    anyhow::bail!("the parts of the node are not put together yet in this build: `node start` does nothing")
+/// Runs a node until it is told to stop, or must stop; the error says why.
+pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let metrics = telemetry::install()?;
+    info!(Version = version::VERSION, SHA = version::COMMIT, "Starting Dodona node {}", version::short());
+    let password = keystore_password(&config, &options)?;
+
+    // Before anything is written: are the endpoints what the configuration says?
+    let pools = reach_chains(&config).await?;
+    prepare_root(&config.root_dir)?;
+    let pokes = Pokes::default();
+    let store = Store::open(&settings::database(&config), pokes.by_name()).await?;
+    if store.engine() == Engine::Sqlite {
+        warn!(
+            "database {}: a single node on embedded SQLite. Operators are advised to run two nodes on one PostgreSQL (Database.URL in the secrets file)",
+            store.describe()
+        );
+    }
+    let strength = if config.insecure_fast_scrypt { Strength::InsecureFast } else { Strength::Standard };
+    let vault = NodeVault::unlock(store.clone(), password, strength).await?;
+    let user = first_user(&store, &options).await?;
+
+    let health = Health::default();
+    let owner = Supervisor::new(health.clone(), CancellationToken::new());
+    let chains: BTreeMap<ChainId, ChainParts> = config
+        .enabled_chains()
+        .filter_map(|chain| Some((chain.chain_id, settings::chain(chain, pools.get(&chain.chain_id)?.clone()))))
+        .collect();
+    let leads = Leads::of(chains.keys().copied());
+    let served = match config.web.http_port {
+        0 => None,
+        _ => {
+            let render = metrics.clone();
+            let parts = Parts {
+                store: store.clone(),
+                health,
+                vault: Arc::new(vault.clone()),
+                chains: chain_views(&config, &chains),
+                leading: leads.reader(),
+                metrics_render: Arc::new(move || render.render()),
+            };
+            let api = Api::new(parts, settings::api(&config, config.web.listen_on()));
+            Some((api.bind().await?, api))
+        }
+    };
+    create_missing_keys(&config, &store, &vault).await?;
+
+    let outside = Arc::new(Outside {
+        store: store.clone(),
+        pools: pools.clone(),
+        egress: EgressClient::new().context("setting up the HTTP client of jobs")?,
+    });
+    let me = format!("{}:{}:{}", hostname(), std::process::id(), uuid::Uuid::new_v4());
+    let runner = settings::runner(&config, me.clone());
+    let pruner = settings::pruner(&config, store.clone());
+    wire::everywhere(&owner, &pokes, &outside, runner, pruner, config.pipeline.reaper_interval, &chains);
+    for (id, parts) in &chains {
+        let campaign = Campaign {
+            store: store.clone(),
+            scope: Scope::chain(*id),
+            me: me.clone(),
+            lease: settings::lease(&config),
+            owner: owner.clone(),
+            pokes: pokes.clone(),
+            parts: parts.clone(),
+            vault: vault.clone(),
+            leads: leads.clone(),
+        };
+        owner.spawn(&format!("EVM.{id}.Lead"), campaign.run());
+    }
+    if let Some((listener, api)) = served {
+        let stop = owner.stop_token().clone();
+        info!("API exposed for user {user}");
+        owner.spawn("API", api.serve(listener, stop.cancelled_owned()));
+    }
+    owner.spawn("Metrics", upkeep(metrics, owner.stop_token().clone()));
+    info!("Dodona booted in {:.2}s", began.elapsed().as_secs_f64());
+
+    let why = tokio::select! {
+        signal = told_to_stop() => { info!("{signal}: stopping"); Ok(()) }
+        reason = owner.fatal() => Err(anyhow::anyhow!(reason)),
+    };
+    stop(&config, &owner, &store, &me).await;
+    drop(options.log);
+    why
+}
+
+/// Finishes rounds, gives claims back, closes the database; in the time the operator grants.
+async fn stop(config: &Config, owner: &Supervisor, store: &Store, me: &str) {
+    if !owner.stop(config.shutdown_grace_period).await {
+        tracing::error!(
+            crit = true,
+            "the grace period ran out with work unfinished; what was begun is repeated at the next start"
+        );
+    }
+    let give_back = async {
+        let mut tx = store.begin().await?;
+        dodona_store::runs::release_claims(&mut tx, me).await?;
+        tx.commit().await
+    };
+    if let Err(cause) = give_back.await {
+        debug!("claims run out by themselves: {cause}");
+    }
+    store.close().await;
+    info!("stopped");
+}
+
+/// Asks every endpoint who it is. A chain without one usable endpoint ends the start.
+async fn reach_chains(config: &Config) -> anyhow::Result<BTreeMap<ChainId, Pool>> {
+    let mut pools = BTreeMap::new();
+    let mut problems = Vec::new();
+    for chain in config.enabled_chains() {
+        let id = chain.chain_id;
+        let pool = settings::pool(chain).with_context(|| format!("EVM chain {id}"))?;
+        let reports = pool.verify().await;
+        let usable = reports.iter().any(|report| !report.send_only && report.verdict.is_ok());
+        for report in &reports {
+            match &report.verdict {
+                Ok(_) => {}
+                Err(cause) if usable && !matches!(cause, RpcError::WrongChain { .. }) => {
+                    warn!(chain.id = id, "{cause}; the other endpoints of chain {id} are used meanwhile");
+                }
+                Err(cause) => problems.push(cause.to_string()),
+            }
+            if let Some(cause) = &report.ws_problem {
+                warn!(chain.id = id, "{cause}; heads are polled over HTTP meanwhile");
+            }
+        }
+        pools.insert(id, pool);
+    }
+    if !problems.is_empty() {
+        bail!(
+            "{}. Correct EVM.Nodes (WSURL, HTTPURL) or start the endpoint; nothing was touched",
+            problems.join("; ")
+        );
+    }
+    Ok(pools)
+}
+
+async fn create_missing_keys(config: &Config, store: &Store, vault: &NodeVault) -> anyhow::Result<()> {
+    let known = keys::list(&mut store.read().await?).await?;
+    for chain in config.enabled_chains().filter(|chain| chain.auto_create_key) {
+        let id = chain.chain_id;
+        if known.iter().any(|state| state.chain_id == id) {
+            continue;
+        }
+        let address = vault.create(id).await?;
+        info!(
+            chain.id = id, key = %address,
+            "created key {address} for chain {id}; fund it, and authorise it on your oracle contract"
+        );
+    }
+    Ok(())
+}
+
+fn chain_views(config: &Config, chains: &BTreeMap<ChainId, ChainParts>) -> Vec<ChainView> {
+    config
+        .enabled_chains()
+        .map(|chain| {
+            let limits = chain.clone();
+            ChainView {
+                chain_id: chain.chain_id,
+                pool: chains.get(&chain.chain_id).map(|parts| parts.pool.clone()),
+                min_confirmations: chain.min_incoming_confirmations,
+                min_payment: chain.min_contract_payment_juels,
+                head_age_alarm: chain.no_new_heads_threshold,
+                link: chain.link_contract_address,
+                max_gas_price_wei: Some(Arc::new(move |key| limits.price_max_wei(key))),
+                config_toml: format!("ChainID = '{}'\n", chain.chain_id),
+            }
+        })
+        .collect()
+}
+
+/// The folder of everything this node writes, for its owner's eyes only.
+fn prepare_root(root: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = || format!("RootDir {} cannot be prepared; choose a folder this user may write", root.display());
+    std::fs::create_dir_all(root).with_context(failed)?;
+    std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700)).with_context(failed)
+}
+
+fn keystore_password(config: &Config, options: &StartOptions) -> anyhow::Result<SecretString> {
+    if let Some(path) = &options.password_file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the password file {} cannot be read", path.display()))?;
+        return Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    if let Some(password) = &config.secrets.keystore_password {
+        return Ok(password.clone());
+    }
+    use std::io::IsTerminal;
+    if !std::io::stdin().is_terminal() {
+        bail!(
+            "no password for the key ring: set Password.Keystore in the secrets file (or CL_PASSWORD_KEYSTORE), or give --password FILE"
+        );
+    }
+    let typed = rpassword::prompt_password("Password of the key ring: ").context("reading the password")?;
+    Ok(SecretString::from(typed))
+}
+
+/// Creates the first user from the credentials file. Returns who may log in.
+async fn first_user(store: &Store, options: &StartOptions) -> anyhow::Result<String> {
+    let known = users::list(&mut store.read().await?).await?;
+    if let Some(user) = known.first() {
+        return Ok(user.email.clone());
+    }
+    let Some(path) = &options.api_credentials else {
+        bail!(
+            "this database has no user yet: give --api FILE with two lines, the e-mail and the password of the first user"
+        );
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the credentials file {} cannot be read", path.display()))?;
+    let mut lines = text.lines().map(str::trim_end);
+    let (Some(email), Some(password)) = (lines.next(), lines.next()) else {
+        bail!("the credentials file {} must have two lines: e-mail and password", path.display());
+    };
+    ensure_first_user(store, email, &SecretString::from(password.to_owned())).await?;
+    Ok(email.to_owned())
+}
+
+async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        metrics.run_upkeep();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
+        }
+    }
+}
+
+async fn told_to_stop() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = tokio::signal::ctrl_c() => "SIGINT",
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "node".to_owned(), |name| name.trim().to_owned())
 }

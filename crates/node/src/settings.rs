@@ -7,7 +7,7 @@ use std::time::Duration;
 use dodona_api::{AllowOrigins, ApiConfig, RateLimits};
 use dodona_chain::Finality;
 use dodona_jobs::{ChainRules, RunnerConfig, TriggerConfig};
-use dodona_rpc::{NodeConfig, Pool, PoolConfig, PoolError, SendErrorOverride};
+use dodona_rpc::{NodeConfig, Pool, PoolConfig, SendErrorOverride};
 use dodona_store::{DatabaseConfig, LeaseConfig};
 use dodona_txm::fees::{FeeConfig, Mode};
 use secrecy::ExposeSecret;
@@ -17,11 +17,11 @@ use crate::version;
 use crate::wire::ChainParts;
 
 /// How long services may take to finish their round when a lead is given up.
-pub const STEP_DOWN: Duration = Duration::from_secs(5);
+pub(crate) const STEP_DOWN: Duration = Duration::from_secs(5);
 /// How long a claim on a run lasts unless renewed: what a killed replica's runs wait for another one.
 const CLAIM: Duration = Duration::from_secs(15);
 
-pub fn database(config: &Config) -> DatabaseConfig {
+pub(crate) fn database(config: &Config) -> DatabaseConfig {
     match &config.database.engine {
         DatabaseEngine::Sqlite { path } => DatabaseConfig::Sqlite(path.clone()),
         DatabaseEngine::Postgres { url } => DatabaseConfig::Postgres {
@@ -31,12 +31,17 @@ pub fn database(config: &Config) -> DatabaseConfig {
     }
 }
 
-pub fn lease(config: &Config) -> LeaseConfig {
+pub(crate) fn lease(config: &Config) -> LeaseConfig {
     let lock = &config.database.lock;
     LeaseConfig { duration: lock.lease_duration, refresh: lock.lease_refresh_interval }
 }
 
-pub fn pool(chain: &ChainConfig) -> Result<Pool, PoolError> {
+pub(crate) fn pool(chain: &ChainConfig) -> anyhow::Result<Pool> {
+    let overrides = chain.node_pool.errors.iter().map(|(class, pattern)| {
+        let class = class.parse().map_err(anyhow::Error::msg)?;
+        Ok(SendErrorOverride { class, pattern: pattern.clone() })
+    });
+    let send_error_overrides = overrides.collect::<anyhow::Result<Vec<_>>>()?;
     let nodes = chain
         .nodes
         .iter()
@@ -50,7 +55,7 @@ pub fn pool(chain: &ChainConfig) -> Result<Pool, PoolError> {
         })
         .collect();
     let settings = &chain.node_pool;
-    Pool::new(PoolConfig {
+    let pool = Pool::new(PoolConfig {
         chain_type: chain.chain_type.clone().unwrap_or_default(),
         poll_interval: settings.poll_interval,
         poll_failure_threshold: settings.poll_failure_threshold,
@@ -58,16 +63,13 @@ pub fn pool(chain: &ChainConfig) -> Result<Pool, PoolError> {
         sync_threshold: u64::from(settings.sync_threshold),
         new_heads_poll_interval: settings.new_heads_poll_interval,
         batch_size: chain.rpc_default_batch_size.max(1) as usize,
-        send_error_overrides: settings
-            .errors
-            .iter()
-            .map(|(class, pattern)| SendErrorOverride { class: class.clone(), pattern: pattern.clone() })
-            .collect(),
+        send_error_overrides,
         ..PoolConfig::new(chain.chain_id, nodes)
-    })
+    })?;
+    Ok(pool)
 }
 
-pub fn chain(chain: &ChainConfig, pool: Pool) -> ChainParts {
+pub(crate) fn chain(chain: &ChainConfig, pool: Pool) -> ChainParts {
     let txs = transactions(chain);
     let estimator = Arc::new(dodona_txm::Estimator::new(chain.chain_id, txs.fees.clone()));
     ChainParts {
@@ -125,7 +127,7 @@ fn transactions(chain: &ChainConfig) -> dodona_txm::Config {
     }
 }
 
-pub fn runner(config: &Config, me: String) -> RunnerConfig {
+pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
     let pipeline = &config.pipeline;
     let chains = config.enabled_chains().map(|chain| {
         let gas = &chain.gas;
@@ -151,7 +153,7 @@ fn some(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
-pub fn pruner(config: &Config, store: dodona_store::Store) -> dodona_jobs::Pruner {
+pub(crate) fn pruner(config: &Config, store: dodona_store::Store) -> dodona_jobs::Pruner {
     let pipeline = &config.pipeline;
     let keep_txs = config.enabled_chains().map(|chain| chain.transactions.reaper_threshold).max();
     dodona_jobs::Pruner::new(
@@ -163,7 +165,7 @@ pub fn pruner(config: &Config, store: dodona_store::Store) -> dodona_jobs::Prune
     )
 }
 
-pub fn api(config: &Config, listen: std::net::SocketAddr) -> ApiConfig {
+pub(crate) fn api(config: &Config, listen: std::net::SocketAddr) -> ApiConfig {
     let web = &config.web;
     let allow_origins = match web.allow_origins.iter().any(|origin| origin == "*") {
         true => AllowOrigins::Any,

@@ -7,7 +7,7 @@ const SECOND_NS: f64 = 1e9;
 
 /// Installs the recorder; call once. The buckets are those dashboards know, nanoseconds where the
 /// name's history says so.
-pub fn install() -> anyhow::Result<PrometheusHandle> {
+pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     let seconds = |list: &[f64]| list.iter().map(|seconds| seconds * SECOND_NS).collect::<Vec<f64>>();
     let confirmed = seconds(&[0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0]);
     let calls = seconds(&[0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0]);

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 /// The unlocked key ring and where it is kept. Cheap to clone.
 #[derive(Clone)]
-pub struct NodeVault(Arc<Inner>);
+pub(crate) struct NodeVault(Arc<Inner>);
 
 struct Inner {
     store: Store,
@@ -41,7 +41,7 @@ enum Change {
 
 impl NodeVault {
     /// Opens the database's key ring, or makes an empty one under this password.
-    pub async fn unlock(store: Store, password: SecretString, strength: Strength) -> anyhow::Result<Self> {
+    pub(crate) async fn unlock(store: Store, password: SecretString, strength: Strength) -> anyhow::Result<Self> {
         let stored = keys::ring(&mut store.read().await?).await?;
         let new = stored.is_none();
         let ring = unlock(stored.clone(), password.clone(), strength)

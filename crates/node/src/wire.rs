@@ -18,26 +18,26 @@ use crate::vault::NodeVault;
 
 /// The pokes of this process. Commits announce them by name; on PostgreSQL every replica hears them.
 #[derive(Debug, Clone, Default)]
-pub struct Pokes {
+pub(crate) struct Pokes {
     /// A head may be new.
-    pub head_seen: Poke,
+    pub(crate) head_seen: Poke,
     /// Headers or the position moved.
-    pub heads: Poke,
+    pub(crate) heads: Poke,
     /// Logs wait to be decided.
-    pub logs: Poke,
+    pub(crate) logs: Poke,
     /// Runs wait for a slot.
-    pub runs: Poke,
+    pub(crate) runs: Poke,
     /// Transactions wait to be signed.
-    pub txs: Poke,
+    pub(crate) txs: Poke,
     /// Keys were created, enabled or disabled.
-    pub keys: Poke,
+    pub(crate) keys: Poke,
     /// Jobs were created or deleted.
-    pub jobs: Poke,
+    pub(crate) jobs: Poke,
 }
 
 impl Pokes {
     /// By the names commits use.
-    pub fn by_name(&self) -> BTreeMap<&'static str, Poke> {
+    pub(crate) fn by_name(&self) -> BTreeMap<&'static str, Poke> {
         BTreeMap::from([
             ("heads", self.heads.clone()),
             ("logs", self.logs.clone()),
@@ -51,18 +51,18 @@ impl Pokes {
 
 /// One chain this node works on.
 #[derive(Clone)]
-pub struct ChainParts {
-    pub pool: Pool,
-    pub follow: chain::Config,
-    pub triggers: jobs::TriggerConfig,
-    pub txs: txm::Config,
-    pub watch_balances: bool,
-    pub heads: HeadWatch,
-    pub estimator: Arc<txm::Estimator>,
+pub(crate) struct ChainParts {
+    pub(crate) pool: Pool,
+    pub(crate) follow: chain::Config,
+    pub(crate) triggers: jobs::TriggerConfig,
+    pub(crate) txs: txm::Config,
+    pub(crate) watch_balances: bool,
+    pub(crate) heads: HeadWatch,
+    pub(crate) estimator: Arc<txm::Estimator>,
 }
 
 /// What every replica does, leading or not.
-pub fn everywhere(
+pub(crate) fn everywhere(
     owner: &Supervisor,
     pokes: &Pokes,
     outside: &Arc<jobs::Outside>,
@@ -81,12 +81,11 @@ pub fn everywhere(
         let announced = parts.heads.clone().run(parts.pool.clone(), pokes.head_seen.clone());
         owner.spawn(&format!("EVM.{id}.HeadListener"), until(announced, owner));
     }
-    let (store, stop) = (outside.store.clone(), owner.clone());
-    owner.spawn("Database.Listener", until(listen(store), &stop));
+    owner.spawn("Database.Listener", until(listen(outside.store.clone()), owner));
 }
 
 /// What the leader of a chain does.
-pub fn leading(owner: &Supervisor, pokes: &Pokes, lead: &Arc<Leader>, parts: &ChainParts, vault: &NodeVault) {
+pub(crate) fn leading(owner: &Supervisor, pokes: &Pokes, lead: &Arc<Leader>, parts: &ChainParts, vault: &NodeVault) {
     let id = parts.follow.chain_id;
     let name = |service: &str| format!("EVM.{id}.{service}");
     let (pool, signer) = (&parts.pool, Arc::new(vault.clone()));
@@ -166,11 +165,17 @@ async fn listen(store: Store) {
     }
 }
 
-async fn until(task: impl Future<Output = ()> + Send, owner: &Supervisor) {
+/// A loop without rounds of its own ends when its owner stops.
+fn until<T>(task: T, owner: &Supervisor) -> impl Future<Output = ()> + Send + use<T>
+where
+    T: Future<Output = ()> + Send + 'static,
+{
     let stop = owner.stop_token().clone();
-    tokio::select! {
-        () = task => {}
-        () = stop.cancelled() => {}
+    async move {
+        tokio::select! {
+            () = task => {}
+            () = stop.cancelled() => {}
+        }
     }
 }
 
