@@ -25,8 +25,8 @@ pub struct Log {
 /// Which blocks to look into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocks {
-    /// Exactly this block. An endpoint that does not know it should say so
-    /// ([`RpcError::UnknownBlock`](crate::RpcError::UnknownBlock)); some answer with nothing.
+    /// Exactly this block. An endpoint that does not know it says so
+    /// ([`RpcError::UnknownBlock`](crate::RpcError::UnknownBlock)).
     Hash(B256),
     /// From the first to the last number, both included.
     Range(u64, u64),

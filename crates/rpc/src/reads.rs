@@ -74,7 +74,7 @@ impl Pool {
     ///
     /// [`RpcError::TooManyResults`] asks for a smaller range, and stands for a time-out too where
     /// there is more than one block; [`RpcError::UnknownBlock`] means that no asked endpoint has
-    /// the block yet. Careful: some endpoints (anvil) answer an unknown block hash with no logs.
+    /// the block yet, or that the range goes beyond their newest one.
     pub async fn logs(&self, filter: &LogFilter) -> Result<Vec<Log>, RpcError> {
         let several = matches!(filter.blocks, Blocks::Range(first, last) if last > first);
         let wire: Vec<WireLog> = match self.ask("eth_getLogs", [filter]).await {

@@ -57,6 +57,7 @@ const UNKNOWN_BLOCK: &[&str] = &[
     "hash is not currently canonical",
     "block range extends beyond current head",
     "request beyond head block",
+    "blockoutofrange",
 ];
 
 const RATE_LIMITED: &[&str] = &[
@@ -81,18 +82,18 @@ pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Over
     if code == 429 || (says(RATE_LIMITED) && !lower.contains("range")) {
         return RpcError::RateLimited { node, message };
     }
-    if method == "eth_getLogs" {
-        let beyond = lower.contains("beyond");
-        let about_size = says(TOO_MANY_RESULTS) || (SIZE_CODES.contains(&code) && says(SIZE_WORDS));
-        if overrides.matches(ErrorClass::TooManyResults, &message) || (about_size && !beyond) {
-            return RpcError::TooManyResults { node, message };
-        }
-    }
+    // Before the size of a range, because some of these speak of ranges too.
     if code == -39001
         || says(UNKNOWN_BLOCK)
         || overrides.matches(ErrorClass::MissingBlocks, &message)
     {
         return RpcError::UnknownBlock { node, message };
+    }
+    if method == "eth_getLogs" {
+        let about_size = says(TOO_MANY_RESULTS) || (SIZE_CODES.contains(&code) && says(SIZE_WORDS));
+        if about_size || overrides.matches(ErrorClass::TooManyResults, &message) {
+            return RpcError::TooManyResults { node, message };
+        }
     }
     RpcError::Refused {
         node,
@@ -201,6 +202,10 @@ mod tests {
             (-39001, "Unknown block"),
             (-32602, "block range extends beyond current head block"),
             (-32602, "request beyond head block: requested 9, head 8"),
+            (
+                -32602,
+                "BlockOutOfRangeError: block height is 0 but requested was 5",
+            ),
         ] {
             assert!(
                 matches!(

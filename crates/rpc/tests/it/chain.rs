@@ -9,7 +9,7 @@ use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use dodona_rpc::{
     BlockTag, Blocks, CallError, CallRequest, LogFilter, NodeConfig, NodeState, Pool, PoolConfig,
-    SendOutcome,
+    RpcError, SendOutcome,
 };
 use dodona_testkit::anvil::{Anvil, Options};
 use dodona_testkit::until;
@@ -231,6 +231,18 @@ async fn logs_and_reverts_of_a_real_contract_are_read() {
         (by_hash.len(), by_hash[0].tx_hash, by_hash[0].block_number),
         (1, receipt.transaction_hash, number)
     );
+
+    for unknown in [
+        Blocks::Hash(B256::repeat_byte(1)),
+        Blocks::Range(number + 5, number + 9),
+    ] {
+        filter.blocks = unknown;
+        let asked = pool.logs(&filter).await;
+        assert!(
+            matches!(asked, Err(RpcError::UnknownBlock { .. })),
+            "{asked:?}"
+        );
+    }
 
     let reason = format!("0x08c379a0{:064x}{:064x}{:0<64}", 32, 4, "6e6f7065")
         .parse::<Bytes>()
