@@ -88,7 +88,10 @@ pub async fn ring(conn: &mut Conn) -> Result<Option<Vec<u8>>> {
 
 /// The sealed key ring, locked until the transaction ends: two replicas must not change it at once.
 pub async fn ring_for_update(tx: &mut Tx) -> Result<Option<Vec<u8>>> {
-    tx.row(&RING_FOR_UPDATE, args![]).await?.map(|row| row.get("sealed")).transpose()
+    tx.row(&RING_FOR_UPDATE, args![])
+        .await?
+        .map(|row| row.get("sealed"))
+        .transpose()
 }
 
 /// Stores the sealed key ring, in the same transaction as the key states it belongs to.

@@ -10,6 +10,9 @@ declare! {
     ROWS = "stats.rows" =>
         "SELECT (SELECT COUNT(*) FROM logs) + (SELECT COUNT(*) FROM requests) + (SELECT COUNT(*) FROM runs)
             + (SELECT COUNT(*) FROM task_runs) + (SELECT COUNT(*) FROM txs) + (SELECT COUNT(*) FROM tx_attempts) AS n";
+    DURABLE = "stats.durable" =>
+        "SELECT CAST(synchronous >= 2 AS INTEGER) AS durable FROM pragma_synchronous()",
+        "SELECT CAST(CASE WHEN 'off' IN (current_setting('synchronous_commit'), current_setting('fsync')) THEN 0 ELSE 1 END AS BIGINT) AS durable";
     SCHEMA_COLUMNS = "stats.columns" =>
         "SELECT m.name AS table_name, c.name AS column_name FROM sqlite_schema m, pragma_table_info(m.name) c
          WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, c.name",
@@ -20,6 +23,11 @@ declare! {
 /// Size of the database in bytes.
 pub async fn bytes(conn: &mut Conn) -> Result<u64> {
     conn.one(&SIZE, args![]).await?.get("n")
+}
+
+/// Whether a commit that was acknowledged survives a power cut of the database's machine.
+pub async fn is_durable(conn: &mut Conn) -> Result<bool> {
+    conn.one(&DURABLE, args![]).await?.get("durable")
 }
 
 /// Rows that requests leave behind.

@@ -21,6 +21,7 @@ async fn key_states(t: &mut Transcript) {
         .await
         .unwrap();
     t.say("ring", keys::ring(&mut tx).await.unwrap());
+    t.say("ring", keys::ring_for_update(&mut tx).await.unwrap());
     for n in [0x20, 0x10, 0xff] {
         keys::enable(&mut tx, CHAIN, address(n), NOW).await.unwrap();
     }
