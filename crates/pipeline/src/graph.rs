@@ -1,6 +1,7 @@
 //! A parsed pipeline: tasks, what waits for what, and in which order they are numbered.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -112,6 +113,15 @@ impl Pipeline {
                 "the source is longer than {MAX_SOURCE_BYTES} bytes"
             )));
         }
+        // Sources come from strangers: a mistake of ours in reading one must not end anything else.
+        std::panic::catch_unwind(|| Self::read(source)).unwrap_or_else(|_| {
+            Err(ParseError::whole(
+                "the source could not be read because of a mistake in this program",
+            ))
+        })
+    }
+
+    fn read(source: &str) -> Result<Pipeline, ParseError> {
         let graph = dot::parse(source)?;
         if graph.nodes.is_empty() {
             return Err(ParseError::whole(
@@ -344,17 +354,17 @@ impl Builder<'_> {
             return ParseError::whole("a cycle was detected");
         };
         // Walking back from any waiting task ends in a cycle, because each waits for a waiting one.
-        let mut seen = HashMap::new();
-        let mut path = Vec::new();
-        while seen.insert(at, path.len()).is_none() {
+        let mut path: Vec<usize> = Vec::new();
+        let mut position = HashMap::new();
+        while let Entry::Vacant(entry) = position.entry(at) {
+            entry.insert(path.len());
             path.push(at);
             match before.get(&at) {
                 Some(from) => at = *from,
                 None => break,
             }
         }
-        let start = seen.get(&at).copied().unwrap_or(0);
-        let mut cycle: Vec<usize> = path.into_iter().skip(start).collect();
+        let mut cycle = path.split_off(position.get(&at).copied().unwrap_or(0));
         cycle.reverse();
         let first = cycle
             .iter()

@@ -11,6 +11,9 @@ const MAX_TUPLE_DEPTH: usize = 16;
 
 /// `type name, ...` without parentheses.
 pub(crate) fn arguments(text: &str) -> Result<Vec<Argument>, String> {
+    if text.contains(['(', ')']) {
+        return Err("write `type name, ...` without parentheses".to_owned());
+    }
     list(text, false)
 }
 

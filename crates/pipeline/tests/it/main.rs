@@ -1,0 +1,14 @@
+//! The job language from outside, as the rest of the node uses it.
+
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by stopping")]
+
+mod chain_tasks;
+mod conformance;
+mod egress;
+mod engine;
+mod fake;
+mod hostile;
+mod http_tasks;
+mod jobs;
+mod source;
+mod specs;

@@ -1,0 +1,269 @@
+//! Job specs: what is read, what is refused, what is pointed out.
+
+use std::time::Duration;
+
+use alloy::primitives::{U256, address};
+use dodona_pipeline::{JobKind, JobSpec, SpecError};
+use uuid::uuid;
+
+const MINIMAL: &str = r#"
+type = "directrequest"
+schemaVersion = 1
+evmChainID = "31337"
+contractAddress = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+observationSource = "a [type=memo value=1]"
+"#;
+
+fn with(line: &str) -> String {
+    format!("{line}\n{MINIMAL}")
+}
+
+fn without(key: &str) -> String {
+    MINIMAL
+        .lines()
+        .filter(|l| !l.starts_with(key))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn refused(toml: &str) -> String {
+    match JobSpec::parse(toml) {
+        Ok(spec) => panic!("accepted: {spec:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_field_is_read() {
+    let spec = JobSpec::parse(
+        r#"
+        type = "directrequest"
+        schemaVersion = 1
+        name = "a name"
+        externalJobID = "0EEC7E1DD0D2476CA1A872DFB6633F46"
+        maxTaskDuration = "1m30s"
+        gasLimit = 700000
+        forwardingAllowed = true
+        evmChainID = 31337
+        contractAddress = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+        minIncomingConfirmations = 7
+        minContractPaymentLinkJuels = "115792089237316195423570985008687907853269984665640564039457584007913129639935"
+        requesters = ["0x70997970c51812dc3a010c7d01b50e0d17dc79c8"]
+        observationSource = "a [type=memo value=1]"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(spec.name, "a name");
+    assert_eq!(
+        spec.external_job_id,
+        Some(uuid!("0eec7e1d-d0d2-476c-a1a8-72dfb6633f46"))
+    );
+    assert_eq!(spec.max_task_duration, Some(Duration::from_secs(90)));
+    assert_eq!(
+        (spec.gas_limit, spec.forwarding_allowed),
+        (Some(700_000), true)
+    );
+    let JobKind::DirectRequest(request) = &spec.kind;
+    assert_eq!(request.evm_chain_id, 31337);
+    assert_eq!(
+        request.contract_address,
+        address!("0x5FbDB2315678afecb367f032d93F642f64180aa3")
+    );
+    assert_eq!(request.min_incoming_confirmations, Some(7));
+    assert_eq!(request.min_contract_payment_juels, Some(U256::MAX));
+    assert_eq!(
+        request.requesters,
+        [address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")]
+    );
+    assert_eq!(spec.warnings, Vec::<String>::new());
+    assert_eq!(spec.pipeline.tasks().count(), 1);
+}
+
+#[test]
+fn what_is_not_given_is_unset() {
+    let spec = JobSpec::parse(MINIMAL).unwrap();
+    assert_eq!(spec.name, "");
+    assert_eq!(spec.external_job_id, None);
+    assert_eq!(
+        (
+            spec.max_task_duration,
+            spec.gas_limit,
+            spec.forwarding_allowed
+        ),
+        (None, None, false)
+    );
+    let JobKind::DirectRequest(request) = &spec.kind;
+    assert_eq!(request.min_incoming_confirmations, None);
+    assert_eq!(request.min_contract_payment_juels, None);
+    assert!(request.requesters.is_empty());
+}
+
+#[test]
+fn the_specs_we_ship_are_read_without_a_warning() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/specs");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let spec = JobSpec::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(spec.warnings, Vec::<String>::new(), "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 3);
+}
+
+#[test]
+fn each_mistake_is_one_sentence_that_names_the_key() {
+    for (toml, words) in [
+        ("type = ", "not valid TOML"),
+        ("", "invalid job type: \"\""),
+        (
+            "type = \"directrequets\"",
+            "did you mean \"directrequest\"?",
+        ),
+        (
+            "type = \"cron\"",
+            "\"cron\" is not supported by this version",
+        ),
+        (
+            "type = \"offchainreporting2\"",
+            "is not supported by this version",
+        ),
+        (&without("schemaVersion"), "invalid schema version"),
+        (&without("observationSource"), "pipeline spec not specified"),
+        (&without("evmChainID"), "evm chain id must be defined"),
+        (&without("contractAddress"), "contractAddress is missing"),
+        (&with("name = 1"), "name: expected a string, found 1"),
+        (
+            &with("gasLimit = 4294967296"),
+            "gasLimit: 4294967296 is not between",
+        ),
+        (&with("gasLimit = -1"), "gasLimit: -1 is not between"),
+        (
+            &with("maxTaskDuration = \"10\""),
+            "maxTaskDuration: \"10\" is not a duration",
+        ),
+        (
+            &with("externalJobID = \"x\""),
+            "externalJobID: \"x\" is not a UUID",
+        ),
+        (
+            &with("externalJobID = \"00000000-0000-0000-0000-000000000000\""),
+            "all zeros",
+        ),
+        (
+            &with("forwardingAllowed = \"yes\""),
+            "forwardingAllowed: expected true or false",
+        ),
+        (
+            &with("minIncomingConfirmations = \"1\""),
+            "minIncomingConfirmations: expected a whole number",
+        ),
+        (
+            &with("minContractPaymentLinkJuels = \"0.1\""),
+            "minContractPaymentLinkJuels: it is not an amount",
+        ),
+        (
+            &with("minContractPaymentLinkJuels = \"-1\""),
+            "minContractPaymentLinkJuels: it is not an amount",
+        ),
+        (&with("requesters = \"0x\""), "requesters: expected a list"),
+        (
+            &with("requesters = [\"0x12\"]"),
+            "requesters: \"0x12\" is not an address",
+        ),
+        (&with("name = \"a\"\nname = \"b\""), "duplicate key"),
+    ] {
+        let error = refused(toml);
+        assert!(error.contains(words), "{toml}\n→ {error}");
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_refused_with_the_right_one() {
+    let lower = MINIMAL.replace(
+        "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+        "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+    );
+    let error = refused(&lower);
+    assert!(
+        error.contains("write 0x5FbDB2315678afecb367f032d93F642f64180aa3"),
+        "{error}"
+    );
+    let error = refused(&MINIMAL.replace("0x5FbDB", "5FbDB"));
+    assert!(error.contains("is not an address"), "{error}");
+}
+
+#[test]
+fn a_mistake_in_the_pipeline_shows_its_place() {
+    let toml = MINIMAL.replace("a [type=memo value=1]", "a [type=mmeo value=1]");
+    let error = refused(&toml);
+    assert!(
+        error.starts_with("observationSource: line 1, column 9: task `a`: unknown task type"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_old_empty_object_is_refused_with_the_new_one() {
+    let error = refused(&MINIMAL.replace("value=1", "value=<{}>"));
+    assert_eq!(
+        error,
+        "observationSource contains <{}>: write \"{}\" instead"
+    );
+}
+
+#[test]
+fn unknown_keys_are_ignored_with_a_warning_that_names_the_nearest() {
+    let spec = JobSpec::parse(&with(
+        "minIncomingConfirmatons = 3\nfoo = 1\nminConfirmations = 5",
+    ))
+    .unwrap();
+    assert_eq!(spec.warnings.len(), 3, "{:?}", spec.warnings);
+    let all = spec.warnings.join("\n");
+    assert!(
+        all.contains("did you mean minIncomingConfirmations?"),
+        "{all}"
+    );
+    assert!(all.contains("unknown key foo is ignored"), "{all}");
+    assert!(
+        all.contains("minConfirmations has no effect at the top level"),
+        "{all}"
+    );
+}
+
+#[test]
+fn max_task_duration_is_read_in_any_usual_letter_case() {
+    for key in ["maxTaskDuration", "MaxTaskDuration", "maxtaskduration"] {
+        let spec = JobSpec::parse(&with(&format!("{key} = \"2s\""))).unwrap();
+        assert_eq!(spec.max_task_duration, Some(Duration::from_secs(2)));
+        assert!(spec.warnings.is_empty());
+    }
+}
+
+#[test]
+fn a_chain_id_is_a_positive_number_or_its_text() {
+    for (text, id) in [
+        ("1", 1),
+        ("\"1\"", 1),
+        ("\"18446744073709551615\"", u64::MAX),
+    ] {
+        let spec = JobSpec::parse(&MINIMAL.replace("\"31337\"", text)).unwrap();
+        let JobKind::DirectRequest(request) = spec.kind;
+        assert_eq!(request.evm_chain_id, id);
+    }
+    for text in [
+        "0",
+        "-1",
+        "\"x\"",
+        "\"18446744073709551616\"",
+        "1.5",
+        "true",
+    ] {
+        assert!(refused(&MINIMAL.replace("\"31337\"", text)).contains("evmChainID"));
+    }
+    assert!(matches!(
+        JobSpec::parse(&MINIMAL.replace("\"31337\"", "\"\"")),
+        Err(SpecError::NoChainId)
+    ));
+}
