@@ -1,0 +1,18 @@
+//! The API as its clients see it: a real server, real HTTP, real databases.
+
+mod bridges;
+mod front;
+mod harness;
+mod health;
+mod jobs;
+mod keys;
+mod metrics;
+mod page;
+mod roles;
+mod rows;
+mod runs;
+mod server;
+mod sessions;
+mod status;
+mod txs;
+mod users;
