@@ -20,14 +20,18 @@ declare! {
     BY_TASK_RUN = "txs.by_task_run" =>
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0",
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0 FOR UPDATE";
-    // Everything the payload was made for comes with it; a key only while no nonce of it was taken.
+    // Everything the payload was made for comes with it; a key only while no nonce of it was taken. No
+    // attempt ever made carries the new version, also where the old one was given up (0).
     NEW_PAYLOAD = "txs.new_payload" =>
         "UPDATE txs SET payload = $2, to_address = $3, value_wei = $4, gas_limit = $5, min_confirmations = $6, fail_on_revert = $7,
             signal_needed = $8, meta = $9, from_address = CASE WHEN state = 'queued' THEN $10 ELSE from_address END,
-            payload_version = payload_version + 1, not_before = 0, checks_failed = 0, reason = ''
+            payload_version = 1 + CASE WHEN payload_version > 0 THEN payload_version
+                ELSE (SELECT COALESCE(MAX(a.payload_version), 0) FROM tx_attempts a WHERE a.tx_id = txs.id) END, not_before = 0, checks_failed = 0, reason = ''
          WHERE id = $1 AND state IN ('queued', 'signed', 'sent', 'mined')";
     AWAIT = "txs.await" =>
         "UPDATE txs SET signal_needed = $2 WHERE id = $1 AND signal_needed <> $2";
+    GIVE_UP = "txs.give_up" =>
+        "UPDATE txs SET payload_version = 0, reason = $2 WHERE id = $1 AND state IN ('signed', 'sent')";
     SUPERSEDE = "txs.supersede" =>
         "UPDATE txs SET superseded = 1, signal_needed = 0 WHERE id = $1";
     QUEUED = "txs.queued" =>
@@ -347,7 +351,8 @@ pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Resul
             let asked = &old.spec;
             let changed = (&asked.payload, asked.to, asked.value_wei)
                 != (&new.payload, new.to, new.value_wei);
-            if changed && old.state != State::Final {
+            let given_up = old.payload_version == 0;
+            if (changed || given_up) && old.state != State::Final {
                 let args = args![
                     old.id,
                     new.payload.to_vec(),
@@ -539,6 +544,12 @@ pub async fn newest_attempts_signed(
 /// How many transactions of a key are signed and not yet mined.
 pub async fn in_flight(conn: &mut Conn, chain: ChainId, from: Address) -> Result<u64> {
     conn.one(&IN_FLIGHT, args![chain, from]).await?.get("n")
+}
+
+/// What was signed can never be mined: from now on its nonce is only to be used up. A payload of
+/// version 0 is nothing, to oneself; a new answer ([`queue`]) revives the transaction.
+pub async fn give_up(leader: &mut LeaderTx, id: TxId, reason: &str) -> Result<bool> {
+    Ok(leader.run(&GIVE_UP, args![id, reason]).await? == 1)
 }
 
 /// Notes what the endpoints said to an attempt.

@@ -189,38 +189,34 @@ impl Broadcaster {
     }
 
     async fn replacement(&self, lead: &Leader, handed: &Handed) -> anyhow::Result<Option<Attempt>> {
-        let (carrying, why) = match &handed.outcome {
+        let id = handed.attempt.signed.tx_id;
+        let why = match &handed.outcome {
             SendOutcome::Underpriced
             | SendOutcome::FeeOutOfRange
-            | SendOutcome::ReplacementUnderpriced => {
-                let carrying = if handed.attempt.signed.payload_version == 0 {
-                    Carrying::Nothing
-                } else {
-                    Carrying::Payload
-                };
-                (carrying, "endpoints find its fee too low".to_owned())
-            }
+            | SendOutcome::ReplacementUnderpriced => "endpoints find its fee too low".to_owned(),
             SendOutcome::Fatal(text) | SendOutcome::TerminallyStuck(text)
                 if handed.attempt.signed.payload_version != 0 =>
             {
-                (
-                    Carrying::Nothing,
-                    format!(
-                        "it can never be mined as signed ({text}), so its nonce is used up by a transfer of nothing"
-                    ),
-                )
+                let why = format!(
+                    "it can never be mined as signed ({text}); its nonce is used up by a transfer of nothing"
+                );
+                let mut leader_tx = lead.begin().await?;
+                txs::give_up(&mut leader_tx, id, &why).await?;
+                leader_tx.commit().await?;
+                why
             }
             _ => return Ok(None),
         };
-        let mut conn = lead.store().read().await?;
-        let Some(tx) = txs::find(&mut conn, handed.attempt.signed.tx_id).await? else {
-            return Ok(None);
+        let (tx, attempts) = {
+            let mut conn = lead.store().read().await?;
+            let Some(tx) = txs::find(&mut conn, id).await? else {
+                return Ok(None);
+            };
+            (tx, txs::attempts(&mut conn, id).await?)
         };
-        let attempts = txs::attempts(&mut conn, tx.id).await?;
-        drop(conn);
         let head = handed.attempt.signed.first_block;
         self.workshop()
-            .outbid(lead, &tx, &attempts, carrying, head, &why)
+            .outbid(lead, &tx, &attempts, Carrying::Payload, head, &why)
             .await
     }
 }
@@ -242,6 +238,13 @@ impl Service<Leader> for Broadcaster {
             .filter(|handed| !handed.outcome.is_success())
             .collect();
         let stuck = self.insist(lead, refused).await?;
+        // Somebody else uses this key: do not walk into each of their nonces one by one.
+        if stuck
+            .iter()
+            .any(|handed| handed.outcome == SendOutcome::NonceTooLow)
+        {
+            self.synced = false;
+        }
         let waiting = stuck
             .first()
             .map(|handed| outgoing::in_words(&handed.outcome).0)

@@ -90,6 +90,12 @@ impl Workshop<'_> {
 
 fn unsigned(tx: &Tx, nonce: u64, fee: Fee, carrying: Carrying, head: Option<u64>) -> Unsigned {
     let spec = &tx.spec;
+    // A transaction that was given up carries nothing whoever replaces it.
+    let carrying = if tx.payload_version == 0 {
+        Carrying::Nothing
+    } else {
+        carrying
+    };
     let (to, payload, value_wei, version, gas_limit) = match carrying {
         Carrying::Payload => (
             spec.to,

@@ -3,10 +3,11 @@
 mod api;
 mod binary;
 mod options;
+mod sql;
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
@@ -32,6 +33,7 @@ pub struct Node {
     process: Option<Held>,
     starts: usize,
     api: Api,
+    engine: Engine,
 }
 
 impl Node {
@@ -64,6 +66,7 @@ impl Node {
             process: None,
             starts: 0,
             api,
+            engine: options.engine.clone(),
         }
     }
 
@@ -155,6 +158,21 @@ impl Node {
         self.root.path()
     }
 
+    /// Replaces one of the files it was started with: `more.toml`, `secrets.toml`, `config.toml`, `apicredentials`.
+    pub fn rewrite(&self, file: &str, text: &str) {
+        fs::write(self.root.path().join(file), text).expect("our own folder can be written to");
+    }
+
+    /// The embedded database, where that is its engine; the file need not be there yet.
+    pub fn database_file(&self) -> PathBuf {
+        self.root.path().join("root").join("dodona.sqlite")
+    }
+
+    /// Runs SQL on the node's database behind its back.
+    pub async fn sql(&self, text: &str) {
+        sql::run(&self.engine, &self.database_file(), text).await;
+    }
+
     /// Runs a command of the program against this node, logged in, and returns what it printed.
     pub fn cli(&self, arguments: &[&str]) -> Output {
         let run = |arguments: &[&str]| {
@@ -183,7 +201,7 @@ impl Node {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    fn log_file(&self) -> std::path::PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.root.path().join(format!("stderr.{}.log", self.starts))
     }
 

@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// What happens to whoever asks.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +33,36 @@ pub enum Behaviour {
     Megabytes(usize),
     /// [`Behaviour::Answer`] after a while.
     Slow(Duration, Value),
+    /// [`Behaviour::Answer`] once the gate is open.
+    Behind(Gate, Value),
     /// A redirection to this URL.
     Redirect(String),
+}
+
+/// Holds answers back until the test lets them go. Clones are the same gate.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    pub fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// For good: what waits goes on, and nothing waits any more.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn passed(&self) {
+        // The sender lives as long as we do, so there is no error to see.
+        let _ = self.0.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A request as it arrived.
@@ -180,6 +208,10 @@ async fn serve(
         Behaviour::Answer(document) => json(document.to_string()),
         Behaviour::Slow(after, document) => {
             tokio::time::sleep(after).await;
+            json(document.to_string())
+        }
+        Behaviour::Behind(gate, document) => {
+            gate.passed().await;
             json(document.to_string())
         }
         Behaviour::Sequence(_) => unreachable!("it became an answer above"),

@@ -84,6 +84,11 @@ impl Options {
         };
         format!(
             "RootDir = '{root}'
+# Opening the key ring is slow by design, and our nodes start often on few processors.
+InsecureFastScrypt = true
+
+[Dodona]
+Development = true
 
 [Log]
 Level = 'debug'
