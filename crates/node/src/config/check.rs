@@ -172,14 +172,14 @@ impl Check<'_, '_> {
         let refresh = self
             .view
             .get::<Duration>("Database.Lock.LeaseRefreshInterval");
-        if let (Some(lease), Some(refresh)) = (lease, refresh) {
-            if refresh > lease / 2 || refresh.is_zero() {
-                let half = show_duration(lease / 2);
-                self.wrong(
-                    "Database.Lock.LeaseRefreshInterval",
-                    &format!("must be more than 0 and at most half of LeaseDuration ({half})"),
-                );
-            }
+        if let (Some(lease), Some(refresh)) = (lease, refresh)
+            && (refresh > lease / 2 || refresh.is_zero())
+        {
+            let half = show_duration(lease / 2);
+            self.wrong(
+                "Database.Lock.LeaseRefreshInterval",
+                &format!("must be more than 0 and at most half of LeaseDuration ({half})"),
+            );
         }
     }
 
@@ -322,14 +322,14 @@ impl Check<'_, '_> {
             self.view.get::<u32>("GasEstimator.BumpThreshold"),
         );
         if mode == "FixedPrice" && eip1559 == Some(true) && threshold == Some(0) {
-            if let (Some(cap), Some(max)) = (wei(self, "FeeCapDefault"), wei(self, "PriceMax")) {
-                if cap != max {
-                    let why = format!(
-                        "must equal PriceMax ({}) with a fixed price that is never bumped",
-                        show_wei(max)
-                    );
-                    self.wrong("GasEstimator.FeeCapDefault", &why);
-                }
+            if let (Some(cap), Some(max)) = (wei(self, "FeeCapDefault"), wei(self, "PriceMax"))
+                && cap != max
+            {
+                let why = format!(
+                    "must equal PriceMax ({}) with a fixed price that is never bumped",
+                    show_wei(max)
+                );
+                self.wrong("GasEstimator.FeeCapDefault", &why);
             }
         } else {
             self.ordered("FeeCapDefault", "PriceMax");
@@ -347,13 +347,13 @@ impl Check<'_, '_> {
         let in_flight = self.view.get::<u32>("Transactions.MaxInFlight");
         if let (Some(depth), Some(most)) =
             (self.view.get::<u32>("GasEstimator.BumpTxDepth"), in_flight)
+            && depth > most
+            && most > 0
         {
-            if depth > most && most > 0 {
-                self.wrong(
-                    "GasEstimator.BumpTxDepth",
-                    &format!("must be at most Transactions.MaxInFlight ({most})"),
-                );
-            }
+            self.wrong(
+                "GasEstimator.BumpTxDepth",
+                &format!("must be at most Transactions.MaxInFlight ({most})"),
+            );
         }
         let history = self
             .view

@@ -254,34 +254,36 @@ fn leaf(key: &Key, variable: &str, inputs: &Inputs, problems: &mut Problems) -> 
 
 fn special(table: &mut Table, inputs: &Inputs, problems: &mut Problems, notes: &mut Vec<String>) {
     let has_chain = !table.list("EVM").is_empty();
-    if let (Some(payment), true) = (inputs.variable("MINIMUM_CONTRACT_PAYMENT"), has_chain) {
-        if inputs
+    if let (Some(payment), true) = (inputs.variable("MINIMUM_CONTRACT_PAYMENT"), has_chain)
+        && inputs
             .variable("MINIMUM_CONTRACT_PAYMENT_LINK_JUELS")
             .is_none()
-        {
-            let raw = Raw::Text(payment.trim().to_owned());
-            table.set(
-                "EVM.MinContractPayment",
-                Leaf {
-                    raw,
-                    at: origin("MINIMUM_CONTRACT_PAYMENT"),
-                },
-            );
-            notes.push("MINIMUM_CONTRACT_PAYMENT: read as MINIMUM_CONTRACT_PAYMENT_LINK_JUELS, its later name".into());
-        }
+    {
+        let raw = Raw::Text(payment.trim().to_owned());
+        table.set(
+            "EVM.MinContractPayment",
+            Leaf {
+                raw,
+                at: origin("MINIMUM_CONTRACT_PAYMENT"),
+            },
+        );
+        notes.push(
+            "MINIMUM_CONTRACT_PAYMENT: read as MINIMUM_CONTRACT_PAYMENT_LINK_JUELS, its later name"
+                .into(),
+        );
     }
-    if let (Some(updater), true) = (inputs.variable("GAS_UPDATER_ENABLED"), has_chain) {
-        if inputs.variable("GAS_ESTIMATOR_MODE").is_none() {
-            let on = matches!(updater, "1" | "t" | "T" | "true" | "TRUE" | "True");
-            let raw = Raw::Text(if on { "BlockHistory" } else { "FixedPrice" }.into());
-            table.set(
-                "EVM.GasEstimator.Mode",
-                Leaf {
-                    raw,
-                    at: origin("GAS_UPDATER_ENABLED"),
-                },
-            );
-        }
+    if let (Some(updater), true) = (inputs.variable("GAS_UPDATER_ENABLED"), has_chain)
+        && inputs.variable("GAS_ESTIMATOR_MODE").is_none()
+    {
+        let on = matches!(updater, "1" | "t" | "T" | "true" | "TRUE" | "True");
+        let raw = Raw::Text(if on { "BlockHistory" } else { "FixedPrice" }.into());
+        table.set(
+            "EVM.GasEstimator.Mode",
+            Leaf {
+                raw,
+                at: origin("GAS_UPDATER_ENABLED"),
+            },
+        );
     }
     if let Some(limit) = table.leaf("JobPipeline.HTTPRequest.MaxSize").cloned() {
         // The old node used one limit for answers of data sources and for requests to itself.

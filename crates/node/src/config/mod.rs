@@ -13,6 +13,7 @@ mod environment;
 mod load;
 mod print;
 mod problem;
+pub mod reference;
 pub mod registry;
 mod secret_url;
 mod tree;

@@ -268,11 +268,11 @@ impl Reader<'_> {
     fn key(&mut self, key: &Key, value: &DeValue<'_>, shown: &str, at: Origin) -> Item {
         let raw = raw(value);
         // A key that does nothing cannot be wrong: its value is another program's business.
-        if key.effect == Effect::Used {
-            if let Err(why) = key.kind.read(&raw) {
-                self.problems
-                    .add(self.root, shown, invalid(key, &raw, &why), Some(at.clone()));
-            }
+        if key.effect == Effect::Used
+            && let Err(why) = key.kind.read(&raw)
+        {
+            self.problems
+                .add(self.root, shown, invalid(key, &raw, &why), Some(at.clone()));
         }
         Item::Leaf(Leaf { raw, at })
     }

@@ -1,0 +1,140 @@
+//! `dodona runs …`.
+
+use serde_json::Value;
+
+use super::{Out, page_query, segment};
+use crate::cli::RunsCommand;
+use crate::client::Client;
+use crate::jsonapi::{Document, Resource, shown};
+use crate::table::Table;
+
+pub(super) async fn run(
+    command: RunsCommand,
+    client: &Client,
+    out: &mut Out<'_>,
+) -> anyhow::Result<()> {
+    match command {
+        RunsCommand::List { job, page } => {
+            let query = page_query(&page);
+            let query: Vec<(&str, &str)> = query
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let path = match job {
+                Some(job) => format!("/v2/jobs/{}/runs", segment(&job)?),
+                None => "/v2/pipeline/runs".to_owned(),
+            };
+            let answer = client.get(&path, &query).await?;
+            out.show(&answer, many)
+        }
+        RunsCommand::Show { id } => {
+            // Runs are looked up by their own number; the job in the path does not matter.
+            let answer = client
+                .get(&format!("/v2/jobs/0/runs/{}", segment(&id)?), &[])
+                .await?;
+            out.show(&answer, |run| one(run) + &details(run))
+        }
+    }
+}
+
+/// As `jobs run` prints it.
+pub(super) fn one(run: &Document) -> String {
+    let mut table = Table::new("Pipeline Run", &["ID", "Created At", "Finished At"]);
+    for run in run.items() {
+        table.row([
+            run.id.clone(),
+            run.text("createdAt"),
+            run.text("finishedAt"),
+        ]);
+    }
+    table.render()
+}
+
+fn many(runs: &Document) -> String {
+    let mut table = Table::new(
+        "Pipeline Runs",
+        &[
+            "ID",
+            "Job ID",
+            "State",
+            "Created At",
+            "Finished At",
+            "Error",
+        ],
+    );
+    for run in runs.items() {
+        let job = run
+            .attributes
+            .get("pipelineSpec")
+            .and_then(|spec| spec.get("jobID"))
+            .map(shown)
+            .unwrap_or_default();
+        let error = errors(run).into_iter().next().unwrap_or_default();
+        table.row([
+            run.id.clone(),
+            job,
+            state(run).to_owned(),
+            run.text("createdAt"),
+            run.text("finishedAt"),
+            error,
+        ]);
+    }
+    table.render()
+}
+
+fn state(run: &Resource) -> &'static str {
+    match (run.optional("finishedAt").is_some(), errors(run).is_empty()) {
+        (false, _) => "running",
+        (true, true) => "completed",
+        (true, false) => "errored",
+    }
+}
+
+fn errors(run: &Resource) -> Vec<String> {
+    run.list("fatalErrors")
+        .iter()
+        .filter(|error| !error.is_null())
+        .map(shown)
+        .collect()
+}
+
+/// The tasks with what they gave or why they failed.
+fn details(run: &Document) -> String {
+    let mut text = String::new();
+    for run in run.items() {
+        let mut table = Table::new("Tasks", &["Task", "Type", "Finished At", "Output", "Error"]);
+        for task in run.list("taskRuns") {
+            let of = |name: &str| task.get(name).map(shown).unwrap_or_default();
+            table.row([
+                of("dotId"),
+                of("type"),
+                of("finishedAt"),
+                clipped(&of("output")),
+                clipped(&of("error")),
+            ]);
+        }
+        text.push_str(&table.render());
+        let outputs: Vec<String> = run
+            .list("outputs")
+            .iter()
+            .filter(|value| !value.is_null())
+            .map(Value::to_string)
+            .collect();
+        if !outputs.is_empty() {
+            text.push_str(&format!("outputs: {}\n", outputs.join(", ")));
+        }
+        errors(run)
+            .iter()
+            .for_each(|error| text.push_str(&format!("error: {error}\n")));
+    }
+    text
+}
+
+/// Long values would break the table; `--json` has them whole.
+fn clipped(text: &str) -> String {
+    const LONGEST: usize = 120;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
+}
