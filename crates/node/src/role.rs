@@ -85,7 +85,8 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
     let outside = Arc::new(Outside {
         store: store.clone(),
         pools: pools.clone(),
-        egress: EgressClient::new().context("setting up the HTTP client of jobs")?,
+        egress: EgressClient::new(&database_addresses(&config).await)
+            .context("setting up the HTTP client of jobs")?,
     });
     let me = format!("{}:{}:{}", hostname(), std::process::id(), uuid::Uuid::new_v4());
     let runner = settings::runner(&config, me.clone());
@@ -234,6 +235,22 @@ fn keystore_password(config: &Config, options: &StartOptions) -> anyhow::Result<
     }
     let typed = rpassword::prompt_password("Password of the key ring: ").context("reading the password")?;
     Ok(SecretString::from(typed))
+}
+
+/// Where the database is: no job has business there.
+async fn database_addresses(config: &Config) -> Vec<std::net::IpAddr> {
+    let crate::config::DatabaseEngine::Postgres { url } = &config.database.engine else {
+        return Vec::new();
+    };
+    let Ok(url) = url::Url::parse(secrecy::ExposeSecret::expose_secret(url)) else {
+        return Vec::new();
+    };
+    let Some(host) = url.host_str() else { return Vec::new() };
+    // The database was just opened under this name; one that cannot be resolved is a local socket.
+    match tokio::net::lookup_host((host, url.port().unwrap_or(5432))).await {
+        Ok(found) => found.map(|address| address.ip()).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Creates the first user from the credentials file. Returns who may log in.
