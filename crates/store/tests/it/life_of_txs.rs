@@ -178,6 +178,33 @@ async fn a_task_that_waits_again_for_an_equal_answer_is_told_again() {
     }
 }
 
+#[tokio::test]
+async fn an_answer_that_was_given_up_is_revived_under_a_version_no_attempt_carries() {
+    for world in World::both().await {
+        for (n, anew) in [(1, answer(1)), (2, answer(9))] {
+            let task_run_id = Some(Uuid::from_u128(n));
+            let new = NewTx {
+                task_run_id,
+                ..answer(1)
+            };
+            let first = moved(&world, world.queue(&new).await, way_to(State::Sent), true).await;
+            let mut tx = world.lead().await;
+            assert!(txs::give_up(&mut tx, first.id, "hopeless").await.unwrap());
+            tx.commit().await.unwrap();
+            assert_eq!(world.tx(first.id).await.payload_version, 0);
+
+            let anew = NewTx {
+                task_run_id,
+                ..anew
+            };
+            assert_eq!(queue_again(&world, &anew).await, first.id);
+            let now = world.tx(first.id).await;
+            assert_eq!((now.payload_version, now.reason.as_str()), (2, ""));
+            assert_eq!((now.state, now.nonce), (State::Sent, first.nonce));
+        }
+    }
+}
+
 async fn queued(world: &World) -> Vec<TxId> {
     let mut conn = world.read().await;
     let txs = txs::queued(&mut conn, CHAIN, address(0xf0), after(9), 99).await;

@@ -118,6 +118,12 @@ async fn sign(t: &mut Transcript, answered: TxId, lost: TxId) {
     txs::note(&mut tx, lost, "nobody takes it", after(7))
         .await
         .unwrap();
+    let why = "nobody ever will";
+    t.say(
+        "nothing more to send",
+        txs::give_up(&mut tx, lost, why).await.unwrap(),
+    );
+    t.say("too late", txs::give_up(&mut tx, 999, why).await.unwrap());
     let in_flight = txs::in_flight(&mut tx, CHAIN, address(0xf0)).await.unwrap();
     t.say("in flight", in_flight);
     tx.commit().await.unwrap();
