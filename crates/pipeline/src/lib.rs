@@ -15,6 +15,7 @@
 mod abi;
 mod cbor;
 mod check;
+mod convert;
 pub mod decimal;
 mod dot;
 mod duration;

@@ -63,6 +63,12 @@ impl Vars {
         Ok(value)
     }
 
+    /// The path starts at a task that failed.
+    pub(crate) fn is_failed(&self, path: &str) -> bool {
+        let first = path.split('.').next().unwrap_or(path);
+        matches!(self.0.get(first), Some(Err(_)))
+    }
+
     /// A text inside a variable, for labels and messages.
     pub(crate) fn label(&self, path: &str) -> Cow<'_, str> {
         match self.get(path) {

@@ -11,9 +11,9 @@ use num_bigint::{BigInt, Sign};
 
 use super::decode::fits_signed;
 use super::{Function, Type};
+use crate::convert::{boolean, number, prefixed_hex, shown};
 use crate::decimal;
 use crate::error::{TaskError, text};
-use crate::params::{boolean, number, prefixed_hex, shown};
 use crate::value::Value;
 
 /// Selector (when the function has a name) and arguments.

@@ -12,6 +12,8 @@ use crate::ports::Reach;
 pub enum Refusal {
     /// A cloud's metadata service, which hands out credentials. Never reachable.
     Metadata,
+    /// An address of the node's own database.
+    Own,
     /// Not a public address.
     NotPublic(&'static str),
 }
@@ -20,6 +22,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Metadata => f.write_str("a cloud metadata address, which no job may ever reach"),
+            Self::Own => f.write_str("an address of this node's own database"),
             Self::NotPublic(what) => write!(
                 f,
                 "{what}; if this is your own service, set allowUnrestrictedNetworkAccess=\"true\" on the task"
@@ -152,6 +155,15 @@ fn not_public(address: IpAddr) -> Option<&'static str> {
         .iter()
         .find(|(net, _)| net.contains(&v6))
         .map(|(_, what)| *what)
+}
+
+/// Both lead to the same host, in whatever disguise.
+pub(super) fn same_host(a: IpAddr, b: IpAddr) -> bool {
+    let plain = |address| match address {
+        IpAddr::V6(v6) => embedded(v6).map_or(address, IpAddr::V4),
+        v4 => v4,
+    };
+    plain(a) == plain(b)
 }
 
 /// The IPv4 address inside an IPv6 one, in every form a translator may unpack.

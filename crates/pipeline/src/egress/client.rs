@@ -8,8 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Request, Response, StatusCode};
 use url::{Host, Url};
 
-use super::address::check;
-use super::resolver::{Checked, Resolve, SystemResolver};
+use super::resolver::{Checked, Resolve, Rules, SystemResolver};
 use super::{HttpError, MAX_REDIRECTS};
 use crate::error::excerpt;
 use crate::ports::{HttpCall, HttpReply, Reach};
@@ -59,43 +58,48 @@ pub enum EgressError {
 /// not used, cookies are not kept, compression is not asked for.
 #[derive(Clone, Debug)]
 pub struct EgressClient {
-    restricted: Client,
-    unrestricted: Client,
+    restricted: Line,
+    unrestricted: Line,
+}
+
+/// A client with the rules its connections keep.
+#[derive(Clone, Debug)]
+struct Line {
+    client: Client,
+    rules: Rules,
 }
 
 impl EgressClient {
     /// A client that asks the operating system for addresses.
     pub fn new() -> Result<Self, EgressError> {
-        Self::with_resolver(Arc::new(SystemResolver))
+        Self::keeping_off(&[])
     }
 
-    /// A client that asks `resolver` for addresses.
-    pub fn with_resolver(resolver: Arc<dyn Resolve>) -> Result<Self, EgressError> {
+    /// The same, for a node whose database has the addresses `own`: restricted requests do not
+    /// reach them, public or not.
+    pub fn keeping_off(own: &[IpAddr]) -> Result<Self, EgressError> {
+        Self::with_resolver(Arc::new(SystemResolver), own)
+    }
+
+    /// A client that asks `resolver` for addresses; see [`EgressClient::keeping_off`] for `own`.
+    pub fn with_resolver(resolver: Arc<dyn Resolve>, own: &[IpAddr]) -> Result<Self, EgressError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(EgressError::NoTlsProvider);
         }
-        let build = |reach| {
-            Client::builder()
-                .dns_resolver(Arc::new(Checked {
-                    inner: Arc::clone(&resolver),
-                    reach,
-                }))
-                .redirect(reqwest::redirect::Policy::none())
-                .no_proxy()
-                .no_gzip()
-                .no_brotli()
-                .no_zstd()
-                .no_deflate()
-                .referer(false)
-                .retry(reqwest::retry::never())
-                .pool_max_idle_per_host(IDLE_PER_HOST)
-                .pool_idle_timeout(IDLE_FOR)
-                .user_agent(concat!("dodona/", env!("CARGO_PKG_VERSION")))
-                .build()
+        let line = |reach| {
+            let rules = Rules {
+                reach,
+                own: own.into(),
+            };
+            let resolver = Checked {
+                inner: Arc::clone(&resolver),
+                rules: rules.clone(),
+            };
+            build(resolver).map(|client| Line { client, rules })
         };
         Ok(Self {
-            restricted: build(Reach::Restricted)?,
-            unrestricted: build(Reach::Unrestricted)?,
+            restricted: line(Reach::Restricted)?,
+            unrestricted: line(Reach::Unrestricted)?,
         })
     }
 
@@ -113,7 +117,7 @@ impl EgressClient {
     }
 
     async fn follow(&self, call: HttpCall) -> Result<HttpReply, HttpError> {
-        let client = match call.reach {
+        let Line { client, rules } = match call.reach {
             Reach::Restricted => &self.restricted,
             Reach::Unrestricted => &self.unrestricted,
         };
@@ -129,7 +133,7 @@ impl EgressClient {
             body: call.body,
         };
         for _ in 0..=MAX_REDIRECTS {
-            check_literal(&hop.url, call.reach)?;
+            check_literal(&hop.url, rules)?;
             let response = client
                 .execute(hop.request())
                 .await
@@ -141,6 +145,23 @@ impl EgressClient {
         }
         Err(HttpError::TooManyRedirects)
     }
+}
+
+fn build(resolver: Checked) -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .dns_resolver(Arc::new(resolver))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .pool_idle_timeout(IDLE_FOR)
+        .user_agent(concat!("dodona/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// One request of a chain of redirects.
@@ -220,10 +241,12 @@ fn credentials(url: &Url) -> Option<HeaderValue> {
         return None;
     }
     let decode = |text: &str| {
-        url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
-            .next()
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default()
+        url::form_urlencoded::parse(
+            format!("x={}", text.replace('+', "%2B").replace('&', "%26")).as_bytes(),
+        )
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
     };
     let pair = format!(
         "{}:{}",
@@ -241,18 +264,20 @@ fn credentials(url: &Url) -> Option<HeaderValue> {
 
 /// An address written in the URL never passes a resolver, so it is looked at here. Odd spellings
 /// (decimal, octal, hexadecimal, short) are ordinary addresses by the time the URL is parsed.
-fn check_literal(url: &Url, reach: Reach) -> Result<(), HttpError> {
+fn check_literal(url: &Url, rules: &Rules) -> Result<(), HttpError> {
     let address = match url.host() {
         Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
         Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
         Some(Host::Domain(_)) => return Ok(()),
         None => return Err(HttpError::Invalid("the URL has no host".to_owned())),
     };
-    check(address, reach).map_err(|refusal| HttpError::Disallowed {
-        host: host_of(url),
-        address,
-        refusal,
-    })
+    rules
+        .check(address)
+        .map_err(|refusal| HttpError::Disallowed {
+            host: host_of(url),
+            address,
+            refusal,
+        })
 }
 
 fn headers(call: &HttpCall) -> Result<HeaderMap, HttpError> {

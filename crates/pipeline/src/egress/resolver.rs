@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::HttpError;
-use super::address::check;
+use super::address::{Refusal, check, same_host};
 use crate::ports::Reach;
 
 /// Looks names up. Replaced in tests by one that lies.
@@ -29,28 +29,48 @@ impl Resolve for SystemResolver {
     }
 }
 
+/// What may be reached, beyond what holds for everybody.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) reach: Reach,
+    /// The node's own database; restricted requests do not reach it even on a public address.
+    pub(super) own: Arc<[IpAddr]>,
+}
+
+impl Rules {
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), Refusal> {
+        check(address, self.reach)?;
+        match self.reach {
+            Reach::Restricted if self.own.iter().any(|own| same_host(*own, address)) => {
+                Err(Refusal::Own)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What a connection asks: it gets only addresses it may use, and connects to one of these.
 #[derive(Clone)]
 pub(super) struct Checked {
     pub(super) inner: Arc<dyn Resolve>,
-    pub(super) reach: Reach,
+    pub(super) rules: Rules,
 }
 
 impl reqwest::dns::Resolve for Checked {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let Self { inner, reach } = self.clone();
+        let Self { inner, rules } = self.clone();
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found = inner.resolve(host.clone()).await?;
             let allowed: Vec<SocketAddr> = found
                 .iter()
-                .filter(|address| check(**address, reach).is_ok())
+                .filter(|address| rules.check(**address).is_ok())
                 .map(|address| SocketAddr::new(*address, 0))
                 .collect();
             if allowed.is_empty()
                 && let Some((address, refusal)) = found
                     .iter()
-                    .find_map(|a| check(*a, reach).err().map(|refusal| (*a, refusal)))
+                    .find_map(|a| rules.check(*a).err().map(|refusal| (*a, refusal)))
             {
                 return Err(HttpError::Disallowed {
                     host,

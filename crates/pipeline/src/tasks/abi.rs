@@ -1,8 +1,8 @@
 //! `ethabidecode`, `ethabidecodelog`, `ethabiencode`, `ethabiencode2`.
 
 use crate::abi;
+use crate::convert::{bytes, hashes, map, string};
 use crate::error::TaskError;
-use crate::params::{bytes, hashes, map, string};
 use crate::value::Value;
 
 use super::{ANY_NUMBER, AT_MOST_ONE, Task, resolve};

@@ -3,9 +3,10 @@
 use bigdecimal::BigDecimal;
 use num_traits::Zero;
 
+use crate::convert::{int32, json_text, maybe, number, uint64};
 use crate::decimal::{self, DEFAULT_DIVISION_PLACES};
 use crate::error::{TaskError, text};
-use crate::params::{int32, json_failed, json_text, maybe, number, uint64, whole_expression};
+use crate::params::{json_failed, whole_expression};
 use crate::value::{JsonError, JsonReader, Numbers, Value};
 
 use super::Task;
@@ -136,22 +137,22 @@ fn values(task: &Task<'_>) -> Result<Vec<MaybeValue>, TaskError> {
             })
             .collect());
     }
-    let failed = std::cell::Cell::new(false);
-    let lookup = |path: &str| match task.vars.get(path) {
-        Ok(value) => Ok(value.clone()),
-        Err(error) => {
-            failed.set(error.to_string().ends_with(text::TOO_MANY_ERRORS));
-            Err(error.to_string())
-        }
+    let lookup = |path: &str| {
+        task.vars
+            .get(path)
+            .cloned()
+            .map_err(crate::error::TaskError::into_text)
     };
     let mut found = Vec::new();
     let mut reader = JsonReader::with_expressions(source, &lookup);
     let is_list = reader
         .list_elements(|reader| {
-            failed.set(false);
+            let failed = reader
+                .expression_ahead()
+                .is_some_and(|path| task.vars.is_failed(path));
             match reader.element() {
                 Ok(value) => found.push(Ok(value)),
-                Err(JsonError::Expression(error)) if failed.get() => found.push(Err(error)),
+                Err(JsonError::Expression(error)) if failed => found.push(Err(error)),
                 Err(error) => return Err(error),
             }
             Ok(())

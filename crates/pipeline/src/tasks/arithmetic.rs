@@ -3,9 +3,9 @@
 use bigdecimal::BigDecimal;
 use num_traits::Zero;
 
+use crate::convert::{bytes, int32, maybe, number};
 use crate::decimal::{self, DEFAULT_DIVISION_PLACES};
 use crate::error::{TaskError, text};
-use crate::params::{bytes, int32, maybe, number};
 use crate::value::Value;
 
 use super::{ANY_NUMBER, AT_MOST_ONE, Task, resolve};

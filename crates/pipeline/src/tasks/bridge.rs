@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::convert::{json_text, map, string};
 use crate::duration::parse_duration;
 use crate::error::{TaskError, excerpt};
 use crate::observe;
-use crate::params::{json_text, map, string};
 use crate::ports::{BridgeCacheKey, HttpCall, HttpReply, Reach};
 use crate::value::{Numbers, Value};
 

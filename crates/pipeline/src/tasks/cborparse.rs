@@ -1,8 +1,8 @@
 //! `cborparse`: the parameters of a request.
 
 use crate::cbor;
+use crate::convert::{bytes, string};
 use crate::error::{TaskError, excerpt};
-use crate::params::{bytes, string};
 use crate::value::Value;
 
 use super::{ANY_NUMBER, Task, resolve};

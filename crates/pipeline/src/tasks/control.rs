@@ -1,8 +1,8 @@
 //! `any`, `coalesce`, `conditional`, `merge`, `lookup`, `memo`, `fail`, `panic`.
 
+use crate::convert::{boolean, map, string};
 use crate::decimal;
 use crate::error::{TaskError, text};
-use crate::params::{boolean, map, string};
 use crate::value::Value;
 
 use super::{ANY_NUMBER, AT_MOST_ONE, Task, resolve};

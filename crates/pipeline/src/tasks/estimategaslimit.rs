@@ -2,9 +2,9 @@
 
 use num_traits::ToPrimitive;
 
+use crate::convert::{address, maybe, number, owned_bytes};
 use crate::decimal;
 use crate::error::TaskError;
-use crate::params::{address, maybe, number, owned_bytes};
 use crate::ports::{EstimateGas, EthCallError};
 use crate::value::Value;
 

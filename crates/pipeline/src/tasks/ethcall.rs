@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use alloy::primitives::Bytes;
 
+use crate::convert::{address, boolean, maybe, owned_bytes, parse_bool, string, uint64, wei};
 use crate::error::{TaskError, excerpt};
 use crate::observe;
-use crate::params::{
-    address, boolean, maybe, owned_bytes, parse_bool, string, uint64, wei, whole_expression,
-};
+use crate::params::whole_expression;
 use crate::ports::{BlockChoice, EthCall, EthCallError};
 use crate::value::Value;
 
@@ -76,7 +75,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Value, TaskError> {
 /// The reference node wants a literal as a JSON string; bare hex is understood here too.
 fn call_data(task: &Task<'_>) -> Result<Vec<u8>, TaskError> {
     let source = task.def.attribute("data").unwrap_or_default().trim();
-    if whole_expression(source).is_none() && crate::params::prefixed_hex(source).is_some() {
+    if whole_expression(source).is_none() && crate::convert::prefixed_hex(source).is_some() {
         return task.param("data").literal().to(owned_bytes);
     }
     task.param("data").expression().json().to(owned_bytes)

@@ -3,14 +3,14 @@
 //! Nothing is sent or stored here. The task yields an intent; the caller commits it together with
 //! the results, under the id of the task run, so that executing again can never send twice.
 
+use crate::convert::{
+    address, addresses, boolean, map, maybe, owned_bytes, parse_bool, prefixed_hex, uint64,
+};
 use crate::error::{TaskError, excerpt};
 use crate::graph::TaskDef;
 use crate::nearest::nearest;
 use crate::outcome::TxIntent;
-use crate::params::{
-    address, addresses, boolean, map, maybe, owned_bytes, parse_bool, prefixed_hex, uint64,
-    whole_expression,
-};
+use crate::params::whole_expression;
 use crate::value::Value;
 
 use super::{ANY_NUMBER, Task, resolve};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::convert::{boolean, json_text, map, strings, url};
 use crate::egress::HttpError;
 use crate::error::{TaskError, excerpt};
 use crate::graph::TaskDef;
 use crate::observe;
-use crate::params::{boolean, json_text, map, strings, url};
 use crate::ports::{CallOrigin, HttpCall, HttpReply, Reach};
 use crate::value::{Numbers, Value};
 

@@ -1,7 +1,7 @@
 //! `jsonparse`: picks one value from JSON text.
 
+use crate::convert::{boolean, bytes, json_text, string};
 use crate::error::{TaskError, text};
-use crate::params::{boolean, bytes, json_text, string};
 use crate::value::{Numbers, Value};
 
 use super::{AT_MOST_ONE, Task, resolve};

@@ -22,10 +22,11 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use uuid::Uuid;
 
+use crate::convert::string;
 use crate::error::{TaskError, text as words};
 use crate::graph::TaskDef;
 use crate::outcome::{Limits, TxIntent};
-use crate::params::{Param, resolve, string};
+use crate::params::{Param, resolve};
 use crate::ports::Ports;
 use crate::task_type::TaskType;
 use crate::value::Value;
@@ -97,6 +98,12 @@ pub(crate) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
     Ok(Done::Value(value))
 }
 
+/// It asks somebody outside, so it must not even start when there is no time left.
+pub(crate) fn reaches_out(def: &TaskDef) -> bool {
+    use TaskType::*;
+    matches!(def.kind, Http | Bridge | EthCall | EstimateGasLimit)
+}
+
 /// It may change something on the other side: its result is stored as it comes.
 pub(crate) fn is_effect(def: &TaskDef) -> bool {
     match def.kind {
@@ -151,7 +158,7 @@ impl Task<'_> {
             .param_or("evmChainID", "$(jobSpec.evmChainID)")
             .expression()
             .literal()
-            .to(|value| match crate::params::whole(value) {
+            .to(|value| match crate::convert::whole(value) {
                 Some(number) => Ok(number.to_string()),
                 None => string(value),
             })?;

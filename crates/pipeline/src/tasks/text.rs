@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use num_bigint::Sign;
 
+use crate::convert::{bytes, number, prefixed_hex, string, whole};
 use crate::error::TaskError;
-use crate::params::{bytes, number, prefixed_hex, string, whole};
 use crate::value::Value;
 
 use super::{AT_MOST_ONE, Task};

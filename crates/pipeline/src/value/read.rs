@@ -131,6 +131,11 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// The path, when the next value is an expression.
+    pub(crate) fn expression_ahead(&self) -> Option<&'a str> {
+        expression_at(&self.text[self.at..]).map(|(path, _)| path)
+    }
+
     pub(crate) fn element(&mut self) -> Result<Value, JsonError> {
         self.value(1)
     }

@@ -117,7 +117,7 @@ fn client() -> EgressClient {
 
 fn client_with(resolver: Arc<Liar>) -> EgressClient {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    EgressClient::with_resolver(resolver).unwrap()
+    EgressClient::with_resolver(resolver, &[]).unwrap()
 }
 
 fn call(url: &str) -> HttpCall {
@@ -461,4 +461,31 @@ async fn a_refused_connection_says_which_host_and_why() {
     };
     assert_eq!(host, "127.0.0.1");
     assert!(reason.to_lowercase().contains("refused"), "{reason}");
+}
+
+#[tokio::test]
+async fn the_nodes_own_database_is_not_reached_wherever_it_is() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let own: IpAddr = "8.8.8.8".parse().unwrap();
+    let client = EgressClient::with_resolver(Liar::says(&[&["8.8.8.8"]]), &[own]).unwrap();
+    for url in [
+        "http://8.8.8.8:5432/",
+        "http://db.example:5432/",
+        "http://[::ffff:8.8.8.8]:5432/",
+    ] {
+        let result = client.send(restricted(url)).await;
+        assert!(is_disallowed(&result), "{url}: {result:?}");
+        assert!(result.unwrap_err().to_string().contains("own database"));
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_may_be_relative_and_a_secure_site_may_not_leak_to_an_open_one() {
+    let (address, log) = server().await;
+    let reply = client()
+        .send(call(&format!("http://{address}/to/302//ok")))
+        .await
+        .unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(log.all().pop().unwrap().path, "ok");
 }

@@ -367,3 +367,13 @@ fn maps_keep_their_names_in_order() {
         [("b".to_owned(), Value::Null), ("a".to_owned(), Value::Null)].into();
     assert_eq!(Value::Map(map).to_http_json(), r#"{"a":null,"b":null}"#);
 }
+
+#[test]
+fn job_specs_that_nest_a_hundred_thousand_levels_are_refused() {
+    for open in ["[", "{a=", "[[a.", "{\"a\"="] {
+        let text = format!("x = {}", open.repeat(100_000));
+        assert!(JobSpec::parse(&text).is_err());
+    }
+    let dotted = format!("{}x = 1", "a.".repeat(100_000));
+    assert!(JobSpec::parse(&dotted).is_err());
+}
