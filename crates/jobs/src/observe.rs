@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use dodona_model::{Address, B256, BlockRef, ChainId, RunId};
-use dodona_pipeline::TaskResult;
 use dodona_store::jobs::Job;
-use metrics::{counter, gauge};
+use metrics::counter;
 use tracing::{debug, error, info, warn};
-
-fn labels(job: &Job) -> (String, String) {
-    (job.id.to_string(), job.spec.name.clone())
-}
 
 /// A request named a job that is not here.
 pub(crate) fn unknown_job(chain: ChainId, oracle: Address, topic: B256) {
@@ -45,38 +40,8 @@ pub(crate) fn cancelled(request: B256) {
     info!(request.id = %request, "request {request} was cancelled by its requester");
 }
 
-/// One task of a run is done.
-pub(crate) fn task_finished(job: &Job, task: &TaskResult) {
-    let (job_id, job_name) = labels(job);
-    let took = task
-        .finished_at
-        .duration_since(task.started_at)
-        .unwrap_or_default();
-    let status = if task.error.is_some() {
-        "error"
-    } else {
-        "completed"
-    };
-    let names = [
-        ("job_id", job_id),
-        ("job_name", job_name),
-        ("task_id", task.dot_id.clone()),
-        ("task_type", task.task_type.to_owned()),
-    ];
-    gauge!("pipeline_task_execution_time", &names).set(took.as_nanos() as f64);
-    let [a, b, c, d] = names;
-    counter!(
-        "pipeline_tasks_total_finished",
-        &[a, b, c, d, ("status", status.to_owned())]
-    )
-    .increment(1);
-}
-
-/// A run ended well or waits.
+/// A run ended well or waits. (Its tasks and its time are told by the pipeline.)
 pub(crate) fn run_ended(job: &Job, run: RunId, state: &'static str, took: Duration) {
-    let (job_id, job_name) = labels(job);
-    gauge!("pipeline_run_total_time_to_completion", "job_id" => job_id, "job_name" => job_name)
-        .set(took.as_nanos() as f64);
     debug!(
         job.id = job.id,
         run.id = run,
@@ -85,16 +50,21 @@ pub(crate) fn run_ended(job: &Job, run: RunId, state: &'static str, took: Durati
     );
 }
 
-/// A run ended badly.
+/// A run ended badly; the pipeline counted it.
 pub(crate) fn run_errored(job: &Job, run: RunId, what: &str) {
-    let (job_id, job_name) = labels(job);
-    counter!("pipeline_run_errors", "job_id" => job_id, "job_name" => job_name).increment(1);
     warn!(
         job.id = job.id,
         run.id = run,
         "run {run} of job {} ended errored: {what}",
         job.id
     );
+}
+
+/// A run ended badly for a reason outside its pipeline, which therefore did not count it.
+pub(crate) fn run_refused(job: &Job, run: RunId, what: &str) {
+    counter!("pipeline_run_errors", "job_id" => job.id.to_string(), "job_name" => job.spec.name.clone())
+        .increment(1);
+    run_errored(job, run, what);
 }
 
 /// Somebody else executes the run now; what we computed is dropped.

@@ -209,7 +209,7 @@ impl Runner {
             tx.commit().await?;
         }
         if let Ok(ready) = self.specs.get(&self.outside.store, run.job_id).await {
-            observe::run_errored(&ready.job, run.id, what);
+            observe::run_refused(&ready.job, run.id, what);
         }
         Ok(())
     }
@@ -497,20 +497,14 @@ fn tell(stored: Stored) {
             outcome,
             took,
         } => match outcome {
-            Ok(outcome) => {
-                outcome
-                    .results
-                    .iter()
-                    .for_each(|task| observe::task_finished(&ready.job, task));
-                match outcome.state {
-                    RunState::Errored | RunState::Dropped => {
-                        observe::run_errored(&ready.job, run, &outcome::first_error(&outcome));
-                    }
-                    RunState::Completed => observe::run_ended(&ready.job, run, "completed", took),
-                    RunState::Suspended => observe::run_ended(&ready.job, run, "suspended", took),
+            Ok(outcome) => match outcome.state {
+                RunState::Errored | RunState::Dropped => {
+                    observe::run_errored(&ready.job, run, &outcome::first_error(&outcome));
                 }
-            }
-            Err(what) => observe::run_errored(&ready.job, run, &what),
+                RunState::Completed => observe::run_ended(&ready.job, run, "completed", took),
+                RunState::Suspended => observe::run_ended(&ready.job, run, "suspended", took),
+            },
+            Err(what) => observe::run_refused(&ready.job, run, &what),
         },
     }
 }
