@@ -131,8 +131,6 @@ CREATE TABLE requests (
     updated_at BIGINT NOT NULL,
     UNIQUE (chain_id, oracle, request_id, life)
 );
--- A request id begins a new life only after the one before was closed for good.
-CREATE UNIQUE INDEX requests_living ON requests (chain_id, oracle, request_id) WHERE state NOT IN ('fulfilled', 'cancelled');
 CREATE INDEX requests_by_block ON requests (chain_id, block_number);
 CREATE INDEX requests_by_run ON requests (run_id);
 

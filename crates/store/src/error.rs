@@ -68,6 +68,14 @@ pub enum StoreError {
         #[source]
         cause: sqlx::Error,
     },
+    /// An earlier life of the request may still be answered; nothing was written.
+    #[error("request {request_id} cannot begin life {life}: an earlier one may still be answered")]
+    StillAlive {
+        /// The id the contract knows it by.
+        request_id: dodona_model::B256,
+        /// The life that was to begin.
+        life: u32,
+    },
     /// A statement of the transaction failed earlier, so nothing of it was written.
     #[error(
         "the transaction was given up because one of its statements failed; nothing was written"

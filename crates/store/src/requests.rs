@@ -6,13 +6,17 @@ use dodona_model::{Address, B256, BlockRef, ChainId, JobId, RequestRow, RunId, T
 use crate::engine::Tx;
 use crate::lease::LeaderTx;
 use crate::sql::{Row, args, declare};
-use crate::{Conn, Result};
+use crate::{Conn, Result, StoreError};
 
 declare! {
+    // Not while an earlier life may still be answered: two answers to one request cost gas and trust.
     INSERT = "requests.insert" =>
         "INSERT INTO requests (chain_id, oracle, request_id, life, state, reason, job_id, run_id, incarnation, block_hash,
             block_number, log_index, tx_hash, requester, payment_juels, expires_at_seconds, callback_address, terms, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, 1, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17) RETURNING id";
+         SELECT $1, $2, $3, $4, $5, $6, $7, NULL, 1, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17
+         WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.chain_id = $1 AND r.oracle = $2 AND r.request_id = $3 AND r.life < $4
+            AND (r.state IN ('open', 'answered') OR (r.state = 'orphaned' AND r.run_id IS NOT NULL)))
+         RETURNING id";
     NEWEST = "requests.newest_life" =>
         "SELECT * FROM requests WHERE chain_id = $1 AND oracle = $2 AND request_id = $3 ORDER BY life DESC LIMIT 1";
     FIND = "requests.find" =>
@@ -138,8 +142,9 @@ fn request(row: &Row) -> Result<Request> {
     })
 }
 
-/// Stores a new life of a request. A second row of the same life is a duplicate, and so is a new life
-/// while the one before is not closed ([`crate::StoreError::is_duplicate`]).
+/// Stores a new life of a request. A second row of the same life is a duplicate
+/// ([`crate::StoreError::is_duplicate`]); while an earlier life is open, answered or orphaned with a
+/// run, nothing is stored ([`crate::StoreError::StillAlive`]).
 pub async fn insert(tx: &mut LeaderTx, new: &NewRequest, now: Timestamp) -> Result<RequestRow> {
     let at = &new.incarnation;
     let args = args![
@@ -161,7 +166,13 @@ pub async fn insert(tx: &mut LeaderTx, new: &NewRequest, now: Timestamp) -> Resu
         at.terms,
         now
     ];
-    tx.one(&INSERT, args).await?.get("id")
+    match tx.row(&INSERT, args).await? {
+        Some(row) => row.get("id"),
+        None => Err(StoreError::StillAlive {
+            request_id: new.request_id,
+            life: new.life,
+        }),
+    }
 }
 
 /// The newest life of a request id on one contract.

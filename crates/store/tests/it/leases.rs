@@ -107,7 +107,7 @@ async fn a_killed_holder_is_succeeded_at_once() {
 async fn a_frozen_holder_is_succeeded_when_its_time_is_over() {
     let base = Base::postgres().await;
     let (first, standby) = (base.open().await, base.open().await);
-    let frozen = lead_for(&first, Duration::from_secs(3)).await.unwrap();
+    let frozen = lead_for(&first, Duration::from_secs(5)).await.unwrap();
     assert!(lead_for(&standby, HOUR).await.is_none());
     let successor = takes_over(&standby).await;
     assert!(successor.epoch() > frozen.epoch());

@@ -3,7 +3,7 @@
 use dodona_model::BlockRef;
 use dodona_model::request::{Event, State};
 use dodona_store::requests::{self, Incarnation, NewRequest};
-use dodona_store::{heads, jobs, logs};
+use dodona_store::{StoreError, heads, jobs, logs};
 use dodona_testkit::until;
 
 use crate::world::{Base, CHAIN, NOW, World, after, block, hash, head, incarnation, job, log};
@@ -131,70 +131,83 @@ async fn a_request_that_is_mined_again_stays_the_same_row_with_its_run() {
     }
 }
 
-/// How a request gets to each state that does not close it.
-fn ways() -> [(State, &'static [Event]); 4] {
+/// Every state of a request that has a run, how it gets there, and whether its answer may still come.
+fn ways() -> [(State, &'static [Event], bool); 6] {
     [
-        (State::Open, &[]),
-        (State::Orphaned, &[Event::Orphaned]),
-        (State::Answered, &[Event::Answered]),
-        (State::Failed, &[Event::Failed]),
+        (State::Open, &[], true),
+        (State::Orphaned, &[Event::Orphaned], true),
+        (State::Answered, &[Event::Answered], true),
+        (State::Failed, &[Event::Failed], false),
+        (State::Cancelled, &[Event::Cancelled], false),
+        (
+            State::Fulfilled,
+            &[Event::Answered, Event::AnswerFinal],
+            false,
+        ),
     ]
 }
 
 #[tokio::test]
-async fn a_request_id_begins_a_second_life_only_after_the_first_was_closed() {
+async fn a_request_id_begins_a_second_life_only_when_the_first_can_no_longer_be_answered() {
     for world in World::both().await {
-        for (n, (state, way)) in (1..).zip(ways()) {
+        for (n, (state, way, alive)) in (1..).zip(ways()) {
             let (job, _, row) = world.open_request(n).await;
-            let mut tx = world.begin().await;
+            let mut tx = world.lead().await;
             for event in way {
                 let next = requests::apply(&mut tx, row, *event, "", after(1)).await;
-                assert_eq!(next.unwrap(), Some(state));
+                assert!(next.unwrap().is_some());
             }
-            tx.commit().await.unwrap();
             let second = NewRequest {
                 life: 2,
                 ..request(job, n)
             };
-            let mut tx = world.lead().await;
-            let early = requests::insert(&mut tx, &second, after(2)).await;
-            assert!(early.unwrap_err().is_duplicate(), "{state:?}");
-            drop(tx);
-
-            let mut tx = world.lead().await;
-            let closing: &[Event] = match state {
-                State::Answered => &[Event::AnswerFinal],
-                _ => &[Event::Cancelled],
-            };
-            for event in closing {
-                let next = requests::apply(&mut tx, row, *event, "", after(3)).await;
-                assert!(next.unwrap().unwrap().is_closed());
-            }
-            let second = requests::insert(&mut tx, &second, after(4)).await.unwrap();
+            let begun = requests::insert(&mut tx, &second, after(2)).await;
             tx.commit().await.unwrap();
-            assert_ne!(second, row);
-            assert_eq!(world.request(second).await.run_id, None);
+            assert_eq!(world.request(row).await.state, state);
+            match begun {
+                Err(error) => {
+                    assert!(matches!(error, StoreError::StillAlive { .. }), "{error}");
+                    assert!(alive, "{state:?}");
+                }
+                Ok(second) => {
+                    assert!(!alive, "{state:?}");
+                    let second = world.request(second).await;
+                    assert_eq!((second.life, second.run_id), (2, None));
+                }
+            }
         }
     }
 }
 
 #[tokio::test]
-async fn a_refused_request_keeps_its_id_busy_too() {
+async fn a_life_is_stored_once() {
+    for world in World::both().await {
+        let (job, _, row) = world.open_request(1).await;
+        let mut tx = world.lead().await;
+        let twice = requests::insert(&mut tx, &request(job, 1), after(1)).await;
+        assert!(twice.unwrap_err().is_duplicate());
+        drop(tx);
+        assert_eq!(world.request(row).await.created_at, NOW);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_leaves_its_id_to_the_next_one() {
     for world in World::both().await {
         let mut tx = world.lead().await;
         let job = jobs::insert(&mut tx, &job(1), NOW).await.unwrap();
-        let refused = NewRequest {
-            state: State::Refused,
-            reason: "paid too little".to_owned(),
-            ..request(job, 1)
-        };
-        requests::insert(&mut tx, &refused, NOW).await.unwrap();
-        let second = NewRequest {
-            life: 2,
-            ..request(job, 1)
-        };
-        let early = requests::insert(&mut tx, &second, NOW).await;
-        assert!(early.unwrap_err().is_duplicate());
+        for life in 1..=3 {
+            let refused = NewRequest {
+                life,
+                state: State::Refused,
+                reason: "paid too little".to_owned(),
+                ..request(job, 1)
+            };
+            requests::insert(&mut tx, &refused, NOW).await.unwrap();
+            // Its block leaving the chain changes nothing about that.
+            heads::rewind(&mut tx, CHAIN, 9, after(1)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
     }
 }
 

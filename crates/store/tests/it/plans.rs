@@ -21,7 +21,7 @@ const GROWING: [&str; 9] = [
 ];
 
 /// Indexes that hold only rows something still has to happen to: reading one whole is the work to do.
-const OF_WORK: [&str; 9] = [
+const OF_WORK: [&str; 8] = [
     "logs_pending",
     "runs_waiting",
     "txs_queued",
@@ -30,7 +30,6 @@ const OF_WORK: [&str; 9] = [
     "txs_awaited",
     "jobs_by_contract",
     "heads_canonical",
-    "requests_living",
 ];
 
 /// Asked by people, seldom, with a page's limit; or a number over everything, by its nature.
