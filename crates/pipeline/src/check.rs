@@ -3,6 +3,7 @@
 use crate::abi;
 use crate::graph::{TaskDef, expressions};
 use crate::task_type::TaskType;
+use crate::value::{JsonReader, Value};
 
 /// A mistake that would make every run of the task fail: the attribute and why.
 pub(crate) fn refuse(task: &TaskDef) -> Result<(), (&'static str, String)> {
@@ -36,6 +37,22 @@ pub(crate) fn warnings(task: &TaskDef) -> Vec<String> {
             ));
         }
     }
+    for name in task
+        .kind
+        .attributes()
+        .iter()
+        .filter(|name| is_json(task.kind, name))
+    {
+        let text = task.attribute(name).unwrap_or_default().trim();
+        let anything = |_: &str| Ok(Value::Null);
+        if text.starts_with(['{', '['])
+            && let Err(error) = JsonReader::with_expressions(text, &anything).first()
+        {
+            say(format!(
+                "`{name}` cannot be read, the task will fail: {error}"
+            ));
+        }
+    }
     if task.max_backoff.is_some() && task.min_backoff.is_none() {
         say("`maxBackoff` has no effect without `minBackoff`".to_owned());
     }
@@ -48,4 +65,15 @@ pub(crate) fn warnings(task: &TaskDef) -> Vec<String> {
         say("`name` is missing: the task will fail".to_owned());
     }
     found
+}
+
+/// Attributes that are JSON with expressions in it.
+fn is_json(kind: TaskType, name: &str) -> bool {
+    match name {
+        "data" => matches!(kind, TaskType::EthAbiEncode | TaskType::EthAbiEncode2),
+        "requestData" | "values" | "left" | "right" | "value" | "txMeta" | "transmitChecker" => {
+            kind != TaskType::LessThan
+        }
+        _ => false,
+    }
 }

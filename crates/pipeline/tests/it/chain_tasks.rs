@@ -262,6 +262,13 @@ async fn a_transaction_behind_a_failure_is_not_asked_for() {
     assert!(error(&outcome, "a").ends_with("too many errors"));
 }
 
+#[tokio::test]
+async fn a_literal_sender_counts_in_an_estimate() {
+    let source = format!("a [type=estimategaslimit to=\"{TO}\" data=\"0x01\" from=\"{FROM}\"]");
+    let (_, world) = run_in(&source, World::default().gas(Ok(1)), given()).await;
+    assert_eq!(world.estimates.lock().unwrap()[0].from, FROM);
+}
+
 async fn estimate(attributes: &str, answer: Result<u64, EthCallError>) -> Outcome {
     let source = format!("a [type=estimategaslimit to=\"{TO}\" data=\"0x01\" {attributes}]");
     run_in(&source, World::default().gas(answer), given())

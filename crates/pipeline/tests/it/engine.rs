@@ -448,3 +448,50 @@ async fn the_same_pipeline_runs_many_times_at_once() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_late_answer_is_raw_json_that_jsonparse_reads_and_arithmetic_does_not() {
+    let source = "a [type=bridge name=b async=true] b [type=jsonparse path=v] c [type=multiply times=2]; a -> b; a -> c";
+    let mut given = input([]);
+    given
+        .finished
+        .insert("a".into(), stands(br#"{"v":5}"#.to_vec()));
+    let (outcome, _) = run_in(source, World::default(), given).await;
+    assert_eq!(output(&outcome, "b"), &Value::Int(5));
+    assert!(error(&outcome, "c").contains("expected a number, got bytes"));
+}
+
+#[tokio::test]
+async fn merging_leaves_its_left_side_as_it_was() {
+    let outcome = run(r#"a [type=memo value=<{"k": 1}>]
+           m [type=merge left="$(a)" right=<{"k": 2}>]
+           again [type=merge left="$(a)" right=<{"m": $(m.k)}>]"#)
+    .await;
+    let expected = Value::map([("k", Value::Int(1)), ("m", Value::Int(2))]);
+    assert_eq!(output(&outcome, "again"), &expected);
+}
+
+#[tokio::test]
+async fn the_second_encoder_is_recorded_under_the_name_of_the_first() {
+    let outcome = run(r#"a [type=ethabiencode2 abi=<{"name":"f","inputs":[]}>]"#).await;
+    assert_eq!(result(&outcome, "a").task_type, "ethabiencode");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_of_anybody_once_the_time_of_the_run_is_over() {
+    let world = World::default()
+        .answers_with("http://h/slow", Duration::from_secs(60), Ok(reply(200, "")))
+        .answers("http://h/pay", 200, "");
+    let limits = Limits {
+        max_run_duration: Some(Duration::from_secs(1)),
+        ..Limits::default()
+    };
+    let (outcome, world) = run_in(
+        "slow [type=http url=\"http://h/slow\"]; any [type=coalesce]; pay [type=http method=POST url=\"http://h/pay\"]; slow -> any -> pay",
+        world,
+        RunInput { limits, ..input([]) },
+    )
+    .await;
+    assert!(error(&outcome, "pay").contains("the time left for the run"));
+    assert_eq!(world.the_call().url.path(), "/slow");
+}

@@ -22,6 +22,7 @@ pub(crate) struct World {
     contract: Mutex<Option<Result<Bytes, EthCallError>>>,
     gas: Mutex<Option<Result<u64, EthCallError>>>,
     pub(crate) calls: Mutex<Vec<HttpCall>>,
+    pub(crate) estimates: Mutex<Vec<EstimateGas>>,
     pub(crate) chain_calls: Mutex<Vec<EthCall>>,
     pub(crate) finished: Mutex<Vec<TaskResult>>,
     pub(crate) keeps: Mutex<Vec<Value>>,
@@ -130,7 +131,8 @@ impl Ports for World {
         ))
     }
 
-    fn estimate_gas(&self, _call: EstimateGas) -> BoxFuture<'_, Result<u64, EthCallError>> {
+    fn estimate_gas(&self, call: EstimateGas) -> BoxFuture<'_, Result<u64, EthCallError>> {
+        self.estimates.lock().unwrap().push(call);
         let answer = self.gas.lock().unwrap().clone();
         Box::pin(std::future::ready(
             answer.expect("the test scripts the gas"),

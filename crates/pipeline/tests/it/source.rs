@@ -323,3 +323,24 @@ fn size_is_limited() {
     let nested = "{".repeat(100_000);
     assert!(refused(&nested).to_string().contains("nest deeper"));
 }
+
+#[test]
+fn json_that_cannot_be_read_is_pointed_out_before_the_job_runs() {
+    for (task, words) in [
+        (
+            r#"type=bridge name=b requestData=<{"a": "$(x)"}>"#,
+            "without quotes around it",
+        ),
+        (
+            r#"type=ethabiencode abi="f()" data=<{"a": $(x)>"#,
+            "malformed JSON",
+        ),
+        ("type=median values=<[ $(x) $(y) ]>", "malformed JSON"),
+    ] {
+        let p = parsed(&format!("a [{task}]"));
+        assert_eq!(p.warnings().len(), 1, "{:?}", p.warnings());
+        assert!(p.warnings()[0].contains(words), "{:?}", p.warnings());
+    }
+    let p = parsed(r#"a [type=bridge name=b requestData=<{"a": [$(x), {"b": $( y.0 )}]}>]"#);
+    assert!(p.warnings().is_empty(), "{:?}", p.warnings());
+}
