@@ -28,9 +28,8 @@ pub(super) async fn run(
             out.show(&answer, many)
         }
         RunsCommand::Show { id } => {
-            // Runs are looked up by their own number; the job in the path does not matter.
             let answer = client
-                .get(&format!("/v2/jobs/0/runs/{}", segment(&id)?), &[])
+                .get(&format!("/v2/pipeline/runs/{}", segment(&id)?), &[])
                 .await?;
             out.show(&answer, |run| one(run) + &details(run))
         }

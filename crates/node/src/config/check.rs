@@ -3,24 +3,23 @@
 //! A rule looks at values that could be read and keeps silent about the others,
 //! whose fault is already known.
 
+mod chain;
+mod notes;
+mod secrets;
+
+pub(super) use notes::notes;
+pub(super) use secrets::secrets;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use alloy::primitives::{Address, U256};
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
-
 use super::defaults::ChainDefaults;
+use super::notation::show_duration;
 use super::problem::{Origin, Problems, Root};
-use super::registry::{CONFIG, SECRETS};
+use super::registry::CONFIG;
 use super::tree::Table;
-use super::types::Source;
-use super::value::{show_duration, show_wei};
 use super::view::View;
-
-/// Shortest password for a database.
-const SHORTEST_DATABASE_PASSWORD: usize = 16;
 
 /// Checks the settings with their defaults. `input` is what was said, for rules about defaults.
 pub(super) fn settings(
@@ -257,147 +256,6 @@ impl Check<'_, '_> {
             );
         }
     }
-
-    fn chain(&mut self, said: Option<&View<'_>>, chains: &ChainDefaults) {
-        let Some(leaf) = self.view.leaf("ChainID") else {
-            self.fault("ChainID", "missing: which chain is meant?");
-            return;
-        };
-        let id = leaf.raw.shown();
-        let said_type = said.and_then(|said| said.get::<String>("ChainType"));
-        if let (Some(said), true) = (said_type, chains.knows(&id)) {
-            let built_in = chains.chain_type(&id);
-            if built_in.as_deref().unwrap_or_default() != said.replace("xdai", "gnosis") {
-                let right =
-                    built_in.map_or("leave it out".to_owned(), |word| format!("it is {word}"));
-                self.wrong(
-                    "ChainType",
-                    &format!("chain {id} has another type: {right}"),
-                );
-            }
-        }
-        let nodes = self.view.list("Nodes");
-        if self.view.get("Enabled") == Some(true)
-            && !nodes.iter().any(|node| node.get("SendOnly") == Some(false))
-        {
-            let what = if nodes.is_empty() {
-                "missing: an enabled chain needs at least one [[EVM.Nodes]]"
-            } else {
-                "missing: an enabled chain needs at least one endpoint that is not send-only"
-            };
-            self.fault("Nodes", what);
-        }
-        let mut keys = BTreeMap::new();
-        for specific in self.view.list("KeySpecific") {
-            let mut check = Check {
-                view: specific.clone(),
-                problems: self.problems,
-            };
-            match specific.get::<Address>("Key") {
-                Some(key) if keys.insert(key, ()).is_some() => {
-                    check.wrong("Key", "duplicate - must be unique")
-                }
-                Some(_) => {}
-                None if specific.leaf("Key").is_none() => {
-                    check.fault("Key", "missing: which sending key is meant?")
-                }
-                None => {}
-            }
-        }
-    }
-
-    fn gas(&mut self) {
-        let wei =
-            |check: &Self, name: &str| check.view.get::<U256>(&format!("GasEstimator.{name}"));
-        let mode = self
-            .view
-            .get::<String>("GasEstimator.Mode")
-            .unwrap_or_default();
-        self.ordered("PriceMin", "PriceDefault");
-        self.ordered("PriceDefault", "PriceMax");
-        self.ordered("TipCapMin", "TipCapDefault");
-        self.ordered("TipCapDefault", "FeeCapDefault");
-        let (eip1559, threshold) = (
-            self.view.get("GasEstimator.EIP1559DynamicFees"),
-            self.view.get::<u32>("GasEstimator.BumpThreshold"),
-        );
-        if mode == "FixedPrice" && eip1559 == Some(true) && threshold == Some(0) {
-            if let (Some(cap), Some(max)) = (wei(self, "FeeCapDefault"), wei(self, "PriceMax"))
-                && cap != max
-            {
-                let why = format!(
-                    "must equal PriceMax ({}) with a fixed price that is never bumped",
-                    show_wei(max)
-                );
-                self.wrong("GasEstimator.FeeCapDefault", &why);
-            }
-        } else {
-            self.ordered("FeeCapDefault", "PriceMax");
-        }
-        if self
-            .view
-            .get::<u16>("GasEstimator.BumpPercent")
-            .is_some_and(|percent| percent < 10)
-        {
-            self.wrong(
-                "GasEstimator.BumpPercent",
-                "must be at least 10: clients refuse a replacement that pays less",
-            );
-        }
-        let in_flight = self.view.get::<u32>("Transactions.MaxInFlight");
-        if let (Some(depth), Some(most)) =
-            (self.view.get::<u32>("GasEstimator.BumpTxDepth"), in_flight)
-            && depth > most
-            && most > 0
-        {
-            self.wrong(
-                "GasEstimator.BumpTxDepth",
-                &format!("must be at most Transactions.MaxInFlight ({most})"),
-            );
-        }
-        let history = self
-            .view
-            .get::<u16>("GasEstimator.BlockHistory.BlockHistorySize");
-        if mode == "BlockHistory" && history == Some(0) {
-            self.wrong(
-                "GasEstimator.BlockHistory.BlockHistorySize",
-                "must be at least 1 in mode BlockHistory",
-            );
-        }
-    }
-
-    /// `low` must not be above `high`. The value that was said is the one to blame.
-    fn ordered(&mut self, low: &str, high: &str) {
-        let (low_name, high_name) = (
-            format!("GasEstimator.{low}"),
-            format!("GasEstimator.{high}"),
-        );
-        let (Some(least), Some(most)) = (
-            self.view.get::<U256>(&low_name),
-            self.view.get::<U256>(&high_name),
-        ) else {
-            return;
-        };
-        if least <= most {
-            return;
-        }
-        let said = |name: &str| {
-            self.view
-                .leaf(name)
-                .is_some_and(|leaf| !leaf.at.source.contains("default"))
-        };
-        if said(&low_name) && !said(&high_name) {
-            self.wrong(
-                &low_name,
-                &format!("must be at most {high} ({})", show_wei(most)),
-            );
-        } else {
-            self.wrong(
-                &high_name,
-                &format!("must be at least {low} ({})", show_wei(least)),
-            );
-        }
-    }
 }
 
 /// Whether nobody on the internet can route to the address.
@@ -412,157 +270,4 @@ fn is_private(ip: IpAddr) -> bool {
         }
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
-}
-
-/// Checks the secrets. The old node only complained about a weak database password, so in that mode it is a note.
-pub(super) fn secrets(
-    secrets: &Table,
-    effective: &Table,
-    source: Source,
-    problems: &mut Problems,
-    notes: &mut Vec<String>,
-) {
-    let view = View::new(secrets, &SECRETS);
-    let development = View::new(effective, &CONFIG).get("Dodona.Development") == Some(true);
-    let mut fault = |name: &str, what: &str| problems.add(Root::Secrets, name, what, view.at(name));
-    let simple = view.get("Database.AllowSimplePasswords") == Some(true);
-    if simple && !development && source == Source::Files {
-        fault(
-            "Database.AllowSimplePasswords",
-            "needs the development profile: set Dodona.Development = true, or leave this out",
-        );
-    }
-    if view
-        .get::<SecretString>("Password.Keystore")
-        .is_some_and(|password| password.expose_secret().is_empty())
-    {
-        fault(
-            "Password.Keystore",
-            "empty: leave it out to be asked, or give --password FILE",
-        );
-    }
-    let Some(url) = view.get::<SecretString>("Database.URL") else {
-        return;
-    };
-    let Some(url) = Url::parse(url.expose_secret())
-        .ok()
-        .filter(|url| matches!(url.scheme(), "postgres" | "postgresql"))
-    else {
-        let what = "is not the address of a PostgreSQL database (postgres://user:password@host:5432/name); for the embedded \
-                    database leave it out";
-        fault("Database.URL", what);
-        return;
-    };
-    if simple || development || url.as_str().contains("_test") {
-        return;
-    }
-    if let Some(why) = weak_password(&url) {
-        match source {
-            Source::Files => fault("Database.URL", &why),
-            Source::Environment => notes.push(format!("DATABASE_URL: {why}")),
-        }
-    }
-}
-
-/// Why the database's password is too weak; a Unix socket and a client certificate need none.
-fn weak_password(url: &Url) -> Option<String> {
-    let parameter = |wanted: &str| {
-        url.query_pairs()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| value.into_owned())
-    };
-    let socket = parameter("host").is_some_and(|host| host.starts_with('/'))
-        || url.host_str().is_some_and(|host| host.starts_with("%2F"));
-    if socket || parameter("sslcert").is_some() {
-        return None;
-    }
-    match url.password() {
-        None => {
-            Some("has no password: the database would be open to everybody who reaches it".into())
-        }
-        Some(password) if password.chars().count() < SHORTEST_DATABASE_PASSWORD => Some(format!(
-            "has a password of fewer than {SHORTEST_DATABASE_PASSWORD} characters"
-        )),
-        Some(password) if password.starts_with("%20") || password.ends_with("%20") => {
-            Some("has a password with a blank at its edge".into())
-        }
-        Some(_) => None,
-    }
-}
-
-/// What a correct configuration should still make its operator think about.
-pub(super) fn notes(
-    input: &Table,
-    effective: &Table,
-    secrets: &Table,
-    chains: &ChainDefaults,
-) -> Vec<String> {
-    let (said, view) = (View::new(input, &CONFIG), View::new(effective, &CONFIG));
-    let mut notes = Vec::new();
-    if view.get("Dodona.Development") == Some(true) {
-        notes.push(
-            "Dodona.Development: this node accepts insecure settings; keep no money in its keys"
-                .into(),
-        );
-    }
-    if said.leaf("WebServer.ListenIP").is_none() {
-        let text = "WebServer.ListenIP: the API listens on 127.0.0.1 (the Chainlink node: on every address); from elsewhere use \
-                    an SSH tunnel, or see Dodona.AllowPlaintextOn";
-        notes.push(text.into());
-    }
-    if view
-        .get::<IpAddr>("WebServer.ListenIP")
-        .is_some_and(|ip| !ip.is_loopback())
-    {
-        notes.push("Dodona.AllowPlaintextOn: the API is served without TLS beyond loopback; keep strangers off that network".into());
-    }
-    if said.get("WebServer.TLS.HTTPSPort") == Some(6689_u16) {
-        notes.push("WebServer.TLS.HTTPSPort: stays closed, this version does not serve TLS".into());
-    }
-    if secrets.leaf("Database.URL").is_none() {
-        let text = "Database.URL: not given, so the embedded database is used; this is a single node, and the guides ask for two \
-                    on PostgreSQL";
-        notes.push(text.into());
-    }
-    if view.list("EVM").is_empty() {
-        notes.push("EVM: no chain is configured, so no request will be answered".into());
-    }
-    for chain in view.list("EVM") {
-        notes.extend(chain_notes(&chain, chains));
-    }
-    notes
-}
-
-fn chain_notes(chain: &View<'_>, chains: &ChainDefaults) -> Vec<String> {
-    let mut notes = Vec::new();
-    if chain.get::<u32>("MinIncomingConfirmations") == Some(0) {
-        notes.push(format!(
-            "{}: 0 counts as 1, the block that holds the request",
-            chain.path("MinIncomingConfirmations")
-        ));
-    }
-    let id = chain
-        .leaf("ChainID")
-        .map(|leaf| leaf.raw.shown())
-        .unwrap_or_default();
-    if chain.leaf("LinkContractAddress").is_none() && chain.get("Enabled") == Some(true) {
-        let known = if chains.knows(&id) {
-            String::new()
-        } else {
-            format!(", and chain {id} is not a known one")
-        };
-        notes.push(format!(
-            "{}: not given{known}; LINK balances are not shown",
-            chain.path("LinkContractAddress")
-        ));
-    }
-    for node in chain.list("Nodes") {
-        if node.leaf("WSURL").is_none() && node.get("SendOnly") == Some(false) {
-            notes.push(format!(
-                "{}: not given; new blocks are asked for over HTTP",
-                node.path("WSURL")
-            ));
-        }
-    }
-    notes
 }

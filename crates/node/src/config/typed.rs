@@ -11,6 +11,9 @@ use super::view::View;
 /// Below this no log file is written, as in the Chainlink node.
 const SMALLEST_LOG_FILE_BYTES: u64 = 1_000_000;
 
+/// Blocks looked at where a chain's settings say none.
+const USUAL_BLOCK_HISTORY: u16 = 8;
+
 /// Everything was checked: a missing value here is a slip of ours.
 pub(super) fn config(
     effective: &Table,
@@ -131,16 +134,11 @@ fn database(
             None => DatabaseEngine::Sqlite { path: file() },
         },
         max_open_conns: view.must("Database.MaxOpenConns"),
-        default_query_timeout: view.must("Database.DefaultQueryTimeout"),
-        default_lock_timeout: view.must("Database.DefaultLockTimeout"),
-        default_idle_in_tx_session_timeout: view.must("Database.DefaultIdleInTxSessionTimeout"),
-        migrate_on_startup: view.must("Database.MigrateOnStartup"),
         log_queries: view.must("Database.LogQueries"),
         lock: LockConfig {
             lease_duration: view.must("Database.Lock.LeaseDuration"),
             lease_refresh_interval: view.must("Database.Lock.LeaseRefreshInterval"),
         },
-        fallback_poll_interval: view.must("Database.Listener.FallbackPollInterval"),
     }
 }
 
@@ -178,7 +176,7 @@ fn chain(view: &View<'_>) -> ChainConfig {
         nonce_auto_sync: view.must("NonceAutoSync"),
         no_new_heads_threshold: view.must("NoNewHeadsThreshold"),
         balance_monitor_enabled: view.must("BalanceMonitor.Enabled"),
-        gas: gas(view, transactions.max_in_flight),
+        gas: gas(view),
         transactions,
         node_pool: node_pool(view),
         key_specific: view
@@ -202,23 +200,17 @@ fn node(view: &View<'_>) -> NodeConfig {
 
 fn transactions(view: &View<'_>) -> TransactionsConfig {
     TransactionsConfig {
-        enabled: view.must("Transactions.Enabled"),
         max_in_flight: view.must("Transactions.MaxInFlight"),
         max_queued: view.must("Transactions.MaxQueued"),
         resend_after_threshold: view.must("Transactions.ResendAfterThreshold"),
-        reaper_interval: view.must("Transactions.ReaperInterval"),
         reaper_threshold: view.must("Transactions.ReaperThreshold"),
-        confirmation_timeout: view.must("Transactions.ConfirmationTimeout"),
     }
 }
 
-fn gas(view: &View<'_>, max_in_flight: u32) -> GasConfig {
+fn gas(view: &View<'_>) -> GasConfig {
     let bump_threshold_blocks: u32 = view.must("GasEstimator.BumpThreshold");
     let mode = match view.must::<String>("GasEstimator.Mode").as_str() {
         "FixedPrice" => GasMode::FixedPrice,
-        "SuggestedPrice" | "L2Suggested" => GasMode::SuggestedPrice,
-        "Arbitrum" => GasMode::Arbitrum,
-        "FeeHistory" => GasMode::FeeHistory,
         _ => GasMode::BlockHistory,
     };
     GasConfig {
@@ -228,22 +220,20 @@ fn gas(view: &View<'_>, max_in_flight: u32) -> GasConfig {
         price_min_wei: view.must("GasEstimator.PriceMin"),
         price_max_wei: view.must("GasEstimator.PriceMax"),
         limit_default: view.must("GasEstimator.LimitDefault"),
-        limit_max: view.must("GasEstimator.LimitMax"),
         limit_dr: view.get("GasEstimator.LimitJobType.DR"),
         limit_multiplier: view.must("GasEstimator.LimitMultiplier"),
-        limit_transfer: view.must("GasEstimator.LimitTransfer"),
-        estimate_limit: view.must("GasEstimator.EstimateLimit"),
         bump_min_wei: view.must("GasEstimator.BumpMin"),
         bump_percent: view.must("GasEstimator.BumpPercent"),
         bump_threshold_blocks,
-        bump_tx_depth: view
-            .get("GasEstimator.BumpTxDepth")
-            .unwrap_or(max_in_flight),
         fee_cap_default_wei: view.must("GasEstimator.FeeCapDefault"),
         tip_cap_default_wei: view.must("GasEstimator.TipCapDefault"),
         tip_cap_min_wei: view.must("GasEstimator.TipCapMin"),
         block_history: BlockHistoryConfig {
-            size: view.must("GasEstimator.BlockHistory.BlockHistorySize"),
+            // Modes that do not look back say 0, and are followed as one that does.
+            size: match view.must("GasEstimator.BlockHistory.BlockHistorySize") {
+                0 => USUAL_BLOCK_HISTORY,
+                size => size,
+            },
             percentile: view.must("GasEstimator.BlockHistory.TransactionPercentile"),
             fee_cap_buffer_blocks: view
                 .get("GasEstimator.BlockHistory.EIP1559FeeCapBufferBlocks")

@@ -132,17 +132,8 @@ pub struct DatabaseConfig {
     pub engine: DatabaseEngine,
     /// PostgreSQL only.
     pub max_open_conns: u32,
-    /// PostgreSQL only: how long a statement may run.
-    pub default_query_timeout: Duration,
-    /// PostgreSQL only: how long a statement may wait for a lock.
-    pub default_lock_timeout: Duration,
-    /// PostgreSQL only: a transaction whose owner is silent this long is ended by the server.
-    pub default_idle_in_tx_session_timeout: Duration,
-    pub migrate_on_startup: bool,
     pub log_queries: bool,
     pub lock: LockConfig,
-    /// How often rows are looked at although no notification came.
-    pub fallback_poll_interval: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -265,12 +256,6 @@ pub enum GasMode {
     BlockHistory,
     /// Always the default price.
     FixedPrice,
-    /// What the client suggests.
-    SuggestedPrice,
-    /// As Arbitrum wants it: the client's suggestion, never bumped for being underpriced.
-    Arbitrum,
-    /// `eth_feeHistory`.
-    FeeHistory,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -281,18 +266,13 @@ pub struct GasConfig {
     pub price_min_wei: U256,
     pub price_max_wei: U256,
     pub limit_default: u64,
-    pub limit_max: u64,
     /// For direct requests; falls back to `limit_default`.
     pub limit_dr: Option<u64>,
     pub limit_multiplier: f64,
-    pub limit_transfer: u64,
-    pub estimate_limit: bool,
     pub bump_min_wei: U256,
     pub bump_percent: u16,
     /// Blocks a transaction may wait before its fee is raised; 0: never.
     pub bump_threshold_blocks: u32,
-    /// How many of the oldest waiting transactions are bumped at once; 0: all.
-    pub bump_tx_depth: u32,
     pub fee_cap_default_wei: U256,
     pub tip_cap_default_wei: U256,
     pub tip_cap_min_wei: U256,
@@ -311,18 +291,14 @@ pub struct BlockHistoryConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionsConfig {
-    pub enabled: bool,
     /// Sent and not yet mined, for each key; 0: no limit.
     pub max_in_flight: u32,
     /// Waiting to be sent, for each key; 0: no limit.
     pub max_queued: u64,
     /// Sent again after this long; zero: never.
     pub resend_after_threshold: Duration,
-    pub reaper_interval: Duration,
     /// Final transactions older than this are removed; zero: never.
     pub reaper_threshold: Duration,
-    /// How long the pool of endpoints has to show a transaction's receipt before it is suspected.
-    pub confirmation_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

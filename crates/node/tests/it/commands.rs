@@ -172,7 +172,7 @@ async fn runs_are_listed_and_one_is_shown_with_its_tasks() {
         200,
         json!({"data": [run("3", None)]}),
     );
-    node.answers("GET", "/v2/jobs/0/runs/4", 200, json!({"data": failed}));
+    node.answers("GET", "/v2/pipeline/runs/4", 200, json!({"data": failed}));
     let all = op.types("runs list").await;
     assert_eq!(all.code, 0, "{all:?}");
     insta::assert_snapshot!("runs_list", all.stdout);

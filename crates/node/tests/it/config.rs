@@ -107,13 +107,7 @@ fn a_small_file_is_completed_with_the_chains_own_defaults() {
     assert_eq!(chain.min_contract_payment_juels, U256::from(10_u64.pow(17)));
     assert_eq!(chain.gas.price_default_wei, U256::from(20_000_000_000_u64));
     assert_eq!(chain.gas.price_max_wei, U256::MAX);
-    assert_eq!(
-        (
-            chain.gas.bump_tx_depth,
-            chain.gas.block_history.fee_cap_buffer_blocks
-        ),
-        (16, 4)
-    );
+    assert_eq!(chain.gas.block_history.fee_cap_buffer_blocks, 4);
     assert_eq!(chain.gas.block_history.size, 4);
     assert_eq!(
         chain.link_contract_address.unwrap().to_string(),
@@ -722,4 +716,33 @@ fn validate_shows_settings_without_secrets_and_what_they_come_to() {
         "effective",
         config::to_toml(&examined.effective, &registry::CONFIG)
     );
+}
+
+#[test]
+fn what_this_version_cannot_follow_is_refused_or_noted() {
+    let with = |text: &str| {
+        Desk::new().config(
+            "node.toml",
+            &CHAIN.replace("ChainID = '1'", &format!("ChainID = '1'\n{text}")),
+        )
+    };
+    let report = with("Transactions.Enabled = false").report();
+    assert!(
+        report.contains("EVM.0.Transactions.Enabled") && report.contains("set Enabled = false"),
+        "{report}"
+    );
+    let config =
+        with("GasEstimator.Mode = 'FeeHistory'\nGasEstimator.BlockHistory.BlockHistorySize = 0")
+            .load();
+    assert_eq!(
+        (
+            config.chains[0].gas.mode,
+            config.chains[0].gas.block_history.size
+        ),
+        (GasMode::BlockHistory, 8)
+    );
+    let noted = |note: &String| {
+        note.starts_with("EVM.0.GasEstimator.Mode: FeeHistory is followed as BlockHistory")
+    };
+    assert!(config.notes.iter().any(noted), "{:?}", config.notes);
 }

@@ -14,18 +14,10 @@ const U32: Kind = Int {
     min: 0,
     max: u32::MAX as u64,
 };
-const GAS: Kind = Int {
-    min: 1,
-    max: u64::MAX,
-};
 const POSITIVE: Kind = Int {
     min: 1,
     max: u32::MAX as u64,
 };
-
-/// 2^256 - 1: no limit.
-const NO_LIMIT: &str =
-    "115792089237316195423570985008687907853269984665.640564039457584007913129639935 tether";
 
 /// The words for chains that are not quite like Ethereum.
 pub(super) const CHAIN_TYPES: &[&str] = &[
@@ -54,8 +46,7 @@ pub(super) const CHAIN_TYPES: &[&str] = &[
 pub(super) fn keys() -> Vec<Key> {
     let mut keys = chain();
     keys.extend(nodes());
-    keys.extend(transactions());
-    keys.extend(gas());
+    keys.extend(super::gas::keys());
     keys.extend(node_pool());
     keys.extend(head_tracker());
     keys.extend(key_specific());
@@ -64,72 +55,162 @@ pub(super) fn keys() -> Vec<Key> {
 
 fn chain() -> Vec<Key> {
     vec![
-        Key::new("EVM.ChainID", ChainId, "", "The chain's number as EIP-155 knows it; required, and unique in the file.")
-            .old(&["ETH_CHAIN_ID"]),
-        Key::new("EVM.Enabled", Bool, "true", "Whether the node works on this chain.").old(&["EVM_ENABLED"]),
+        Key::new(
+            "EVM.ChainID",
+            ChainId,
+            "",
+            "The chain's number as EIP-155 knows it; required, and unique in the file.",
+        )
+        .old(&["ETH_CHAIN_ID"]),
+        Key::new(
+            "EVM.Enabled",
+            Bool,
+            "true",
+            "Whether the node works on this chain.",
+        )
+        .old(&["EVM_ENABLED"]),
         Key::new(
             "EVM.ChainType",
             Choice(CHAIN_TYPES),
             "",
-            "Word for chains that are not quite like Ethereum; a known chain has its own and refuses another.",
+            "Word for chains that are not quite like Ethereum; a known chain has its \
+             own and refuses another.",
         )
         .old(&["CHAIN_TYPE", "LAYER_2_TYPE"]),
         Key::new(
             "EVM.MinIncomingConfirmations",
             U32,
             "3",
-            "Blocks that must hold a request before it is answered, its own counted; 0 counts as 1, and a job may ask for more.",
+            "Blocks that must hold a request before it is answered, its own counted; \
+             0 counts as 1, and a job may ask for more.",
         )
         .old(&["MIN_INCOMING_CONFIRMATIONS"]),
         Key::new(
             "EVM.MinContractPayment",
             Link,
             "10000000000000 juels",
-            "Requests that pay less are not answered, in juels or `link`; a job may ask for another minimum.",
+            "Requests that pay less are not answered, in juels or `link`; a job may \
+             ask for another minimum.",
         )
         .old(&["MINIMUM_CONTRACT_PAYMENT_LINK_JUELS"]),
-        Key::new("EVM.FinalityDepth", POSITIVE, "50", "Blocks after which a block counts as final where the tag is not used.")
-            .old(&["ETH_FINALITY_DEPTH"]),
-        Key::new("EVM.FinalityTagEnabled", Bool, "false", "Trusts the chain's own `finalized` tag."),
-        Key::new("EVM.FinalizedBlockOffset", U32, "0", "Blocks by which the final block is taken to be older than the tag says."),
+        Key::new(
+            "EVM.FinalityDepth",
+            POSITIVE,
+            "50",
+            "Blocks after which a block counts as final where the tag is not used.",
+        )
+        .old(&["ETH_FINALITY_DEPTH"]),
+        Key::new(
+            "EVM.FinalityTagEnabled",
+            Bool,
+            "false",
+            "Trusts the chain's own `finalized` tag.",
+        ),
+        Key::new(
+            "EVM.FinalizedBlockOffset",
+            U32,
+            "0",
+            "Blocks by which the final block is taken to be older than the tag says.",
+        ),
         Key::new("EVM.SafeDepth", U32, "0", "").without_effect("the `safe` tag is not used"),
-        Key::new("EVM.SafeTagSupported", Bool, "true", "").without_effect("the `safe` tag is not used"),
-        Key::new("EVM.BlockBackfillDepth", ANY, "10", "Blocks before the newest in which requests are looked for at the first start.")
-            .old(&["BLOCK_BACKFILL_DEPTH"]),
-        Key::new("EVM.BlockBackfillSkip", Bool, "false", "Does not look for requests made while the node was down.")
-            .old(&["BLOCK_BACKFILL_SKIP"]),
-        Key::new("EVM.LogBackfillBatchSize", POSITIVE, "1000", "Blocks asked for in one `eth_getLogs`.")
-            .old(&["ETH_LOG_BACKFILL_BATCH_SIZE"]),
-        Key::new("EVM.RPCDefaultBatchSize", POSITIVE, "250", "Calls put into one batch request.")
-            .old(&["ETH_RPC_DEFAULT_BATCH_SIZE", "ETH_DEFAULT_BATCH_SIZE"]),
-        Key::new("EVM.LinkContractAddress", Address, "", "The chain's LINK token.").old(&["LINK_CONTRACT_ADDRESS"]),
+        Key::new("EVM.SafeTagSupported", Bool, "true", "")
+            .without_effect("the `safe` tag is not used"),
+        Key::new(
+            "EVM.BlockBackfillDepth",
+            ANY,
+            "10",
+            "Blocks before the newest in which requests are looked for at the first \
+             start.",
+        )
+        .old(&["BLOCK_BACKFILL_DEPTH"]),
+        Key::new(
+            "EVM.BlockBackfillSkip",
+            Bool,
+            "false",
+            "Does not look for requests made while the node was down.",
+        )
+        .old(&["BLOCK_BACKFILL_SKIP"]),
+        Key::new(
+            "EVM.LogBackfillBatchSize",
+            POSITIVE,
+            "1000",
+            "Blocks asked for in one `eth_getLogs`.",
+        )
+        .old(&["ETH_LOG_BACKFILL_BATCH_SIZE"]),
+        Key::new(
+            "EVM.RPCDefaultBatchSize",
+            POSITIVE,
+            "250",
+            "Calls put into one batch request.",
+        )
+        .old(&["ETH_RPC_DEFAULT_BATCH_SIZE", "ETH_DEFAULT_BATCH_SIZE"]),
+        Key::new(
+            "EVM.LinkContractAddress",
+            Address,
+            "",
+            "The chain's LINK token.",
+        )
+        .old(&["LINK_CONTRACT_ADDRESS"]),
         Key::new("EVM.OperatorFactoryAddress", Address, "", "")
             .old(&["OPERATOR_FACTORY_ADDRESS"])
             .without_effect("forwarders are not part of this version"),
         Key::new("EVM.FlagsContractAddress", Address, "", "")
             .old(&["FLAGS_CONTRACT_ADDRESS"])
             .without_effect("flux monitor jobs are not part of this version"),
-        Key::new("EVM.AutoCreateKey", Bool, "true", "Creates a sending key at start when the chain has none."),
-        Key::new("EVM.NonceAutoSync", Bool, "true", "Takes the chain's nonce when it is ahead of the database's.")
-            .old(&["ETH_NONCE_AUTO_SYNC"]),
-        Key::new("EVM.NoNewHeadsThreshold", Duration, "3m", "An endpoint without a higher block for this long is left; 0 switches that off.")
-            .old(&["NODE_NO_NEW_HEADS_THRESHOLD", "BLOCK_EMISSION_IDLE_WARNING_THRESHOLD"]),
+        Key::new(
+            "EVM.AutoCreateKey",
+            Bool,
+            "true",
+            "Creates a sending key at start when the chain has none.",
+        ),
+        Key::new(
+            "EVM.NonceAutoSync",
+            Bool,
+            "true",
+            "Takes the chain's nonce when it is ahead of the database's.",
+        )
+        .old(&["ETH_NONCE_AUTO_SYNC"]),
+        Key::new(
+            "EVM.NoNewHeadsThreshold",
+            Duration,
+            "3m",
+            "An endpoint without a higher block for this long is left; 0 switches \
+             that off.",
+        )
+        .old(&[
+            "NODE_NO_NEW_HEADS_THRESHOLD",
+            "BLOCK_EMISSION_IDLE_WARNING_THRESHOLD",
+        ]),
         Key::new("EVM.NoNewFinalizedHeadsThreshold", Duration, "0", "")
             .without_effect("endpoints are not judged by their finalized block in this version"),
-        Key::new("EVM.BalanceMonitor.Enabled", Bool, "true", "Watches the native balance of the sending keys.")
-            .old(&["BALANCE_MONITOR_ENABLED"]),
+        Key::new(
+            "EVM.BalanceMonitor.Enabled",
+            Bool,
+            "true",
+            "Watches the native balance of the sending keys.",
+        )
+        .old(&["BALANCE_MONITOR_ENABLED"]),
         Key::new("EVM.RPCBlockQueryDelay", U32, "1", "")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_BLOCK_DELAY", "GAS_UPDATER_BLOCK_DELAY"])
-            .without_effect("a block is asked for by its hash, and asked for again while a client does not have it"),
+            .old(&[
+                "BLOCK_HISTORY_ESTIMATOR_BLOCK_DELAY",
+                "GAS_UPDATER_BLOCK_DELAY",
+            ])
+            .without_effect(
+                "a block is asked for by its hash, and asked for again while a client \
+             does not have it",
+            ),
         Key::new("EVM.LogPollInterval", Duration, "15s", "")
             .old(&["ETH_LOG_POLL_INTERVAL"])
             .without_effect("every block's logs are fetched as it comes"),
         Key::new("EVM.LogKeepBlocksDepth", U32, "100000", "")
             .old(&["ETH_LOG_KEEP_BLOCKS_DEPTH"])
             .without_effect("logs are kept with their requests"),
-        Key::new("EVM.LogPrunePageSize", U32, "0", "").without_effect("logs are kept with their requests"),
-        Key::new("EVM.BackupLogPollerBlockDelay", U32, "100", "").without_effect("every block's logs are fetched as it comes"),
-        Key::new("EVM.LogBroadcasterEnabled", Bool, "true", "").without_effect("requests are always looked for"),
+        Key::new("EVM.LogPrunePageSize", U32, "0", "")
+            .without_effect("logs are kept with their requests"),
+        Key::new("EVM.BackupLogPollerBlockDelay", U32, "100", "")
+            .without_effect("every block's logs are fetched as it comes"),
+        Key::new("EVM.LogBroadcasterEnabled", Bool, "true", "")
+            .without_effect("requests are always looked for"),
     ]
 }
 
@@ -145,13 +226,15 @@ fn nodes() -> Vec<Key> {
             "EVM.Nodes.WSURL",
             Url(&["ws", "wss"]),
             "",
-            "WebSocket address, for word of new blocks; without it the node polls over `HTTPURL`.",
+            "WebSocket address, for word of new blocks; without it the node polls \
+             over `HTTPURL`.",
         ),
         Key::new(
             "EVM.Nodes.HTTPURL",
             Url(&["http", "https"]),
             "",
-            "HTTP address, for all calls; needed where `WSURL` is missing and for send-only endpoints.",
+            "HTTP address, for all calls; needed where `WSURL` is missing and for \
+             send-only endpoints.",
         ),
         Key::new(
             "EVM.Nodes.HTTPURLExtraWrite",
@@ -174,95 +257,6 @@ fn nodes() -> Vec<Key> {
         Key::new("EVM.Nodes.IsLoadBalancedRPC", Bool, "false", "")
             .without_effect("an endpoint that falls behind is always connected to anew"),
     ]
-}
-
-fn transactions() -> Vec<Key> {
-    vec![
-        Key::new("EVM.Transactions.Enabled", Bool, "true", "Whether transactions are sent at all."),
-        Key::new("EVM.Transactions.MaxInFlight", U32, "16", "Transactions of one key that are sent and not yet mined; 0 sets no limit.")
-            .old(&["ETH_MAX_IN_FLIGHT_TRANSACTIONS"]),
-        Key::new("EVM.Transactions.MaxQueued", ANY, "250", "Transactions of one key that wait to be sent; 0 sets no limit.")
-            .old(&["ETH_MAX_QUEUED_TRANSACTIONS"]),
-        Key::new("EVM.Transactions.ResendAfterThreshold", Duration, "1m", "A transaction not mined for this long is sent again; 0 switches that off.")
-            .old(&["ETH_TX_RESEND_AFTER_THRESHOLD"]),
-        Key::new("EVM.Transactions.ReaperInterval", Duration, "1h", "How often old transactions are removed.")
-            .old(&["ETH_TX_REAPER_INTERVAL"]),
-        Key::new("EVM.Transactions.ReaperThreshold", Duration, "168h", "Age beyond which finished transactions are removed; 0 keeps them.")
-            .old(&["ETH_TX_REAPER_THRESHOLD"]),
-        Key::new("EVM.Transactions.ConfirmationTimeout", Duration, "1m", "How long an answer to the network may take before it is reported."),
-        Key::new("EVM.Transactions.ForwardersEnabled", Bool, "false", "")
-            .old(&["ETH_USE_FORWARDERS"])
-            .without_effect("forwarders are not part of this version: transactions go to the oracle contract itself"),
-    ]
-}
-
-fn gas() -> Vec<Key> {
-    let modes = Choice(&[
-        "BlockHistory",
-        "FixedPrice",
-        "SuggestedPrice",
-        "L2Suggested",
-        "Arbitrum",
-        "FeeHistory",
-    ]);
-    let mut keys = vec![
-        Key::new("EVM.GasEstimator.Mode", modes, "BlockHistory", "Where the price of gas is learned from.").old(&["GAS_ESTIMATOR_MODE"]),
-        Key::new("EVM.GasEstimator.EIP1559DynamicFees", Bool, "false", "Sends transactions with a fee cap and a tip.")
-            .old(&["EVM_EIP1559_DYNAMIC_FEES"]),
-        Key::new("EVM.GasEstimator.PriceDefault", Wei, "20 gwei", "Price of a legacy transaction when nothing better is known, in wei.")
-            .old(&["ETH_GAS_PRICE_DEFAULT"]),
-        Key::new("EVM.GasEstimator.PriceMin", Wei, "1 gwei", "Lowest price ever offered, in wei.").old(&["ETH_MIN_GAS_PRICE_WEI"]),
-        Key::new("EVM.GasEstimator.PriceMax", Wei, NO_LIMIT, "Highest price or fee cap ever offered, in wei.").old(&["ETH_MAX_GAS_PRICE_WEI"]),
-        Key::new("EVM.GasEstimator.LimitDefault", GAS, "500000", "Gas a transaction may use.").old(&["ETH_GAS_LIMIT_DEFAULT"]),
-        Key::new("EVM.GasEstimator.LimitMax", ANY, "500000", "Most gas an estimate may come to.").old(&["ETH_GAS_LIMIT_MAX"]),
-        Key::new("EVM.GasEstimator.LimitMultiplier", Float, "1.0", "Factor on the gas limit, for chains that price data apart.")
-            .old(&["ETH_GAS_LIMIT_MULTIPLIER"]),
-        Key::new("EVM.GasEstimator.LimitTransfer", GAS, "21000", "Gas of a plain transfer.").old(&["ETH_GAS_LIMIT_TRANSFER"]),
-        Key::new("EVM.GasEstimator.LimitJobType.DR", GAS, "", "Gas of answers to direct requests; nothing set means `LimitDefault`.")
-            .old(&["ETH_GAS_LIMIT_DR_JOB_TYPE"]),
-        Key::new("EVM.GasEstimator.EstimateLimit", Bool, "false", "Asks the chain how much gas a transaction needs."),
-        Key::new("EVM.GasEstimator.BumpMin", Wei, "5 gwei", "Least amount by which a fee is raised, in wei.").old(&["ETH_GAS_BUMP_WEI"]),
-        Key::new("EVM.GasEstimator.BumpPercent", Int { min: 0, max: 65_535 }, "20", "Percentage by which a fee is raised, at least 10.")
-            .old(&["ETH_GAS_BUMP_PERCENT"]),
-        Key::new("EVM.GasEstimator.BumpThreshold", U32, "3", "Blocks a transaction may wait before its fee is raised; 0 never raises it.")
-            .old(&["ETH_GAS_BUMP_THRESHOLD"]),
-        Key::new("EVM.GasEstimator.BumpTxDepth", U32, "", "How many of the oldest waiting transactions are raised at once; nothing set means `Transactions.MaxInFlight`.")
-            .old(&["ETH_GAS_BUMP_TX_DEPTH"]),
-        Key::new("EVM.GasEstimator.FeeCapDefault", Wei, "100 gwei", "Fee cap when nothing better is known, in wei.").old(&["EVM_GAS_FEE_CAP_DEFAULT"]),
-        Key::new("EVM.GasEstimator.TipCapDefault", Wei, "1 wei", "Tip when nothing better is known, in wei.").old(&["EVM_GAS_TIP_CAP_DEFAULT"]),
-        Key::new("EVM.GasEstimator.TipCapMin", Wei, "1 wei", "Least tip ever offered, in wei.").old(&["EVM_GAS_TIP_CAP_MINIMUM"]),
-        Key::new("EVM.GasEstimator.SenderAddress", Address, "", "").without_effect("gas is estimated for the key that sends"),
-        Key::new("EVM.GasEstimator.BlockHistory.BlockHistorySize", Int { min: 0, max: 65_535 }, "8", "Blocks whose prices are looked at.")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_BLOCK_HISTORY_SIZE", "GAS_UPDATER_BLOCK_HISTORY_SIZE"]),
-        Key::new("EVM.GasEstimator.BlockHistory.TransactionPercentile", Int { min: 0, max: 100 }, "60", "Which of those prices is offered, in percent from the cheapest.")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_TRANSACTION_PERCENTILE", "GAS_UPDATER_TRANSACTION_PERCENTILE"]),
-        Key::new("EVM.GasEstimator.BlockHistory.EIP1559FeeCapBufferBlocks", U32, "", "Full blocks that the fee cap should survive; nothing set means one more than `BumpThreshold`.")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_EIP1559_FEE_CAP_BUFFER_BLOCKS"]),
-        Key::new("EVM.GasEstimator.BlockHistory.BatchSize", U32, "25", "")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_BATCH_SIZE", "GAS_UPDATER_BATCH_SIZE"])
-            .without_effect("blocks are fetched as they come"),
-        Key::new("EVM.GasEstimator.BlockHistory.CheckInclusionBlocks", U32, "12", "")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_CHECK_INCLUSION_BLOCKS"])
-            .without_effect("a transaction that is not mined at a good price is reported, not guessed about"),
-        Key::new("EVM.GasEstimator.BlockHistory.CheckInclusionPercentile", U32, "90", "")
-            .old(&["BLOCK_HISTORY_ESTIMATOR_CHECK_INCLUSION_PERCENTILE"])
-            .without_effect("a transaction that is not mined at a good price is reported, not guessed about"),
-    ];
-    let other_jobs = [
-        ("OCR", &["ETH_GAS_LIMIT_OCR_JOB_TYPE"][..]),
-        ("OCR2", &["ETH_GAS_LIMIT_OCR2_JOB_TYPE"]),
-        ("VRF", &["ETH_GAS_LIMIT_VRF_JOB_TYPE"]),
-        ("FM", &["ETH_GAS_LIMIT_FM_JOB_TYPE"]),
-        ("Keeper", &["ETH_GAS_LIMIT_KEEPER_JOB_TYPE"]),
-    ];
-    for (job, variables) in other_jobs {
-        let key = Key::new(&format!("EVM.GasEstimator.LimitJobType.{job}"), U32, "", "");
-        keys.push(
-            key.old(variables)
-                .without_effect("jobs of this type are not part of this node"),
-        );
-    }
-    keys
 }
 
 fn node_pool() -> Vec<Key> {

@@ -4,6 +4,7 @@
 
 mod dodona;
 mod evm;
+mod gas;
 mod node;
 mod secrets;
 

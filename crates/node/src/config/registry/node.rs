@@ -32,7 +32,8 @@ fn top() -> Vec<Key> {
             "RootDir",
             Text,
             "~/.dodona",
-            "Directory of the embedded database, the log file and the session secret; made with mode 0700.",
+            "Directory of the embedded database, the log file and the session secret; \
+             made with mode 0700.",
         )
         .there("~/.chainlink")
         .old(&["ROOT"]),
@@ -40,17 +41,20 @@ fn top() -> Vec<Key> {
             "ShutdownGracePeriod",
             Duration,
             "5s",
-            "How long a stopping node may take to finish what it is doing before it exits regardless.",
+            "How long a stopping node may take to finish what it is doing before it \
+             exits regardless.",
         )
         .old(&["SHUTDOWN_GRACE_PERIOD"]),
         Key::new(
             "InsecureFastScrypt",
             Bool,
             "false",
-            "Exports keys with encryption that is quick to compute and quick to break; the development profile only.",
+            "Exports keys with encryption that is quick to compute and quick to \
+             break; the development profile only.",
         )
         .old(&["INSECURE_FAST_SCRYPT"]),
-        Key::new("InsecurePPROFHeap", Bool, "false", "").without_effect("profiles of the Go runtime do not exist here"),
+        Key::new("InsecurePPROFHeap", Bool, "false", "")
+            .without_effect("profiles of the Go runtime do not exist here"),
     ]
 }
 
@@ -69,30 +73,18 @@ fn database() -> Vec<Key> {
         Key::new("Database.MaxIdleConns", ANY, "10", "")
             .old(&["ORM_MAX_IDLE_CONNS"])
             .without_effect("connections that idle are closed by themselves"),
-        Key::new(
-            "Database.DefaultQueryTimeout",
-            Duration,
-            "10s",
-            "How long a PostgreSQL statement may run.",
-        )
-        .old(&["DATABASE_DEFAULT_QUERY_TIMEOUT", "DATABASE_TIMEOUT"]),
-        Key::new(
-            "Database.DefaultLockTimeout",
-            Duration,
-            "15s",
-            "How long a PostgreSQL statement may wait for a lock.",
-        )
-        .old(&["DATABASE_DEFAULT_LOCK_TIMEOUT"]),
-        Key::new(
-            "Database.DefaultIdleInTxSessionTimeout",
-            Duration,
-            "1h",
-            "PostgreSQL ends a transaction whose owner is silent for this long.",
-        )
-        .old(&[
-            "DATABASE_DEFAULT_IDLE_IN_TX_SESSION_TIMEOUT",
-            "DATABASE_MAXIMUM_TX_DURATION",
-        ]),
+        Key::new("Database.DefaultQueryTimeout", Duration, "10s", "")
+            .old(&["DATABASE_DEFAULT_QUERY_TIMEOUT", "DATABASE_TIMEOUT"])
+            .without_effect("statements are short, and their limits are built in"),
+        Key::new("Database.DefaultLockTimeout", Duration, "15s", "")
+            .old(&["DATABASE_DEFAULT_LOCK_TIMEOUT"])
+            .without_effect("statements are short, and their limits are built in"),
+        Key::new("Database.DefaultIdleInTxSessionTimeout", Duration, "1h", "")
+            .old(&[
+                "DATABASE_DEFAULT_IDLE_IN_TX_SESSION_TIMEOUT",
+                "DATABASE_MAXIMUM_TX_DURATION",
+            ])
+            .without_effect("statements are short, and their limits are built in"),
         Key::new(
             "Database.LogQueries",
             Bool,
@@ -100,20 +92,17 @@ fn database() -> Vec<Key> {
             "Writes statements to the log, at level debug.",
         )
         .old(&["LOG_SQL"]),
-        Key::new(
-            "Database.MigrateOnStartup",
-            Bool,
-            "true",
-            "Brings the tables up to date when the node starts.",
-        )
-        .old(&["MIGRATE_DATABASE"]),
+        Key::new("Database.MigrateOnStartup", Bool, "true", "")
+            .old(&["MIGRATE_DATABASE"])
+            .without_effect("the tables are always brought up to date when the node starts"),
         Key::new(
             "Database.Listener.FallbackPollInterval",
             Duration,
             "30s",
-            "How often rows are looked at although no notification came.",
+            "",
         )
-        .old(&["TRIGGER_FALLBACK_DB_POLL_INTERVAL"]),
+        .old(&["TRIGGER_FALLBACK_DB_POLL_INTERVAL"])
+        .without_effect("rows are looked at every few seconds, whether a notification came or not"),
         Key::new(
             "Database.Listener.MaxReconnectDuration",
             Duration,
@@ -146,22 +135,56 @@ fn database() -> Vec<Key> {
 
 fn log() -> Vec<Key> {
     vec![
-        Key::new("Log.Level", LEVELS, "info", "The least grave level that the console shows; the file holds debug always.")
-            .old(&["LOG_LEVEL"]),
-        Key::new("Log.JSONConsole", Bool, "false", "Writes console lines as JSON objects.").old(&["JSON_CONSOLE"]),
-        Key::new("Log.UnixTS", Bool, "false", "Times in JSON lines as seconds since 1970 instead of RFC 3339.")
-            .old(&["LOG_UNIX_TS"]),
-        Key::new("Log.File.Dir", Text, "", "Directory of `dodona_debug.log`; nothing set means `RootDir`.").old(&["LOG_FILE_DIR"]),
+        Key::new(
+            "Log.Level",
+            LEVELS,
+            "info",
+            "The least grave level that the console shows; the file holds debug always.",
+        )
+        .old(&["LOG_LEVEL"]),
+        Key::new(
+            "Log.JSONConsole",
+            Bool,
+            "false",
+            "Writes console lines as JSON objects.",
+        )
+        .old(&["JSON_CONSOLE"]),
+        Key::new(
+            "Log.UnixTS",
+            Bool,
+            "false",
+            "Times in JSON lines as seconds since 1970 instead of RFC 3339.",
+        )
+        .old(&["LOG_UNIX_TS"]),
+        Key::new(
+            "Log.File.Dir",
+            Text,
+            "",
+            "Directory of `dodona_debug.log`; nothing set means `RootDir`.",
+        )
+        .old(&["LOG_FILE_DIR"]),
         Key::new(
             "Log.File.MaxSize",
             Size,
             "5120mb",
-            "Size in bytes at which the log file is set aside and a new one begun; below `1mb` no file is written.",
+            "Size in bytes at which the log file is set aside and a new one begun; \
+             below `1mb` no file is written.",
         )
         .old(&["LOG_FILE_MAX_SIZE"]),
-        Key::new("Log.File.MaxAgeDays", ANY, "0", "Days after which files set aside are removed; 0 keeps them.")
-            .old(&["LOG_FILE_MAX_AGE"]),
-        Key::new("Log.File.MaxBackups", ANY, "1", "Files set aside that are kept; 0 keeps all.").old(&["LOG_FILE_MAX_BACKUPS"]),
+        Key::new(
+            "Log.File.MaxAgeDays",
+            ANY,
+            "0",
+            "Days after which files set aside are removed; 0 keeps them.",
+        )
+        .old(&["LOG_FILE_MAX_AGE"]),
+        Key::new(
+            "Log.File.MaxBackups",
+            ANY,
+            "1",
+            "Files set aside that are kept; 0 keeps all.",
+        )
+        .old(&["LOG_FILE_MAX_BACKUPS"]),
     ]
 }
 
@@ -172,11 +195,19 @@ fn web_server() -> Vec<Key> {
             "WebServer.ListenIP",
             Ip,
             "127.0.0.1",
-            "Address the API listens on; a wider one has to be named in `Dodona.AllowPlaintextOn`.",
+            "Address the API listens on; a wider one has to be named in \
+             `Dodona.AllowPlaintextOn`.",
         )
         .there("0.0.0.0")
         .old(&["DODONA_LISTEN_IP"]),
-        Key::new("WebServer.HTTPPort", PORT, "6688", "Port of the API, plain http; 0 is refused, because nobody could reach the node.").old(&["CHAINLINK_PORT"]),
+        Key::new(
+            "WebServer.HTTPPort",
+            PORT,
+            "6688",
+            "Port of the API, plain http; 0 is refused, because nobody could reach \
+             the node.",
+        )
+        .old(&["CHAINLINK_PORT"]),
         Key::new(
             "WebServer.AllowOrigins",
             Text,
@@ -184,10 +215,20 @@ fn web_server() -> Vec<Key> {
             "Origins from which a browser may call the API, separated by commas, or `*`.",
         )
         .old(&["ALLOW_ORIGINS"]),
-        Key::new("WebServer.SecureCookies", Bool, "true", "Marks the session cookie so that browsers send it over https only.")
-            .old(&["SECURE_COOKIES"]),
-        Key::new("WebServer.SessionTimeout", Duration, "15m", "A session ends after this long without use.")
-            .old(&["SESSION_TIMEOUT"]),
+        Key::new(
+            "WebServer.SecureCookies",
+            Bool,
+            "true",
+            "Marks the session cookie so that browsers send it over https only.",
+        )
+        .old(&["SECURE_COOKIES"]),
+        Key::new(
+            "WebServer.SessionTimeout",
+            Duration,
+            "15m",
+            "A session ends after this long without use.",
+        )
+        .old(&["SESSION_TIMEOUT"]),
         Key::new(
             "WebServer.SessionReaperExpiration",
             Duration,
@@ -195,7 +236,12 @@ fn web_server() -> Vec<Key> {
             "Rows of ended sessions are kept this much longer.",
         )
         .old(&["REAPER_EXPIRATION"]),
-        Key::new("WebServer.HTTPMaxSize", Size, "32768b", "Largest body of a request, in bytes."),
+        Key::new(
+            "WebServer.HTTPMaxSize",
+            Size,
+            "32768b",
+            "Largest body of a request, in bytes.",
+        ),
         Key::new(
             "WebServer.HTTPWriteTimeout",
             Duration,
@@ -207,13 +253,15 @@ fn web_server() -> Vec<Key> {
             "WebServer.BridgeResponseURL",
             Url(&["http", "https"]),
             "",
-            "Base of the address that a bridge calls back; the node appends `/v2/resume/<task run>`.",
+            "Base of the address that a bridge calls back; the node appends \
+             `/v2/resume/<task run>`.",
         )
         .old(&["BRIDGE_RESPONSE_URL"]),
         Key::new("WebServer.BridgeCacheTTL", Duration, "0s", "")
             .old(&["BRIDGE_CACHE_TTL"])
             .without_effect("answers of bridges are not kept beyond their run"),
-        Key::new("WebServer.StartTimeout", Duration, "15s", "").without_effect("a port in use ends the start with a sentence"),
+        Key::new("WebServer.StartTimeout", Duration, "15s", "")
+            .without_effect("a port in use ends the start with a sentence"),
         Key::new(
             "WebServer.AuthenticationMethod",
             Choice(&["local", "ldap", "oidc"]),
@@ -227,8 +275,13 @@ fn web_server() -> Vec<Key> {
             "Requests that one client address may make in one `AuthenticatedPeriod`.",
         )
         .old(&["AUTHENTICATED_RATE_LIMIT"]),
-        Key::new("WebServer.RateLimit.AuthenticatedPeriod", Duration, "1m", "Period of `Authenticated`.")
-            .old(&["AUTHENTICATED_RATE_LIMIT_PERIOD"]),
+        Key::new(
+            "WebServer.RateLimit.AuthenticatedPeriod",
+            Duration,
+            "1m",
+            "Period of `Authenticated`.",
+        )
+        .old(&["AUTHENTICATED_RATE_LIMIT_PERIOD"]),
         Key::new(
             "WebServer.RateLimit.Unauthenticated",
             ANY,
@@ -236,20 +289,36 @@ fn web_server() -> Vec<Key> {
             "Log-in attempts that one client address may make in one `UnauthenticatedPeriod`.",
         )
         .old(&["UNAUTHENTICATED_RATE_LIMIT"]),
-        Key::new("WebServer.RateLimit.UnauthenticatedPeriod", Duration, "20s", "Period of `Unauthenticated`.")
-            .old(&["UNAUTHENTICATED_RATE_LIMIT_PERIOD"]),
+        Key::new(
+            "WebServer.RateLimit.UnauthenticatedPeriod",
+            Duration,
+            "20s",
+            "Period of `Unauthenticated`.",
+        )
+        .old(&["UNAUTHENTICATED_RATE_LIMIT_PERIOD"]),
         Key::new(
             "WebServer.TLS.HTTPSPort",
             PORT,
             "0",
-            "Port for https; this version does not serve TLS and refuses any but 0 and 6689, which it leaves closed.",
+            "Port for https; this version does not serve TLS and refuses any but 0 \
+             and 6689, which it leaves closed.",
         )
         .there("6689")
         .old(&["CHAINLINK_TLS_PORT"]),
-        Key::new("WebServer.TLS.CertPath", Text, "", "Certificate for https; refused while this version does not serve TLS.")
-            .old(&["TLS_CERT_PATH"]),
-        Key::new("WebServer.TLS.KeyPath", Text, "", "Key of the certificate; refused while this version does not serve TLS.")
-            .old(&["TLS_KEY_PATH"]),
+        Key::new(
+            "WebServer.TLS.CertPath",
+            Text,
+            "",
+            "Certificate for https; refused while this version does not serve TLS.",
+        )
+        .old(&["TLS_CERT_PATH"]),
+        Key::new(
+            "WebServer.TLS.KeyPath",
+            Text,
+            "",
+            "Key of the certificate; refused while this version does not serve TLS.",
+        )
+        .old(&["TLS_KEY_PATH"]),
         Key::new(
             "WebServer.TLS.ForceRedirect",
             Bool,
@@ -257,15 +326,22 @@ fn web_server() -> Vec<Key> {
             "Sends plain requests to https; refused while this version does not serve TLS.",
         )
         .old(&["CHAINLINK_TLS_REDIRECT"]),
-        Key::new("WebServer.TLS.Host", Text, "", "").old(&["CHAINLINK_TLS_HOST"]).without_effect(NO_TLS),
+        Key::new("WebServer.TLS.Host", Text, "", "")
+            .old(&["CHAINLINK_TLS_HOST"])
+            .without_effect(NO_TLS),
         Key::new("WebServer.TLS.ListenIP", Ip, "", "").without_effect(NO_TLS),
     ]
 }
 
 fn pipeline() -> Vec<Key> {
     vec![
-        Key::new("JobPipeline.MaxRunDuration", Duration, "10m", "Longest time one run may take; 0 sets no limit.")
-            .old(&["JOB_PIPELINE_MAX_RUN_DURATION"]),
+        Key::new(
+            "JobPipeline.MaxRunDuration",
+            Duration,
+            "10m",
+            "Longest time one run may take; 0 sets no limit.",
+        )
+        .old(&["JOB_PIPELINE_MAX_RUN_DURATION"]),
         Key::new(
             "JobPipeline.MaxSuccessfulRuns",
             ANY,
@@ -273,26 +349,43 @@ fn pipeline() -> Vec<Key> {
             "Successful runs that are kept for each job; 0 keeps none.",
         )
         .old(&["JOB_PIPELINE_MAX_SUCCESSFUL_RUNS"]),
-        Key::new("JobPipeline.ReaperInterval", Duration, "1h", "How often old runs are removed; 0 switches that off.")
-            .old(&["JOB_PIPELINE_REAPER_INTERVAL"]),
-        Key::new("JobPipeline.ReaperThreshold", Duration, "24h", "Age beyond which runs are removed.")
-            .old(&["JOB_PIPELINE_REAPER_THRESHOLD"]),
+        Key::new(
+            "JobPipeline.ReaperInterval",
+            Duration,
+            "1h",
+            "How often old runs are removed; 0 switches that off.",
+        )
+        .old(&["JOB_PIPELINE_REAPER_INTERVAL"]),
+        Key::new(
+            "JobPipeline.ReaperThreshold",
+            Duration,
+            "24h",
+            "Age beyond which runs are removed.",
+        )
+        .old(&["JOB_PIPELINE_REAPER_THRESHOLD"]),
         Key::new(
             "JobPipeline.HTTPRequest.DefaultTimeout",
             Duration,
             "15s",
-            "Longest time an `http` or `bridge` task waits for its answer, unless the task says otherwise.",
+            "Longest time an `http` or `bridge` task waits for its answer, unless the \
+             task says otherwise.",
         )
         .old(&["DEFAULT_HTTP_TIMEOUT"]),
-        Key::new("JobPipeline.HTTPRequest.MaxSize", Size, "32768", "Largest answer of a data source, in bytes.")
-            .old(&["DEFAULT_HTTP_LIMIT"]),
+        Key::new(
+            "JobPipeline.HTTPRequest.MaxSize",
+            Size,
+            "32768",
+            "Largest answer of a data source, in bytes.",
+        )
+        .old(&["DEFAULT_HTTP_LIMIT"]),
         Key::new("JobPipeline.ExternalInitiatorsEnabled", Bool, "false", "")
             .old(&["FEATURE_EXTERNAL_INITIATORS"])
             .without_effect("external initiators are not part of this version"),
         Key::new("JobPipeline.ResultWriteQueueDepth", ANY, "100", "")
             .old(&["JOB_PIPELINE_RESULT_WRITE_QUEUE_DEPTH"])
             .without_effect("results are written as they come"),
-        Key::new("JobPipeline.VerboseLogging", Bool, "true", "").without_effect("a run's story is kept in its rows"),
+        Key::new("JobPipeline.VerboseLogging", Bool, "true", "")
+            .without_effect("a run's story is kept in its rows"),
     ]
 }
 
