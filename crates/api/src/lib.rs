@@ -17,6 +17,7 @@ mod page;
 mod routes;
 mod server;
 mod vault;
+mod written;
 
 pub use auth::{FirstUserError, PasswordRule, check_password, ensure_first_user};
 pub use config::{AllowOrigins, ApiConfig, ChainView, Parts, RateLimits};

@@ -91,9 +91,17 @@ pub(crate) fn logged_in(email: &str) {
     info!(user = email, "{email} logged in");
 }
 
-pub(crate) fn log_in_refused(email: &str) {
+/// `known`: there is such a user. What was typed otherwise is not repeated, because people type their
+/// password into the wrong field.
+pub(crate) fn log_in_refused(email: &str, known: bool) {
     metrics::counter!("dodona_api_log_ins_refused_total").increment(1);
-    warn!(user = email, "a log-in as {email:?} was refused");
+    match known {
+        true => warn!(
+            user = email,
+            "a log-in as {email} was refused: wrong password"
+        ),
+        false => warn!("a log-in was refused: there is no such user"),
+    }
 }
 
 pub(crate) fn logged_out(email: &str) {

@@ -27,9 +27,10 @@ pub(crate) async fn log_in(
     password: SecretString,
 ) -> Result<Option<String>, StoreError> {
     let user = users::find(&mut app.store.read().await?, email).await?;
-    let stored = user.as_ref().map(|user| user.password_hash.clone());
+    let stored = user.map(|user| user.password_hash);
+    let known = stored.is_some();
     if !app.passwords.fits(stored, password).await {
-        observe::log_in_refused(email);
+        observe::log_in_refused(email, known);
         return Ok(None);
     }
     let mut random = [0u8; 32];

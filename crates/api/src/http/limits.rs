@@ -27,11 +27,11 @@ const PAGES: u64 = 20;
 /// What is counted together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bucket {
-    /// All API routes.
+    /// All API routes, and the first page.
     Api,
     /// Log-ins, in addition.
     LogIn,
-    /// Pages for people.
+    /// Other pages for people, and what does not exist.
     Page,
     /// The pages' style sheet.
     Asset,

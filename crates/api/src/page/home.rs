@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use dodona_model::{request, run};
+use dodona_rpc::{NodeState, NodeStatus};
 use dodona_store::runs::{self, Run};
 use dodona_store::{Engine, StoreError};
 use maud::{Markup, html};
 
 use super::layout;
-use super::parts::{ago, badge, bar, count, section, tile};
-use crate::facts::{ChainFacts, Facts, spoken};
+use super::parts::{ago, badge, bar, count, nothing, section, tile};
+use crate::facts::{ChainFacts, Facts};
 use crate::routes::error_text;
 use crate::server::App;
+use crate::written::spoken;
 
 /// Runs shown.
 const RECENT_RUNS: u32 = 15;
@@ -149,8 +151,8 @@ fn chain_card(chain: &ChainFacts) -> Markup {
                     None => p.quiet { "no block seen yet" },
                 }
                 p.quiet {
-                    (chain.queued) " queued · " (chain.in_flight) " in flight · "
-                    (chain.logs_waiting) " logs waiting"
+                    "queued " (chain.queued) " · in flight " (chain.in_flight)
+                    " · logs waiting " (chain.logs_waiting)
                 }
             }
             @if chain.nodes.is_empty() {
@@ -161,21 +163,18 @@ fn chain_card(chain: &ChainFacts) -> Markup {
                     tbody {
                         @for node in &chain.nodes {
                             tr {
-                                td {
+                                td.wide {
                                     b { (node.name) } " "
-                                    span.quiet { (node.url) }
-                                    @if let Some(reason) = &node.reason { p.reason { (reason) } }
+                                    @match &node.reason {
+                                        Some(reason) => p.reason { (reason) },
+                                        None => span.quiet { (node.url) },
+                                    }
                                 }
-                                td {
-                                    @let kind = match (node.state.word(), &node.reason) {
-                                        ("Alive", None) => "good",
-                                        ("Alive", Some(_)) | ("Dialed" | "Undialed", _) => "idle",
-                                        _ => "bad",
-                                    };
-                                    (badge(kind, node.state.word()))
+                                td data-label="State" { (badge(node_kind(node), node.state.word())) }
+                                td.n data-label="Head" { (node.highest_head.map_or_else(nothing, count)) }
+                                td.n data-label="Latency" {
+                                    (node.latency.map_or_else(nothing, |l| format!("{} ms", l.as_millis())))
                                 }
-                                td.n { (node.highest_head.map(count).unwrap_or_else(|| "–".to_owned())) }
-                                td.n { (node.latency.map(|l| format!("{} ms", l.as_millis())).unwrap_or_else(|| "–".to_owned())) }
                             }
                         }
                     }
@@ -200,14 +199,16 @@ fn runs_table(facts: &Facts, recent: &[Run]) -> Markup {
                 tbody {
                     @for run in recent {
                         tr {
-                            td.n { (run.id) }
-                            td { (run.job_id) " " span.quiet { (names.get(&run.job_id).copied().unwrap_or("deleted")) } }
-                            td { (badge(run_kind(run.state), run.state.as_str())) }
-                            td { (ago(facts.at.since(run.created_at))) }
-                            td.n {
-                                (run.finished_at.map(|end| took(end.since(run.created_at))).unwrap_or_else(|| "–".to_owned()))
+                            td.n data-label="Run" { (run.id) }
+                            td data-label="Job" { (run.job_id) " " span.quiet { (names.get(&run.job_id).copied().unwrap_or("deleted")) } }
+                            td data-label="State" { (badge(run_kind(run.state), run.state.as_str())) }
+                            td.when data-label="Began" {
+                                time datetime=(run.created_at) title=(run.created_at) { (ago(facts.at.since(run.created_at))) }
                             }
-                            td.error { (error_text(run).unwrap_or_default()) }
+                            td.n data-label="Took" {
+                                (run.finished_at.map_or_else(nothing, |end| took(end.since(run.created_at))))
+                            }
+                            td.error.wide { (error_text(run).unwrap_or_default()) }
                         }
                     }
                 }
@@ -220,6 +221,14 @@ fn took(duration: std::time::Duration) -> String {
     match duration.as_millis() {
         millis @ 0..10_000 => format!("{millis} ms"),
         _ => spoken(duration),
+    }
+}
+
+fn node_kind(node: &NodeStatus) -> &'static str {
+    match (node.state, &node.reason) {
+        (NodeState::Alive, None) => "good",
+        (NodeState::Alive | NodeState::Dialed | NodeState::Undialed, _) => "idle",
+        _ => "bad",
     }
 }
 

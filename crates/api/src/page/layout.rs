@@ -91,7 +91,7 @@ pub(super) fn message(headline: &str, text: &str) -> Markup {
 }
 
 /// The health checks for a browser: open to everybody, so without a way into the rest.
-pub(crate) fn health(checks: &[Check]) -> String {
+pub(super) fn health(checks: &[Check]) -> Markup {
     let body = html! {
         main.narrow {
             h1 { "Health" }
@@ -111,5 +111,5 @@ pub(crate) fn health(checks: &[Check]) -> String {
             }
         }
     };
-    document("Health", false, &body).into_string()
+    document("Health", false, &body)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use dodona_runtime::Check;
 use maud::Markup;
 use secrecy::SecretString;
 
@@ -16,8 +17,6 @@ use crate::auth::{self, ViaSession, clear_cookie, session_cookie};
 use crate::facts::Facts;
 use crate::http::{Payload, Refusal};
 use crate::server::App;
-
-pub(crate) use layout::health;
 
 const STYLE: &str = include_str!("style.css");
 /// Nothing from elsewhere, no script at all, and nobody may put us in a frame.
@@ -46,6 +45,11 @@ pub(crate) fn not_found(path: &str) -> Response {
             &format!("No page is called {path}."),
         ),
     )
+}
+
+/// The health checks for a browser.
+pub(crate) fn health(status: StatusCode, checks: &[Check]) -> Response {
+    page(status, layout::health(checks))
 }
 
 /// The node on one screen, for whoever is logged in.

@@ -6,7 +6,8 @@ use dodona_model::{Address, U256};
 use dodona_store::keys::KeyState;
 use maud::{Markup, html};
 
-use crate::facts::{JobFacts, ether, spoken};
+use crate::facts::JobFacts;
+use crate::written::{ether, spoken};
 
 /// Digits shown after the point of a balance.
 const SHOWN_DIGITS: usize = 6;
@@ -95,13 +96,22 @@ fn address(address: Address) -> Markup {
     }
 }
 
+/// Where there is no value.
+pub(super) fn nothing() -> String {
+    "–".to_owned()
+}
+
 fn amount(smallest: Option<U256>) -> String {
     let Some(smallest) = smallest else {
-        return "–".to_owned();
+        return nothing();
     };
     let text = ether(smallest);
-    let end = text.len() - (18 - SHOWN_DIGITS);
-    text[..end].to_owned()
+    let shown = &text[..text.len() - (18 - SHOWN_DIGITS)];
+    // Nearly nothing is not nothing: somebody may wonder why a key can still pay a little.
+    if !smallest.is_zero() && shown.bytes().all(|b| matches!(b, b'0' | b'.')) {
+        return "< 0.000001".to_owned();
+    }
+    shown.to_owned()
 }
 
 pub(super) fn keys(keys: &[KeyState]) -> Markup {
@@ -114,12 +124,12 @@ pub(super) fn keys(keys: &[KeyState]) -> Markup {
                 tbody {
                     @for key in keys {
                         tr {
-                            td { (address(key.address)) }
-                            td.n { (key.chain_id) }
-                            td.n { (amount(key.balance_wei)) }
-                            td.n { (amount(key.link_juels)) }
-                            td.n { (key.next_nonce) }
-                            td {
+                            td.wide { (address(key.address)) }
+                            td.n data-label="Chain" { (key.chain_id) }
+                            td.n data-label="Balance" { (amount(key.balance_wei)) }
+                            td.n data-label="LINK" { (amount(key.link_juels)) }
+                            td.n data-label="Next nonce" { (key.next_nonce) }
+                            td.wide {
                                 @if key.disabled { (badge("idle", "disabled")) }
                                 @else if key.reason.is_empty() { (badge("good", "moving")) }
                                 @else { (badge("bad", "stuck")) p.reason { (key.reason) } }
@@ -143,16 +153,16 @@ pub(super) fn jobs(jobs: &[JobFacts]) -> Markup {
                     @for facts in jobs {
                         @let spec = &facts.job.spec;
                         tr {
-                            td.n { (facts.job.id) }
-                            td {
+                            td.n data-label="Job" { (facts.job.id) }
+                            td.wide {
                                 b { (if spec.name.is_empty() { "unnamed" } else { &spec.name }) }
                                 p.quiet { code { (spec.external_job_id) } }
                             }
-                            td { (spec.kind) }
-                            td { @if let Some(contract) = spec.contract_address { (address(contract)) } }
-                            td.n { (spec.chain_id.map(|id| id.to_string()).unwrap_or_default()) }
-                            td.n { (count(facts.runs)) }
-                            td.n class=[(facts.errored > 0).then_some("n alarming")] { (count(facts.errored)) }
+                            td data-label="Type" { (spec.kind) }
+                            td data-label="Contract" { @if let Some(contract) = spec.contract_address { (address(contract)) } }
+                            td.n data-label="Chain" { (spec.chain_id.map(|id| id.to_string()).unwrap_or_default()) }
+                            td.n data-label="Runs" { (count(facts.runs)) }
+                            td class=(if facts.errored > 0 { "n alarming" } else { "n" }) data-label="Errored" { (count(facts.errored)) }
                         }
                     }
                 }
@@ -173,6 +183,8 @@ mod tests {
             amount(Some(U256::from(1_500_000_000_000_000_001u128))),
             "1.500000"
         );
+        assert_eq!(amount(Some(U256::from(5))), "< 0.000001");
+        assert_eq!(amount(Some(U256::ZERO)), "0.000000");
         assert_eq!(amount(None), "–");
     }
 }

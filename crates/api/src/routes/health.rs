@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use dodona_runtime::Check;
 use serde_json::json;
 
@@ -69,7 +69,7 @@ pub(super) async fn health(State(app): State<Arc<App>>, headers: HeaderMap, uri:
         .and_then(|accept| accept.to_str().ok())
         .unwrap_or_default();
     if accept.contains("text/html") {
-        (status, Html(page::health(&checks))).into_response()
+        page::health(status, &checks)
     } else if accept.contains("text/plain") {
         (status, text(&checks)).into_response()
     } else {

@@ -13,10 +13,10 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use crate::auth::{Admin, Edit, View};
-use crate::facts::ether;
 use crate::http::{self, Payload, Refusal, Resource, document, with_status};
 use crate::server::App;
 use crate::vault::VaultError;
+use crate::written::ether;
 use crate::{ChainView, observe};
 
 impl From<VaultError> for Refusal {

@@ -33,9 +33,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let limited = |bucket| from_fn_with_state((Arc::clone(app), bucket), limit);
     let api = api()
         .merge(log_in().layer(limited(Bucket::LogIn)))
+        // It loads itself anew, perhaps in several windows behind one address.
+        .route("/", get(page::home))
         .layer(limited(Bucket::Api));
     let pages = Router::new()
-        .route("/", get(page::home))
         .route("/login", get(page::log_in_form))
         .route("/logout", post(page::log_out))
         .merge(

@@ -11,9 +11,9 @@ use dodona_store::txs::{self, Attempt, Fee, Tx};
 use serde::Serialize;
 
 use crate::auth::View;
-use crate::facts::ether;
 use crate::http::{Paging, Refusal, Resource, SHORT_LIST, document, page};
 use crate::server::App;
+use crate::written::ether;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -203,7 +203,20 @@ async fn all_api_routes_share_one_limit_and_metrics_has_none() {
     for _ in 0..20 {
         assert_eq!(caller.get("/login").await.status, StatusCode::OK);
     }
-    assert_eq!(caller.get("/").await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        caller.get("/login").await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    for _ in 0..100 {
+        assert_eq!(
+            caller.get("/assets/dodona.css").await.status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(
+        caller.get("/assets/dodona.css").await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
 }
 
 #[tokio::test]

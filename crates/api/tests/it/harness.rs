@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use dodona_api::{Api, ApiConfig, ChainView, Parts, Vault, VaultError, ensure_first_user};
-use dodona_model::{Address, ChainId, Timestamp, U256};
+use dodona_api::{Api, ApiConfig, ChainView, Parts, ensure_first_user};
+use dodona_model::{ChainId, U256};
 use dodona_runtime::{Health, Poke, Waiter, clock};
-use dodona_store::{DatabaseConfig, Engine, Store, keys, users};
+use dodona_store::{DatabaseConfig, Engine, Store, users};
 use dodona_testkit::postgres::{self, FreshDatabase};
-use futures_util::future::BoxFuture;
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+use crate::vault::FakeVault;
 
 pub(crate) const EMAIL: &str = "ops@example.com";
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -85,7 +86,7 @@ pub(crate) fn config() -> ApiConfig {
     config
 }
 
-fn chain(chain_id: ChainId) -> ChainView {
+pub(crate) fn chain(chain_id: ChainId) -> ChainView {
     ChainView {
         chain_id,
         pool: None,
@@ -327,94 +328,5 @@ impl Caller {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, "").await
-    }
-}
-
-/// Keys without cryptography: addresses count up, a key file is `{"address": …, "password": …}`.
-struct FakeVault {
-    store: Store,
-    held: Mutex<Vec<Address>>,
-}
-
-impl FakeVault {
-    fn new(store: Store) -> Self {
-        Self {
-            store,
-            held: Mutex::default(),
-        }
-    }
-
-    async fn enable(&self, chain: ChainId, address: Address) -> Result<Address, VaultError> {
-        let mut tx = self.store.begin().await.unwrap();
-        keys::enable(&mut tx, chain, address, Timestamp(1_700_000_000_000_000))
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
-        Ok(address)
-    }
-
-    fn holds(&self, address: Address) -> bool {
-        self.held.lock().unwrap().contains(&address)
-    }
-}
-
-impl Vault for FakeVault {
-    fn create(&self, chain: ChainId) -> BoxFuture<'_, Result<Address, VaultError>> {
-        Box::pin(async move {
-            let address = {
-                let mut held = self.held.lock().unwrap();
-                let address = Address::with_last_byte(held.len() as u8 + 0xa1);
-                held.push(address);
-                address
-            };
-            self.enable(chain, address).await
-        })
-    }
-
-    fn import(
-        &self,
-        chain: ChainId,
-        json: String,
-        password: SecretString,
-    ) -> BoxFuture<'_, Result<Address, VaultError>> {
-        Box::pin(async move {
-            let file: Value = serde_json::from_str(&json)
-                .map_err(|_| VaultError::Refused("this is not a key file".to_owned()))?;
-            if file["password"] != password.expose_secret() {
-                return Err(VaultError::Refused("the password is wrong".to_owned()));
-            }
-            let address: Address = file["address"].as_str().unwrap().parse().unwrap();
-            self.held.lock().unwrap().push(address);
-            self.enable(chain, address).await
-        })
-    }
-
-    fn export(
-        &self,
-        address: Address,
-        password: SecretString,
-    ) -> BoxFuture<'_, Result<String, VaultError>> {
-        Box::pin(async move {
-            if !self.holds(address) {
-                return Err(VaultError::Unknown(address));
-            }
-            Ok(
-                serde_json::json!({ "address": address, "password": password.expose_secret() })
-                    .to_string(),
-            )
-        })
-    }
-
-    fn delete(&self, address: Address) -> BoxFuture<'_, Result<(), VaultError>> {
-        Box::pin(async move {
-            if !self.holds(address) {
-                return Err(VaultError::Unknown(address));
-            }
-            let mut tx = self.store.begin().await.unwrap();
-            keys::forget(&mut tx, address).await.unwrap();
-            tx.commit().await.unwrap();
-            self.held.lock().unwrap().retain(|held| *held != address);
-            Ok(())
-        })
     }
 }

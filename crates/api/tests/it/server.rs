@@ -3,58 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dodona_api::{Api, ApiError, Parts};
-use dodona_store::{DatabaseConfig, Store};
+use dodona_api::{Api, ApiConfig, ApiError, Parts};
+use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::harness::{Node, config};
+use crate::vault::FakeVault;
 
-async fn api(node: &Node, config: dodona_api::ApiConfig) -> Api {
-    let parts = Parts {
-        store: node.store.clone(),
-        health: node.health.clone(),
-        vault: Arc::new(NoVault),
-        chains: vec![],
-        leading: Arc::new(Vec::new),
-        metrics_render: Arc::new(String::new),
-    };
-    Api::new(parts, config)
-}
-
-struct NoVault;
-
-impl dodona_api::Vault for NoVault {
-    fn create(
-        &self,
-        _: u64,
-    ) -> futures_util::future::BoxFuture<'_, Result<dodona_model::Address, dodona_api::VaultError>>
-    {
-        unreachable!("these tests make no keys")
-    }
-    fn import(
-        &self,
-        _: u64,
-        _: String,
-        _: secrecy::SecretString,
-    ) -> futures_util::future::BoxFuture<'_, Result<dodona_model::Address, dodona_api::VaultError>>
-    {
-        unreachable!("these tests make no keys")
-    }
-    fn export(
-        &self,
-        _: dodona_model::Address,
-        _: secrecy::SecretString,
-    ) -> futures_util::future::BoxFuture<'_, Result<String, dodona_api::VaultError>> {
-        unreachable!("these tests make no keys")
-    }
-    fn delete(
-        &self,
-        _: dodona_model::Address,
-    ) -> futures_util::future::BoxFuture<'_, Result<(), dodona_api::VaultError>> {
-        unreachable!("these tests make no keys")
-    }
+fn api(node: &Node, config: ApiConfig) -> Api {
+    Api::new(
+        Parts {
+            store: node.store.clone(),
+            health: node.health.clone(),
+            vault: Arc::new(FakeVault::new(node.store.clone())),
+            chains: vec![],
+            leading: Arc::new(|| panic!("injected")),
+            metrics_render: Arc::new(String::new),
+        },
+        config,
+    )
 }
 
 #[tokio::test]
@@ -63,7 +32,7 @@ async fn a_port_in_use_is_told_with_the_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config();
     config.listen = taken.local_addr().unwrap();
-    let error = api(&node, config.clone()).await.bind().await.unwrap_err();
+    let error = api(&node, config.clone()).bind().await.unwrap_err();
     assert!(matches!(error, ApiError::InUse { .. }));
     let said = error.to_string();
     let begins = format!(
@@ -73,7 +42,7 @@ async fn a_port_in_use_is_told_with_the_remedy() {
     assert!(said.starts_with(&begins), "{said}");
 
     config.listen = "203.0.113.7:6688".parse().unwrap();
-    let error = api(&node, config).await.bind().await.unwrap_err();
+    let error = api(&node, config).bind().await.unwrap_err();
     assert!(
         error
             .to_string()
@@ -84,11 +53,8 @@ async fn a_port_in_use_is_told_with_the_remedy() {
 
 #[tokio::test]
 async fn a_stopping_server_finishes_what_it_answers_and_takes_nothing_new() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = DatabaseConfig::Sqlite(dir.path().join("db"));
-    let store = Store::open(&file, Default::default()).await.unwrap();
     let node = Node::on_sqlite(config()).await;
-    let api = api(&node, config()).await;
+    let api = api(&node, config());
     let listener = api.bind().await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -102,7 +68,7 @@ async fn a_stopping_server_finishes_what_it_answers_and_takes_nothing_new() {
     client.write_all(head.as_bytes()).await.unwrap();
     let mut idle = TcpStream::connect(address).await.unwrap();
     dodona_testkit::until("the server answers", async || {
-        reqwest_get(&format!("http://{address}/health")).await
+        get(&format!("http://{address}/health")).await
     })
     .await;
     stop.send(()).unwrap();
@@ -120,9 +86,30 @@ async fn a_stopping_server_finishes_what_it_answers_and_takes_nothing_new() {
         .await
         .unwrap()
         .unwrap();
-    drop(store);
 }
 
-async fn reqwest_get(url: &str) -> Option<reqwest::Response> {
+async fn get(url: &str) -> Option<reqwest::Response> {
     dodona_testkit::http().get(url).send().await.ok()
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_answers_500_and_the_next_request_is_served() {
+    let node = Node::on_sqlite(config()).await;
+    let api = api(&node, config());
+    let listener = api.bind().await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(api.serve(listener, std::future::pending()));
+    let http = dodona_testkit::http();
+    let answer = http.get(format!("{url}/metrics")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.headers()["x-frame-options"], "DENY");
+    assert!(
+        answer
+            .text()
+            .await
+            .unwrap()
+            .contains("the node met a mistake of its own")
+    );
+    let next = http.get(format!("{url}/health")).send().await.unwrap();
+    assert_eq!(next.status(), StatusCode::OK);
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dodona_model::{U256, request};
+use dodona_rpc::{NodeConfig, Pool, PoolConfig};
 use dodona_runtime::clock;
 use dodona_store::{keys, warnings};
 
-use crate::harness::{CHAIN, Node, config, on_both_engines};
+use crate::harness::{CHAIN, Node, chain, config, on_both_engines};
 use crate::rows;
 
 on_both_engines! {
@@ -98,4 +99,42 @@ async fn chains_and_build_are_told() {
     }
     insta::assert_snapshot!("build_info", viewer.get("/v2/build_info").await.shown());
     insta::assert_snapshot!("features", viewer.get("/v2/features").await.shown());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_is_shown_with_the_reason() {
+    dodona_testkit::http(); // installs the crypto provider
+    let dead = NodeConfig::primary(
+        "frankfurt",
+        "http://127.0.0.1:9/v3/0123456789abcdef".parse().unwrap(),
+    );
+    let pool = Pool::new(PoolConfig::new(CHAIN, vec![dead])).unwrap();
+    tokio::spawn(pool.clone().run(std::future::pending()));
+    let mut view = chain(CHAIN);
+    view.pool = Some(pool);
+    let node = Node::with(dodona_store::Engine::Sqlite, config(), vec![view]).await;
+    let admin = node.admin().await;
+    let shown = dodona_testkit::until("the endpoint is given up", async || {
+        let endpoint = admin.get("/v2/status").await.json()["chains"][0]["nodes"][0].clone();
+        (endpoint["state"] == "Unreachable").then_some(endpoint)
+    })
+    .await;
+    assert_eq!(shown["name"], "frankfurt");
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.contains("cannot be reached"), "{reason}");
+
+    let resource = admin.get("/v2/nodes").await.json()["data"][0].clone();
+    assert_eq!(resource["id"], "31337/frankfurt");
+    assert_eq!(resource["attributes"]["state"], "Unreachable");
+    let page = admin.get("/").await.text;
+    assert!(
+        page.contains("frankfurt") && page.contains("Unreachable"),
+        "{page}"
+    );
+    for text in [resource.to_string(), page] {
+        assert!(
+            !text.contains("0123456789abcdef"),
+            "the token in the URL is shown: {text}"
+        );
+    }
 }

@@ -6,8 +6,8 @@ use dodona_model::{JobId, Timestamp};
 use dodona_store::jobs::{Job, JobError};
 use serde::Serialize;
 
-use crate::facts::go_duration;
 use crate::http::Resource;
+use crate::written::go_duration;
 
 /// Spec objects of other job types: clients expect the keys.
 const OTHER_SPECS: [&str; 17] = [

@@ -13,9 +13,10 @@ use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
-use crate::facts::{ChainFacts, Facts, ether};
+use crate::facts::{ChainFacts, Facts};
 use crate::observe;
 use crate::server::App;
+use crate::written::ether;
 use exposition::{Exposition, Kind};
 
 fn permitted(app: &App, headers: &HeaderMap) -> bool {
