@@ -85,7 +85,7 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
     let outside = Arc::new(Outside {
         store: store.clone(),
         pools: pools.clone(),
-        egress: EgressClient::new(&database_addresses(&config).await)
+        egress: EgressClient::keeping_off(&database_addresses(&config).await)
             .context("setting up the HTTP client of jobs")?,
     });
     let me = format!("{}:{}:{}", hostname(), std::process::id(), uuid::Uuid::new_v4());
