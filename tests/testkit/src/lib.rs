@@ -13,7 +13,10 @@
 //!
 //! The kit panics, with a sentence, where a test could not go on anyway.
 
-#![allow(clippy::disallowed_methods, reason = "tests are told by their environment where the real parts are")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are told by their environment where the real parts are"
+)]
 
 pub mod anvil;
 pub mod contracts;

@@ -15,10 +15,7 @@ pub(super) async fn run(engine: &Engine, file: &Path, text: &str) {
 }
 
 async fn sqlite(file: &Path, text: &str) -> sqlx::Result<()> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
-        .await?;
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await?;
     sqlx::raw_sql(AssertSqlSafe(text.to_owned()))
         .execute(&mut connection)
         .await?;

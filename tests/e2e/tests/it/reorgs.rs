@@ -1,0 +1,293 @@
+//! Blocks that turn out not to have happened. The right answer once, or none; and life goes on.
+
+use alloy::primitives::{B256, Bytes, U256};
+use dodona_testkit::{
+    contracts::Requested,
+    node::Job,
+    source::{Behaviour, Gate},
+    until,
+};
+use serde_json::json;
+
+use crate::scene::{Scene, price, some_cents};
+
+/// Blocks only when we say so, and none of them final in our time.
+async fn scene() -> Scene {
+    Scene::with_blocks_on_demand(|mut options| {
+        options.finality_depth = 200;
+        options
+    })
+    .await
+}
+
+/// A request after the storm: it is answered, so nothing is stuck.
+async fn assert_life_goes_on(scene: &Scene, job: &Job) {
+    let cents = some_cents();
+    scene.serve_price(cents);
+    let request = scene.ask(job, "/price").await;
+    assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
+    assert_eq!(scene.world.answers_count(request.id).await, 1);
+}
+
+/// The bytes that asked; to be mined once more.
+async fn raw(scene: &Scene, request: &Requested) -> Bytes {
+    scene.anvil.raw_transaction(request.tx).await
+}
+
+/// Mines the same request again, two minutes later by the chain's clock.
+async fn mine_again(scene: &Scene, request: &Requested, raw: &Bytes) {
+    let later = scene.anvil.timestamp().await + 120;
+    scene.anvil.set_next_block_timestamp(later).await;
+    let hash: B256 = scene
+        .anvil
+        .rpc("eth_sendRawTransaction", json!([raw]))
+        .await;
+    assert_eq!(hash, request.tx);
+    let receipt = scene.anvil.mined(hash).await;
+    let again = dodona_testkit::contracts::requests_in(&receipt);
+    assert_eq!(again[0].id, request.id);
+    assert_ne!(
+        again[0].event.cancelExpiration,
+        request.event.cancelExpiration
+    );
+}
+
+/// Answers of this node that are on the canonical chain and did something.
+async fn successes(scene: &Scene) -> usize {
+    let receipts = scene.anvil.transactions_from(scene.key).await;
+    let to_oracle = receipts
+        .iter()
+        .filter(|it| it.to == Some(scene.world.operator));
+    to_oracle.filter(|it| it.status()).count()
+}
+
+async fn failures(scene: &Scene) -> usize {
+    let receipts = scene.anvil.transactions_from(scene.key).await;
+    receipts.iter().filter(|it| !it.status()).count()
+}
+
+/// Asks, lets the answer be mined, and waits until the node knows.
+async fn answered(scene: &Scene, job: &Job) -> Requested {
+    let request = scene.ask(job, "/price").await;
+    scene.pending(1).await;
+    scene.mine(1).await;
+    assert!(scene.world.answer(request.id).await.is_some());
+    until("the node knows that its answer is mined", || async {
+        let all = scene.api().transactions().await;
+        (all[0]["state"] == "confirmed").then_some(())
+    })
+    .await;
+    request
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_before_its_confirmations_is_never_run() {
+    let scene = Scene::with_blocks_on_demand(|mut options| {
+        options.finality_depth = 200;
+        options.min_confirmations = 3;
+        options
+    })
+    .await;
+    let job = scene.price_job().await;
+    scene.serve_price(some_cents());
+    scene.ask(&job, "/price").await;
+    scene.caught_up().await;
+
+    scene.anvil.reorg(1, &[]).await;
+    scene.mine(6).await;
+    assert!(scene.api().runs(&job).await.is_empty());
+    assert_eq!(scene.source.hits(), 0);
+    scene.assert_sent(0).await;
+
+    assert_life_goes_on(&scene, &job).await;
+    scene.assert_sent(1).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_while_its_source_is_asked_is_not_answered() {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    let gate = Gate::closed();
+    scene
+        .source
+        .on("/price", Behaviour::Behind(gate.clone(), price(1)));
+    let request = scene.ask(&job, "/price").await;
+    until("the source is asked", || async {
+        (scene.source.hits() == 1).then_some(())
+    })
+    .await;
+
+    scene.anvil.reorg(1, &[]).await;
+    scene.mine(1).await;
+    gate.open();
+    // Its answer is queued and waits for a request that is not there.
+    scene.run_in_state(&job, "suspended").await;
+    scene.mine(5).await;
+    assert_eq!(scene.anvil.pending_transactions().await, 0);
+    assert_eq!(scene.world.answer(request.id).await, None);
+    scene.assert_sent(0).await;
+
+    assert_life_goes_on(&scene, &job).await;
+    scene.assert_sent(1).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_after_its_answer_was_mined_leaves_no_nonce_stuck() {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    scene.serve_price(some_cents());
+    let request = answered(&scene, &job).await;
+
+    scene.anvil.reorg(2, &[]).await;
+    scene.mine(1).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 0);
+
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 0);
+    assert_eq!((successes(&scene).await, failures(&scene).await), (1, 0));
+    // The nonce of the answer that nobody wants any more went to a transfer of nothing.
+    assert_eq!(scene.anvil.nonce(scene.key).await, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_while_its_answer_waits_to_be_mined_leaves_no_nonce_stuck() {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    scene.serve_price(some_cents());
+    let request = scene.ask(&job, "/price").await;
+    scene.pending(1).await;
+
+    // What waits in the pool would be mined with the next block and revert: as on a real chain where the fee is low.
+    scene.anvil.drop_all_transactions().await;
+    scene.anvil.reorg(1, &[]).await;
+    scene.mine(1).await;
+
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 0);
+    assert_eq!(successes(&scene).await, 1);
+    assert_eq!(scene.anvil.nonce(scene.key).await, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_is_mined_again_before_its_answer_was_sent_is_answered_once_on_its_new_terms()
+ {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    let (cents, gate) = (some_cents(), Gate::closed());
+    scene
+        .source
+        .on("/price", Behaviour::Behind(gate.clone(), price(cents)));
+    let request = scene.ask(&job, "/price").await;
+    let raw = raw(&scene, &request).await;
+    until("the source is asked", || async {
+        (scene.source.hits() == 1).then_some(())
+    })
+    .await;
+
+    scene.anvil.reorg(1, &[]).await;
+    scene.mine(1).await;
+    mine_again(&scene, &request, &raw).await;
+    scene.caught_up().await;
+    gate.open();
+
+    assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 1);
+    assert_eq!((successes(&scene).await, failures(&scene).await), (2, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_is_mined_again_after_its_answer_was_mined_is_answered_once_on_its_new_terms()
+ {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    let cents = some_cents();
+    scene.serve_price(cents);
+    let request = scene.ask(&job, "/price").await;
+    let raw = raw(&scene, &request).await;
+    scene.pending(1).await;
+    scene.mine(1).await;
+    until("the node knows that its answer is mined", || async {
+        let all = scene.api().transactions().await;
+        (all[0]["state"] == "confirmed").then_some(())
+    })
+    .await;
+
+    scene.anvil.reorg(2, &[]).await;
+    mine_again(&scene, &request, &raw).await;
+
+    assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
+    assert_eq!(scene.source.hits(), 1, "what was fetched is kept");
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 1);
+    assert_eq!((successes(&scene).await, failures(&scene).await), (2, 0));
+    assert_eq!(
+        scene.anvil.nonce(scene.key).await,
+        2,
+        "the answer was replaced at its nonce"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_comes_back_after_its_nonce_was_used_up_is_answered_once() {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    let cents = some_cents();
+    scene.serve_price(cents);
+    let request = scene.ask(&job, "/price").await;
+    let raw = raw(&scene, &request).await;
+    scene.pending(1).await;
+    scene.mine(1).await;
+    until("the node knows that its answer is mined", || async {
+        let all = scene.api().transactions().await;
+        (all[0]["state"] == "confirmed").then_some(())
+    })
+    .await;
+
+    scene.anvil.reorg(2, &[]).await;
+    scene
+        .mine_until("the nonce is used up", || async {
+            (scene.anvil.nonce(scene.key).await == 1).then_some(())
+        })
+        .await;
+    assert_eq!(successes(&scene).await, 0);
+    mine_again(&scene, &request, &raw).await;
+
+    assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 1);
+    assert_eq!((successes(&scene).await, failures(&scene).await), (2, 0));
+}
+
+#[tokio::test]
+async fn an_answer_whose_block_is_dropped_is_mined_again() {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    let cents = some_cents();
+    scene.serve_price(cents);
+    let request = answered(&scene, &job).await;
+
+    scene.anvil.reorg(1, &[]).await;
+    scene.mine(1).await;
+    assert_eq!(scene.world.answer(request.id).await, None);
+
+    assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
+    assert_eq!(scene.world.answers_count(request.id).await, 1);
+    scene.assert_sent(1).await;
+    assert_eq!(scene.source.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_chain_that_becomes_shorter_is_followed() {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    scene.serve_price(some_cents());
+    let snapshot = scene.anvil.snapshot().await;
+    let request = answered(&scene, &job).await;
+    scene.mine(3).await;
+
+    scene.anvil.revert(snapshot).await;
+    assert_eq!(scene.world.answers_count(request.id).await, 0);
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!(failures(&scene).await, 0);
+}
