@@ -135,6 +135,7 @@ pub async fn ensure_first_user(
         return Err(FirstUserError::Email(email.to_owned()));
     }
     check_password(password, email)?;
+    let email = &one_spelling(email);
     let hash = PasswordWork::default().hash(password.clone()).await;
     let mut tx = store.begin().await?;
     // Another replica may have been quicker while this one hashed.
@@ -148,6 +149,11 @@ pub async fn ensure_first_user(
     tx.commit().await?;
     observe::first_user(email);
     Ok(true)
+}
+
+/// An address is the same in any letter case.
+pub(super) fn one_spelling(email: &str) -> String {
+    email.trim().to_lowercase()
 }
 
 fn is_email(text: &str) -> bool {

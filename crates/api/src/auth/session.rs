@@ -8,6 +8,7 @@ use rand::Rng;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
+use super::password::one_spelling;
 use super::{Identity, Role};
 use crate::observe;
 use crate::server::App;
@@ -26,6 +27,7 @@ pub(crate) async fn log_in(
     email: &str,
     password: SecretString,
 ) -> Result<Option<String>, StoreError> {
+    let email = &one_spelling(email);
     let user = users::find(&mut app.store.read().await?, email).await?;
     let stored = user.map(|user| user.password_hash);
     let known = stored.is_some();

@@ -24,6 +24,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
+/// The one thing that goes wrong after the right password, and it says nothing by itself.
+const COOKIE_LOST: &str = "The password was right, but your browser did not keep the session: over plain HTTP it drops cookies meant for TLS. Come over https or through an SSH tunnel to localhost, or set WebServer.SecureCookies = false.";
+
 fn page(status: StatusCode, markup: Markup) -> Response {
     let policy = [(HeaderName::from_static("content-security-policy"), POLICY)];
     (status, policy, Html(markup.into_string())).into_response()
@@ -92,12 +95,21 @@ pub(crate) async fn log_in(State(app): State<Arc<App>>, payload: Payload) -> Res
     match auth::log_in(&app, &email, SecretString::from(password)).await {
         Ok(Some(id)) => {
             let cookie = session_cookie(&id, app.config.secure_cookies);
-            ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+            ([(header::SET_COOKIE, cookie)], Redirect::to("/entered")).into_response()
         }
         Ok(None) => page(
             StatusCode::UNAUTHORIZED,
             layout::log_in(Some("Invalid email or password")),
         ),
+        Err(error) => broken(&error.into()),
+    }
+}
+
+/// Where a log-in leads: to the first page, unless the browser dropped the cookie it was just given.
+pub(crate) async fn entered(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    match auth::by_session(&app, &headers).await {
+        Ok(Some(_)) => Redirect::to("/").into_response(),
+        Ok(None) => page(StatusCode::OK, layout::log_in(Some(COOKIE_LOST))),
         Err(error) => broken(&error.into()),
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(limited(Bucket::Api));
     let pages = Router::new()
         .route("/login", get(page::log_in_form))
+        .route("/entered", get(page::entered))
         .route("/logout", post(page::log_out))
         .merge(
             Router::new()

@@ -100,10 +100,17 @@ async fn the_first_page_asks_for_a_log_in_and_opens_after_it() {
         .await;
     assert_eq!(
         (right.status, right.header("location")),
-        (StatusCode::SEE_OTHER, "/")
+        (StatusCode::SEE_OTHER, "/entered")
+    );
+    let lost = browser.get("/entered").await;
+    assert!(
+        lost.text.contains("did not keep the session"),
+        "{}",
+        lost.text
     );
     let cookie = format!("clsession={}", right.cookie().unwrap());
     let inside = node.anybody().with("cookie", &cookie);
+    assert_eq!(inside.get("/entered").await.header("location"), "/");
     let page = inside.get("/").await;
     assert_eq!(page.status, StatusCode::OK);
     for hint in [

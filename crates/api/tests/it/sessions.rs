@@ -131,6 +131,12 @@ async fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
 }
 
 #[tokio::test]
+async fn an_address_is_the_same_in_any_letter_case() {
+    let node = Node::on_sqlite(config()).await;
+    node.log_in("OPS@Example.com", PASSWORD).await;
+}
+
+#[tokio::test]
 async fn a_log_in_that_is_no_json_is_refused() {
     let node = Node::on_sqlite(config()).await;
     for body in [
