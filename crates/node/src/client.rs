@@ -42,11 +42,16 @@ pub enum ClientError {
     #[error(
         "no node answers at {url}: {cause}\nIs it running? Start one with `dodona node start`, or name another with --remote-node-url."
     )]
-    Unreachable { url: Url, cause: String },
+    Unreachable { url: String, cause: String },
     #[error(
-        "{url} does not allow this: {detail}\nLog in with `dodona admin login` or name a file with --admin-credentials-file; if you are logged in, your role is too low."
+        "not logged in at {url}: {detail}\nRun `dodona admin login`, or name a file with --admin-credentials-file."
     )]
-    Unauthorized { url: Url, detail: String },
+    NoSession { url: String, detail: String },
+    #[error("{url} refuses to log you in: {detail}")]
+    LoginRefused { url: String, detail: String },
+    /// Some routes say this without naming the role they want.
+    #[error("your role at {url} is too low for this; ask an administrator of the node")]
+    RoleTooLow { url: String },
     #[error("this needs the role {needed}; {email} has the role {present}")]
     Forbidden {
         needed: String,
@@ -129,8 +134,8 @@ impl Client {
     }
 
     /// The node's address, for messages.
-    pub fn url(&self) -> &Url {
-        &self.remote.url
+    pub fn address(&self) -> &str {
+        self.remote.url.as_str().trim_end_matches('/')
     }
 
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, ClientError> {
@@ -159,7 +164,7 @@ impl Client {
         body: Body,
     ) -> Result<Answer, ClientError> {
         let answer = self.once(method.clone(), path, query, &body).await;
-        let (Err(ClientError::Unauthorized { .. }), Some(file)) =
+        let (Err(ClientError::NoSession { .. }), Some(file)) =
             (&answer, &self.remote.credentials_file)
         else {
             return answer;
@@ -181,7 +186,11 @@ impl Client {
             .post(url.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(body.to_string());
-        let (answer, headers) = self.receive(request, &url).await?;
+        let received = self.receive(request, &url).await;
+        let (answer, headers) = received.map_err(|error| match error {
+            ClientError::NoSession { url, detail } => ClientError::LoginRefused { url, detail },
+            other => other,
+        })?;
         let cookie = session_cookie(&headers).ok_or_else(|| ClientError::NotANode {
             url: url.clone(),
             status: answer.status,
@@ -200,7 +209,7 @@ impl Client {
         }
         match answer {
             // No session is what was asked for.
-            Ok(_) | Err(ClientError::Unauthorized { .. }) => Ok(()),
+            Ok(_) | Err(ClientError::NoSession { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -236,9 +245,8 @@ impl Client {
         url: &Url,
     ) -> Result<(Answer, HeaderMap), ClientError> {
         // The query may hold a password, so the address in messages is the node's alone.
-        let base = self.remote.url.clone();
         let unreachable = |error: reqwest::Error| ClientError::Unreachable {
-            url: base.clone(),
+            url: self.address().to_owned(),
             cause: cause_of(&error),
         };
         let response = request.send().await.map_err(unreachable)?;
@@ -278,9 +286,10 @@ impl Client {
                 } else {
                     details.join(", ")
                 };
-                ClientError::Unauthorized {
-                    url: self.remote.url.clone(),
-                    detail,
+                let url = self.address().to_owned();
+                match detail.as_str() {
+                    "Unauthorized" => ClientError::RoleTooLow { url },
+                    _ => ClientError::NoSession { url, detail },
                 }
             }
             (StatusCode::TOO_MANY_REQUESTS, _) => {

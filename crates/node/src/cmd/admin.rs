@@ -29,7 +29,7 @@ pub(super) async fn run(
             if !bypass_version_check {
                 compare_versions(client, out).await?;
             }
-            out.line(&format!("Successfully logged in to {}", client.url()))
+            out.line(&format!("Successfully logged in to {}", client.address()))
         }
         AdminCommand::Logout => {
             client.log_out().await?;

@@ -2,13 +2,14 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
+use alloy::primitives::U256;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
 use super::{Out, segment};
 use crate::cli::{EthKeysCommand, KeysCommand};
 use crate::client::{Body, Client, write_private};
-use crate::jsonapi::Document;
+use crate::jsonapi::{Document, Resource};
 use crate::{password, table};
 
 const LABELS: &[&str] = &[
@@ -138,11 +139,19 @@ fn list(keys: &Document) -> String {
                 key.text("disabled"),
                 key.text("createdAt"),
                 key.text("updatedAt"),
-                or("maxGasPriceWei", "None"),
+                limit(key),
             ]
         })
         .collect();
     table::list(LABELS, &rows)
+}
+
+/// The largest number there is means that nobody set a limit.
+fn limit(key: &Resource) -> String {
+    let limit = key
+        .optional("maxGasPriceWei")
+        .filter(|wei| wei.parse() != Ok(U256::MAX));
+    limit.unwrap_or_else(|| "None".to_owned())
 }
 
 /// Asks until the answer is exactly `yes` or `no`.

@@ -89,10 +89,7 @@ pub(super) async fn run(client: &Client, out: &mut Out<'_>) -> anyhow::Result<()
     let answer = client.get("/v2/status", &[]).await?;
     out.value(&answer.json()?)?;
     let status: Status = answer.json()?;
-    out.text(&screen(
-        &status,
-        client.url().as_str().trim_end_matches('/'),
-    ))
+    out.text(&screen(&status, client.address()))
 }
 
 fn screen(status: &Status, url: &str) -> String {

@@ -279,7 +279,7 @@ async fn a_password_in_the_query_never_shows_in_a_message() {
         .await;
     assert_eq!(done.code, 1);
     assert!(
-        !done.stderr.contains("top") && done.stderr.contains("http://127.0.0.1:1/"),
+        !done.stderr.contains("top") && done.stderr.contains("http://127.0.0.1:1:"),
         "{done:?}"
     );
 

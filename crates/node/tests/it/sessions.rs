@@ -37,7 +37,10 @@ async fn a_wrong_password_is_refused_with_the_nodes_own_words() {
     op.file("wrong", &format!("{EMAIL}\nanother password\n"));
     let done = op.types("admin login -f {home}/wrong").await;
     assert_eq!((done.code, done.stdout.as_str()), (1, ""));
-    assert!(done.stderr.contains("Invalid password"), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        format!("{} refuses to log you in: Invalid password\n", node.url)
+    );
     assert!(op.cookies().is_empty());
 }
 
@@ -157,6 +160,24 @@ async fn something_else_on_the_port_is_recognised() {
         done.code == 1
             && done.stderr.contains("not a node's answer")
             && done.stderr.contains("router's"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_that_names_no_role_is_told_apart_from_a_missing_session() {
+    let node = ScriptedNode::start().await;
+    node.answers(
+        "DELETE",
+        "/v2/jobs/1",
+        401,
+        json!({"errors": [{"detail": "Unauthorized"}]}),
+    );
+    let op = Operator::of(&node);
+    op.logs_in().await;
+    let done = op.types("jobs delete 1").await;
+    assert!(
+        done.code == 1 && done.stderr.contains("role") && !done.stderr.contains("admin login"),
         "{done:?}"
     );
 }
