@@ -34,8 +34,12 @@ impl Campaign {
         while !stop.is_cancelled() {
             match Leader::try_acquire(&self.store, &self.scope, &self.me, &self.lease).await {
                 Ok(Some(leader)) => self.lead(Arc::new(leader), &stop).await,
-                Ok(None) => debug!(scope = %self.scope, "another node leads {}; standing by", self.scope),
-                Err(cause) => warn!(scope = %self.scope, "cannot ask for the lead of {}: {cause}", self.scope),
+                Ok(None) => {
+                    debug!(scope = %self.scope, "another node leads {}; standing by", self.scope)
+                }
+                Err(cause) => {
+                    warn!(scope = %self.scope, "cannot ask for the lead of {}: {cause}", self.scope)
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -65,7 +69,9 @@ impl Campaign {
                     warn!(scope = %self.scope, "the lease of {} could not be renewed in time: {cause}", self.scope);
                     break;
                 }
-                Err(cause) => debug!(scope = %self.scope, "renewing the lease of {} failed: {cause}", self.scope),
+                Err(cause) => {
+                    debug!(scope = %self.scope, "renewing the lease of {} failed: {cause}", self.scope)
+                }
             }
         }
         child.stop(settings::STEP_DOWN).await;
@@ -88,7 +94,10 @@ impl Leads {
     }
 
     fn set(&self, scope: &Scope, held: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.as_str().to_owned(), held);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(scope.as_str().to_owned(), held);
     }
 
     /// For whoever shows it.
@@ -96,7 +105,10 @@ impl Leads {
         let shared = self.clone();
         Arc::new(move || {
             let leads = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-            leads.iter().map(|(scope, held)| (scope.clone(), *held)).collect()
+            leads
+                .iter()
+                .map(|(scope, held)| (scope.clone(), *held))
+                .collect()
         })
     }
 }

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod client;
 pub mod cmd;
 pub mod config;
+mod first_start;
 pub mod help;
 pub mod jsonapi;
 pub mod logging;

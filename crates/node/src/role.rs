@@ -6,24 +6,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use dodona_api::{Api, ChainView, Parts, Vault, ensure_first_user};
+use dodona_api::{Api, ChainView, Parts};
 use dodona_jobs::Outside;
 use dodona_keys::Strength;
 use dodona_model::ChainId;
 use dodona_pipeline::egress::EgressClient;
 use dodona_rpc::{Pool, RpcError};
 use dodona_runtime::{CancellationToken, Health, Supervisor};
-use dodona_store::{Engine, Scope, Store, keys, users};
+use dodona_store::{Scope, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::SecretString;
 use tracing::{debug, info, warn};
 
 use crate::campaign::{Campaign, Leads};
 use crate::config::Config;
-use crate::logging::LogHandle;
+use crate::logging::{self, LogHandle};
 use crate::vault::NodeVault;
 use crate::wire::{self, ChainParts, Pokes};
-use crate::{settings, telemetry, version};
+use crate::{first_start, settings, telemetry, version};
 
 /// What the command line adds to the settings.
 pub struct StartOptions {
@@ -39,48 +38,55 @@ pub struct StartOptions {
 pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> {
     let began = Instant::now();
     let metrics = telemetry::install()?;
-    info!(Version = version::VERSION, SHA = version::COMMIT, "Starting Dodona node {}", version::short());
-    let password = keystore_password(&config, &options)?;
+    logging::register_metrics();
+    info!(
+        Version = version::VERSION,
+        SHA = version::COMMIT,
+        "Starting Dodona node {}",
+        version::short()
+    );
+    let given = first_start::given_password(&config, &options)?;
 
     // Before anything is written: are the endpoints what the configuration says?
     let pools = reach_chains(&config).await?;
     prepare_root(&config.root_dir)?;
     let pokes = Pokes::default();
     let store = Store::open(&settings::database(&config), pokes.by_name()).await?;
-    if store.engine() == Engine::Sqlite {
-        warn!(
-            "database {}: a single node on embedded SQLite. Operators are advised to run two nodes on one PostgreSQL (Database.URL in the secrets file)",
-            store.describe()
-        );
-    }
-    let strength = if config.insecure_fast_scrypt { Strength::InsecureFast } else { Strength::Standard };
+    let password = first_start::ring_password(given, &store, config.development).await?;
+    let strength = if config.insecure_fast_scrypt {
+        Strength::InsecureFast
+    } else {
+        Strength::Standard
+    };
     let vault = NodeVault::unlock(store.clone(), password, strength).await?;
-    let user = first_user(&store, &options).await?;
+    let user = first_start::first_user(&store, &options).await?;
 
     let health = Health::default();
     let owner = Supervisor::new(health.clone(), CancellationToken::new());
     let chains: BTreeMap<ChainId, ChainParts> = config
         .enabled_chains()
-        .filter_map(|chain| Some((chain.chain_id, settings::chain(chain, pools.get(&chain.chain_id)?.clone()))))
+        .filter_map(|chain| {
+            Some((
+                chain.chain_id,
+                settings::chain(chain, pools.get(&chain.chain_id)?.clone()),
+            ))
+        })
         .collect();
     let leads = Leads::of(chains.keys().copied());
-    let served = match config.web.http_port {
-        0 => None,
-        _ => {
-            let render = metrics.clone();
-            let parts = Parts {
-                store: store.clone(),
-                health,
-                vault: Arc::new(vault.clone()),
-                chains: chain_views(&config, &chains),
-                leading: leads.reader(),
-                metrics_render: Arc::new(move || render.render()),
-            };
-            let api = Api::new(parts, settings::api(&config, config.web.listen_on()));
-            Some((api.bind().await?, api))
-        }
-    };
-    create_missing_keys(&config, &store, &vault).await?;
+    let render = metrics.clone();
+    let api = Api::new(
+        Parts {
+            store: store.clone(),
+            health,
+            vault: Arc::new(vault.clone()),
+            chains: chain_views(&config, &chains),
+            leading: leads.reader(),
+            metrics_render: Arc::new(move || render.render()),
+        },
+        settings::api(&config, config.web.listen_on()),
+    );
+    let listener = api.bind().await?;
+    first_start::missing_keys(&config, &store, &vault).await?;
 
     let outside = Arc::new(Outside {
         store: store.clone(),
@@ -88,10 +94,23 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         egress: EgressClient::keeping_off(&database_addresses(&config).await)
             .context("setting up the HTTP client of jobs")?,
     });
-    let me = format!("{}:{}:{}", hostname(), std::process::id(), uuid::Uuid::new_v4());
+    let me = format!(
+        "{}:{}:{}",
+        hostname(),
+        std::process::id(),
+        uuid::Uuid::new_v4()
+    );
     let runner = settings::runner(&config, me.clone());
     let pruner = settings::pruner(&config, store.clone());
-    wire::everywhere(&owner, &pokes, &outside, runner, pruner, config.pipeline.reaper_interval, &chains);
+    wire::everywhere(
+        &owner,
+        &pokes,
+        &outside,
+        runner,
+        pruner,
+        config.pipeline.reaper_interval,
+        &chains,
+    );
     for (id, parts) in &chains {
         let campaign = Campaign {
             store: store.clone(),
@@ -106,11 +125,9 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         };
         owner.spawn(&format!("EVM.{id}.Lead"), campaign.run());
     }
-    if let Some((listener, api)) = served {
-        let stop = owner.stop_token().clone();
-        info!("API exposed for user {user}");
-        owner.spawn("API", api.serve(listener, stop.cancelled_owned()));
-    }
+    info!("API exposed for user {user}");
+    let serve_until = owner.stop_token().clone().cancelled_owned();
+    owner.spawn("API", api.serve(listener, serve_until));
     owner.spawn("Metrics", upkeep(metrics, owner.stop_token().clone()));
     info!("Dodona booted in {:.2}s", began.elapsed().as_secs_f64());
 
@@ -151,44 +168,36 @@ async fn reach_chains(config: &Config) -> anyhow::Result<BTreeMap<ChainId, Pool>
         let id = chain.chain_id;
         let pool = settings::pool(chain).with_context(|| format!("EVM chain {id}"))?;
         let reports = pool.verify().await;
-        let usable = reports.iter().any(|report| !report.send_only && report.verdict.is_ok());
+        let usable = reports
+            .iter()
+            .any(|report| !report.send_only && report.verdict.is_ok());
         for report in &reports {
             match &report.verdict {
                 Ok(_) => {}
                 Err(cause) if usable && !matches!(cause, RpcError::WrongChain { .. }) => {
-                    warn!(chain.id = id, "{cause}; the other endpoints of chain {id} are used meanwhile");
+                    warn!(
+                        chain.id = id,
+                        "{cause}; the other endpoints of chain {id} are used meanwhile"
+                    );
                 }
                 Err(cause) => problems.push(cause.to_string()),
             }
             if let Some(cause) = &report.ws_problem {
-                warn!(chain.id = id, "{cause}; heads are polled over HTTP meanwhile");
+                warn!(
+                    chain.id = id,
+                    "{cause}; heads are polled over HTTP meanwhile"
+                );
             }
         }
         pools.insert(id, pool);
     }
     if !problems.is_empty() {
         bail!(
-            "{}. Correct EVM.Nodes (WSURL, HTTPURL) or start the endpoint; nothing was touched",
+            "{}. Correct EVM.Nodes (WSURL, HTTPURL) or start the endpoint; the database was not touched",
             problems.join("; ")
         );
     }
     Ok(pools)
-}
-
-async fn create_missing_keys(config: &Config, store: &Store, vault: &NodeVault) -> anyhow::Result<()> {
-    let known = keys::list(&mut store.read().await?).await?;
-    for chain in config.enabled_chains().filter(|chain| chain.auto_create_key) {
-        let id = chain.chain_id;
-        if known.iter().any(|state| state.chain_id == id) {
-            continue;
-        }
-        let address = vault.create(id).await?;
-        info!(
-            chain.id = id, key = %address,
-            "created key {address} for chain {id}; fund it, and authorise it on your oracle contract"
-        );
-    }
-    Ok(())
 }
 
 fn chain_views(config: &Config, chains: &BTreeMap<ChainId, ChainParts>) -> Vec<ChainView> {
@@ -213,28 +222,14 @@ fn chain_views(config: &Config, chains: &BTreeMap<ChainId, ChainParts>) -> Vec<C
 /// The folder of everything this node writes, for its owner's eyes only.
 fn prepare_root(root: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let failed = || format!("RootDir {} cannot be prepared; choose a folder this user may write", root.display());
+    let failed = || {
+        format!(
+            "RootDir {} cannot be prepared; choose a folder this user may write",
+            root.display()
+        )
+    };
     std::fs::create_dir_all(root).with_context(failed)?;
     std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700)).with_context(failed)
-}
-
-fn keystore_password(config: &Config, options: &StartOptions) -> anyhow::Result<SecretString> {
-    if let Some(path) = &options.password_file {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("the password file {} cannot be read", path.display()))?;
-        return Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()));
-    }
-    if let Some(password) = &config.secrets.keystore_password {
-        return Ok(password.clone());
-    }
-    use std::io::IsTerminal;
-    if !std::io::stdin().is_terminal() {
-        bail!(
-            "no password for the key ring: set Password.Keystore in the secrets file (or CL_PASSWORD_KEYSTORE), or give --password FILE"
-        );
-    }
-    let typed = rpassword::prompt_password("Password of the key ring: ").context("reading the password")?;
-    Ok(SecretString::from(typed))
 }
 
 /// Where the database is: no job has business there.
@@ -245,33 +240,14 @@ async fn database_addresses(config: &Config) -> Vec<std::net::IpAddr> {
     let Ok(url) = url::Url::parse(secrecy::ExposeSecret::expose_secret(url)) else {
         return Vec::new();
     };
-    let Some(host) = url.host_str() else { return Vec::new() };
+    let Some(host) = url.host_str() else {
+        return Vec::new();
+    };
     // The database was just opened under this name; one that cannot be resolved is a local socket.
     match tokio::net::lookup_host((host, url.port().unwrap_or(5432))).await {
         Ok(found) => found.map(|address| address.ip()).collect(),
         Err(_) => Vec::new(),
     }
-}
-
-/// Creates the first user from the credentials file. Returns who may log in.
-async fn first_user(store: &Store, options: &StartOptions) -> anyhow::Result<String> {
-    let known = users::list(&mut store.read().await?).await?;
-    if let Some(user) = known.first() {
-        return Ok(user.email.clone());
-    }
-    let Some(path) = &options.api_credentials else {
-        bail!(
-            "this database has no user yet: give --api FILE with two lines, the e-mail and the password of the first user"
-        );
-    };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the credentials file {} cannot be read", path.display()))?;
-    let mut lines = text.lines().map(str::trim_end);
-    let (Some(email), Some(password)) = (lines.next(), lines.next()) else {
-        bail!("the credentials file {} must have two lines: e-mail and password", path.display());
-    };
-    ensure_first_user(store, email, &SecretString::from(password.to_owned())).await?;
-    Ok(email.to_owned())
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {

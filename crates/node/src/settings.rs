@@ -33,13 +33,19 @@ pub(crate) fn database(config: &Config) -> DatabaseConfig {
 
 pub(crate) fn lease(config: &Config) -> LeaseConfig {
     let lock = &config.database.lock;
-    LeaseConfig { duration: lock.lease_duration, refresh: lock.lease_refresh_interval }
+    LeaseConfig {
+        duration: lock.lease_duration,
+        refresh: lock.lease_refresh_interval,
+    }
 }
 
 pub(crate) fn pool(chain: &ChainConfig) -> anyhow::Result<Pool> {
     let overrides = chain.node_pool.errors.iter().map(|(class, pattern)| {
         let class = class.parse().map_err(anyhow::Error::msg)?;
-        Ok(SendErrorOverride { class, pattern: pattern.clone() })
+        Ok(SendErrorOverride {
+            class,
+            pattern: pattern.clone(),
+        })
     });
     let send_error_overrides = overrides.collect::<anyhow::Result<Vec<_>>>()?;
     let nodes = chain
@@ -49,7 +55,10 @@ pub(crate) fn pool(chain: &ChainConfig) -> anyhow::Result<Pool> {
             name: node.name.clone(),
             ws_url: node.ws_url.as_ref().map(|url| url.expose().clone()),
             http_url: node.http_url.as_ref().map(|url| url.expose().clone()),
-            http_url_extra_write: node.http_url_extra_write.as_ref().map(|url| url.expose().clone()),
+            http_url_extra_write: node
+                .http_url_extra_write
+                .as_ref()
+                .map(|url| url.expose().clone()),
             send_only: node.send_only,
             order: u32::from(node.order),
         })
@@ -103,7 +112,11 @@ fn transactions(chain: &ChainConfig) -> dodona_txm::Config {
     dodona_txm::Config {
         chain_id: chain.chain_id,
         fees: FeeConfig {
-            mode: if gas.mode == GasMode::FixedPrice { Mode::Fixed } else { Mode::Market },
+            mode: if gas.mode == GasMode::FixedPrice {
+                Mode::Fixed
+            } else {
+                Mode::Market
+            },
             dynamic: gas.eip1559,
             price_default: gas.price_default_wei,
             price_min: gas.price_min_wei,
@@ -118,7 +131,11 @@ fn transactions(chain: &ChainConfig) -> dodona_txm::Config {
             percentile: gas.block_history.percentile,
             bumps: gas.bump_threshold_blocks > 0,
         },
-        price_max_of: chain.key_specific.iter().map(|own| (own.key, own.price_max_wei)).collect(),
+        price_max_of: chain
+            .key_specific
+            .iter()
+            .map(|own| (own.key, own.price_max_wei))
+            .collect(),
         max_in_flight: chain.transactions.max_in_flight,
         bump_threshold: u64::from(gas.bump_threshold_blocks),
         resend_after: chain.transactions.resend_after_threshold,
@@ -134,7 +151,13 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
         let limit = gas.limit_dr.unwrap_or(gas.limit_default);
         // Applied once, to the limit the job asked for; never compounding with bumps.
         let gas_limit = (limit as f64 * gas.limit_multiplier) as u64;
-        (chain.chain_id, ChainRules { gas_limit, max_queued: chain.transactions.max_queued })
+        (
+            chain.chain_id,
+            ChainRules {
+                gas_limit,
+                max_queued: chain.transactions.max_queued,
+            },
+        )
     });
     RunnerConfig {
         me,
@@ -143,7 +166,11 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
         max_run_duration: some(pipeline.max_run_duration),
         http_timeout: some(pipeline.http_default_timeout),
         http_max_bytes: usize::try_from(pipeline.http_max_size_bytes).unwrap_or(usize::MAX),
-        bridge_response_url: config.web.bridge_response_url.as_ref().map(ToString::to_string),
+        bridge_response_url: config
+            .web
+            .bridge_response_url
+            .as_ref()
+            .map(ToString::to_string),
         chains: BTreeMap::from_iter(chains),
     }
 }
@@ -155,7 +182,10 @@ fn some(duration: Duration) -> Option<Duration> {
 
 pub(crate) fn pruner(config: &Config, store: dodona_store::Store) -> dodona_jobs::Pruner {
     let pipeline = &config.pipeline;
-    let keep_txs = config.enabled_chains().map(|chain| chain.transactions.reaper_threshold).max();
+    let keep_txs = config
+        .enabled_chains()
+        .map(|chain| chain.transactions.reaper_threshold)
+        .max();
     dodona_jobs::Pruner::new(
         store,
         pipeline.reaper_threshold,
@@ -179,8 +209,14 @@ pub(crate) fn api(config: &Config, listen: std::net::SocketAddr) -> ApiConfig {
         http_max_size: usize::try_from(web.http_max_size_bytes).unwrap_or(usize::MAX),
         write_timeout: web.http_write_timeout,
         rate_limits: RateLimits {
-            authenticated: (web.rate_limit.authenticated, web.rate_limit.authenticated_period),
-            unauthenticated: (web.rate_limit.unauthenticated, web.rate_limit.unauthenticated_period),
+            authenticated: (
+                web.rate_limit.authenticated,
+                web.rate_limit.authenticated_period,
+            ),
+            unauthenticated: (
+                web.rate_limit.unauthenticated,
+                web.rate_limit.unauthenticated_period,
+            ),
             disabled: !web.rate_limit.enabled,
         },
         metrics_token: config.secrets.prometheus_auth_token.clone(),

@@ -41,7 +41,11 @@ enum Change {
 
 impl NodeVault {
     /// Opens the database's key ring, or makes an empty one under this password.
-    pub(crate) async fn unlock(store: Store, password: SecretString, strength: Strength) -> anyhow::Result<Self> {
+    pub(crate) async fn unlock(
+        store: Store,
+        password: SecretString,
+        strength: Strength,
+    ) -> anyhow::Result<Self> {
         let stored = keys::ring(&mut store.read().await?).await?;
         let new = stored.is_none();
         let ring = unlock(stored.clone(), password.clone(), strength)
@@ -57,7 +61,12 @@ impl NodeVault {
                 sealed
             }
         };
-        Ok(Self(Arc::new(Inner { store, password, strength, open: Mutex::new(Open { ring, sealed }) })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            password,
+            strength,
+            open: Mutex::new(Open { ring, sealed }),
+        })))
     }
 
     /// Begun is finished: a caller who goes away must not leave memory and database apart.
@@ -65,7 +74,9 @@ impl NodeVault {
         let inner = Arc::clone(&self.0);
         match tokio::spawn(async move { inner.change(change).await }).await {
             Ok(done) => done,
-            Err(_) => Err(VaultError::Failed("changing the key ring panicked; nothing was stored".to_owned())),
+            Err(_) => Err(VaultError::Failed(
+                "changing the key ring panicked; nothing was stored".to_owned(),
+            )),
         }
     }
 }
@@ -80,12 +91,16 @@ impl Inner {
         let address = match change {
             Change::Create(chain) => {
                 let address = open.ring.create().map_err(refused)?;
-                keys::enable(&mut tx, chain, address, now).await.map_err(failed)?;
+                keys::enable(&mut tx, chain, address, now)
+                    .await
+                    .map_err(failed)?;
                 address
             }
             Change::Add(chain, key) => {
                 let address = open.ring.add(key).map_err(refused)?;
-                keys::enable(&mut tx, chain, address, now).await.map_err(failed)?;
+                keys::enable(&mut tx, chain, address, now)
+                    .await
+                    .map_err(failed)?;
                 address
             }
             Change::Delete(address) => {
@@ -101,7 +116,9 @@ impl Inner {
         // of the ring reads it from there again.
         let sealed = open.ring.seal().map_err(refused)?;
         open.sealed.clear();
-        keys::save_ring(&mut tx, &sealed, now).await.map_err(failed)?;
+        keys::save_ring(&mut tx, &sealed, now)
+            .await
+            .map_err(failed)?;
         tx.poke_on_commit("keys");
         tx.commit().await.map_err(failed)?;
         open.sealed = sealed;
@@ -113,10 +130,17 @@ impl Inner {
         if let Some(stored) = stored
             && stored != open.sealed
         {
-            let ring = unlock(Some(stored.clone()), self.password.clone(), self.strength).await.map_err(|cause| {
-                VaultError::Failed(format!("another node changed the key ring and it cannot be opened: {cause}"))
-            })?;
-            *open = Open { ring, sealed: stored };
+            let ring = unlock(Some(stored.clone()), self.password.clone(), self.strength)
+                .await
+                .map_err(|cause| {
+                    VaultError::Failed(format!(
+                        "another node changed the key ring and it cannot be opened: {cause}"
+                    ))
+                })?;
+            *open = Open {
+                ring,
+                sealed: stored,
+            };
         }
         Ok(())
     }
@@ -141,7 +165,11 @@ impl Inner {
 }
 
 /// Opening takes a noticeable part of a second by design: not on a thread that others wait for.
-async fn unlock(sealed: Option<Vec<u8>>, password: SecretString, strength: Strength) -> Result<KeyRing, KeyError> {
+async fn unlock(
+    sealed: Option<Vec<u8>>,
+    password: SecretString,
+    strength: Strength,
+) -> Result<KeyRing, KeyError> {
     let work = move || match sealed {
         Some(sealed) => KeyRing::open_with(&sealed, &password, strength),
         None => KeyRing::new_with(&password, strength),
@@ -177,14 +205,23 @@ impl Vault for NodeVault {
         Box::pin(self.change(Change::Create(chain)))
     }
 
-    fn import(&self, chain: ChainId, json: String, password: SecretString) -> Boxed<'_, Result<Address, VaultError>> {
+    fn import(
+        &self,
+        chain: ChainId,
+        json: String,
+        password: SecretString,
+    ) -> Boxed<'_, Result<Address, VaultError>> {
         Box::pin(async move {
             let key = blocking(move || PlainKey::from_file(&json, &password)).await?;
             self.change(Change::Add(chain, key)).await
         })
     }
 
-    fn export(&self, address: Address, password: SecretString) -> Boxed<'_, Result<String, VaultError>> {
+    fn export(
+        &self,
+        address: Address,
+        password: SecretString,
+    ) -> Boxed<'_, Result<String, VaultError>> {
         Box::pin(async move {
             let key = self.0.with(address, |ring| ring.plain(address)).await?;
             let strength = self.0.strength;
@@ -200,7 +237,10 @@ impl Vault for NodeVault {
 impl Signer for NodeVault {
     fn sign_hash(&self, key: Address, hash: B256) -> Boxed<'_, Result<Signature, String>> {
         Box::pin(async move {
-            self.0.with(key, |ring| ring.sign_hash(key, hash)).await.map_err(|cause| cause.to_string())
+            self.0
+                .with(key, |ring| ring.sign_hash(key, hash))
+                .await
+                .map_err(|cause| cause.to_string())
         })
     }
 }

@@ -73,36 +73,93 @@ pub(crate) fn everywhere(
 ) {
     let all = Arc::new(());
     let run = jobs::Runner::new(Arc::clone(outside), runner, pokes.runs.clone());
-    owner.add("PipelineRunner", run, Arc::clone(&all), every(secs(5)).on(&pokes.runs).pokes(&pokes.txs));
+    owner.add(
+        "PipelineRunner",
+        run,
+        Arc::clone(&all),
+        every(secs(5)).on(&pokes.runs).pokes(&pokes.txs),
+    );
     owner.add("PipelineORM", pruner, all, every(prune_every));
     for (id, parts) in chains {
         let (pool, stop) = (parts.pool.clone(), owner.stop_token().clone());
         owner.spawn(&format!("EVM.{id}.Pool"), pool.run(stop.cancelled_owned()));
-        let announced = parts.heads.clone().run(parts.pool.clone(), pokes.head_seen.clone());
+        let announced = parts
+            .heads
+            .clone()
+            .run(parts.pool.clone(), pokes.head_seen.clone());
         owner.spawn(&format!("EVM.{id}.HeadListener"), until(announced, owner));
     }
-    owner.spawn("Database.Listener", until(listen(outside.store.clone()), owner));
+    owner.spawn(
+        "Database.Listener",
+        until(listen(outside.store.clone()), owner),
+    );
 }
 
 /// What the leader of a chain does.
-pub(crate) fn leading(owner: &Supervisor, pokes: &Pokes, lead: &Arc<Leader>, parts: &ChainParts, vault: &NodeVault) {
+pub(crate) fn leading(
+    owner: &Supervisor,
+    pokes: &Pokes,
+    lead: &Arc<Leader>,
+    parts: &ChainParts,
+    vault: &NodeVault,
+) {
     let id = parts.follow.chain_id;
     let name = |service: &str| format!("EVM.{id}.{service}");
     let (pool, signer) = (&parts.pool, Arc::new(vault.clone()));
     let scanner = chain::Scanner::new(pool.clone(), parts.follow.clone(), parts.heads.clone());
     let triggers = jobs::Triggers::new(parts.triggers.clone());
-    let confirmer =
-        txm::Confirmer::new(pool.clone(), parts.txs.clone(), Arc::clone(&parts.estimator), signer);
-    owner.add(&name("HeadTracker"), scanner, Arc::clone(lead), every(secs(1)).on(&pokes.head_seen).on(&pokes.jobs));
-    owner.add(&name("LogBroadcaster"), triggers, Arc::clone(lead), every(secs(5)).on(&pokes.logs).on(&pokes.heads));
-    owner.add(&name("Txm.Confirmer"), confirmer, Arc::clone(lead), every(secs(5)).on(&pokes.heads).pokes(&pokes.txs));
-    owner.add(&name("Pruner"), chain::Pruner::new(parts.follow.clone()), Arc::clone(lead), every(secs(600)));
-    owner.add(&name("OracleOwner"), OracleOwner::new(pool.clone()), Arc::clone(lead), every(secs(300)).on(&pokes.jobs).on(&pokes.keys));
+    let confirmer = txm::Confirmer::new(
+        pool.clone(),
+        parts.txs.clone(),
+        Arc::clone(&parts.estimator),
+        signer,
+    );
+    owner.add(
+        &name("HeadTracker"),
+        scanner,
+        Arc::clone(lead),
+        every(secs(1)).on(&pokes.head_seen).on(&pokes.jobs),
+    );
+    owner.add(
+        &name("LogBroadcaster"),
+        triggers,
+        Arc::clone(lead),
+        every(secs(5)).on(&pokes.logs).on(&pokes.heads),
+    );
+    owner.add(
+        &name("Txm.Confirmer"),
+        confirmer,
+        Arc::clone(lead),
+        every(secs(5)).on(&pokes.heads).pokes(&pokes.txs),
+    );
+    owner.add(
+        &name("Pruner"),
+        chain::Pruner::new(parts.follow.clone()),
+        Arc::clone(lead),
+        every(secs(600)),
+    );
+    owner.add(
+        &name("OracleOwner"),
+        OracleOwner::new(pool.clone()),
+        Arc::clone(lead),
+        every(secs(300)).on(&pokes.jobs).on(&pokes.keys),
+    );
     if parts.watch_balances {
         let monitor = txm::BalanceMonitor::new(pool.clone(), parts.txs.clone());
-        owner.add(&name("BalanceMonitor"), monitor, Arc::clone(lead), every(secs(10)).on(&pokes.keys));
+        owner.add(
+            &name("BalanceMonitor"),
+            monitor,
+            Arc::clone(lead),
+            every(secs(10)).on(&pokes.keys),
+        );
     }
-    let keys = one_broadcaster_per_key(owner.clone(), pokes.clone(), Arc::clone(lead), parts.clone(), vault.clone());
+    let keys = one_broadcaster_per_key(
+        owner.clone(),
+        pokes.clone(),
+        Arc::clone(lead),
+        parts.clone(),
+        vault.clone(),
+    );
     owner.spawn(&name("Txm"), until(keys, owner));
 }
 
@@ -120,11 +177,17 @@ async fn one_broadcaster_per_key(
     loop {
         // A failed look is repeated; the services report the database's state themselves.
         if let Ok(enabled) = enabled_keys(lead.store(), id).await {
-            let gone: Vec<Address> = running.keys().filter(|key| !enabled.contains(key)).copied().collect();
+            let gone: Vec<Address> = running
+                .keys()
+                .filter(|key| !enabled.contains(key))
+                .copied()
+                .collect();
             for key in gone {
                 if let Some(child) = running.remove(&key) {
                     child.stop(settings::STEP_DOWN).await;
-                    owner.health().forget(&format!("EVM.{id}.Txm.Broadcaster.{key}"));
+                    owner
+                        .health()
+                        .forget(&format!("EVM.{id}.Txm.Broadcaster.{key}"));
                 }
             }
             for key in enabled {
@@ -138,7 +201,12 @@ async fn one_broadcaster_per_key(
                         key,
                     );
                     let name = format!("EVM.{id}.Txm.Broadcaster.{key}");
-                    child.add(&name, broadcaster, Arc::clone(&lead), every(secs(5)).on(&pokes.txs));
+                    child.add(
+                        &name,
+                        broadcaster,
+                        Arc::clone(&lead),
+                        every(secs(5)).on(&pokes.txs),
+                    );
                     child
                 });
             }

@@ -12,7 +12,7 @@ pub async fn run(inputs: &Inputs, arguments: StartArgs) -> anyhow::Result<()> {
     }
     let log = logging::init(&config.log, config.database.log_queries)?;
     for note in &config.notes {
-        tracing::warn!("{note}");
+        tracing::info!("{note}");
     }
     let options = role::StartOptions {
         api_credentials: arguments.api,
