@@ -83,7 +83,14 @@ async fn a_port_in_use_is_refused_by_its_number() {
     };
     let mut node = Node::prepare(&options);
     let said = refusal(&mut node).await;
-    assert_says(&said, &[&format!("127.0.0.1:{port}"), "in use", "HTTPPort"]);
+    assert_says(
+        &said,
+        &[
+            &format!("127.0.0.1:{port}"),
+            "another program uses this port",
+            "HTTPPort",
+        ],
+    );
     assert!(
         !node.database_file().exists(),
         "a database was made for a node that cannot start"

@@ -46,8 +46,8 @@ async fn a_fee_that_has_become_too_low_is_raised_at_the_same_nonce() {
     let request = scene.ask(&job, "/price").await;
     scene.pending(1).await;
 
-    // The market leaves our offer behind.
-    for _ in 0..4 {
+    // The market leaves our offer behind, for as many blocks as the node waits.
+    for _ in 0..3 {
         scene.anvil.set_next_block_base_fee(90 * GWEI).await;
         scene.mine(1).await;
         assert_eq!(scene.world.answer(request.id).await, None);

@@ -9,7 +9,10 @@ use dodona_testkit::{
 };
 use serde_json::json;
 
-use crate::scene::{Scene, price, some_cents};
+use crate::{
+    scene::{Scene, price, some_cents},
+    specs::Spec,
+};
 
 /// Blocks only when we say so, and none of them final in our time.
 async fn scene() -> Scene {
@@ -20,13 +23,20 @@ async fn scene() -> Scene {
     .await
 }
 
-/// A request after the storm: it is answered, so nothing is stuck.
+/// A request after the storm, of a consumer who knows nothing of it: it is answered, so nothing is stuck.
 async fn assert_life_goes_on(scene: &Scene, job: &Job) {
     let cents = some_cents();
-    scene.serve_price(cents);
-    let request = scene.ask(job, "/price").await;
-    assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
-    assert_eq!(scene.world.answers_count(request.id).await, 1);
+    scene.source.on("/later", Behaviour::Answer(price(cents)));
+    let other = scene.world.with_another_consumer().await;
+    let url = scene.source.url_of("/later");
+    let request = other
+        .request_uint256(job.external_id, &url, "value", 100)
+        .await;
+    let answer = scene
+        .mine_until("a later request is answered", || other.answer(request.id))
+        .await;
+    assert_eq!(answer, U256::from(cents));
+    assert_eq!(other.answers_count(request.id).await, 1);
 }
 
 /// The bytes that asked; to be mined once more.
@@ -217,7 +227,11 @@ async fn a_request_that_is_mined_again_after_its_answer_was_mined_is_answered_on
     mine_again(&scene, &request, &raw).await;
 
     assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
-    assert_eq!(scene.source.hits(), 1, "what was fetched is kept");
+    assert_eq!(
+        scene.source.hits_of("/price"),
+        1,
+        "what was fetched is kept"
+    );
     assert_life_goes_on(&scene, &job).await;
     assert_eq!(scene.world.answers_count(request.id).await, 1);
     assert_eq!((successes(&scene).await, failures(&scene).await), (2, 0));
@@ -290,4 +304,49 @@ async fn a_chain_that_becomes_shorter_is_followed() {
     assert_eq!(scene.world.answers_count(request.id).await, 0);
     assert_life_goes_on(&scene, &job).await;
     assert_eq!(failures(&scene).await, 0);
+}
+
+/// What a request with this id asks after a reorganisation changed the order of two questions: another path, another job.
+async fn an_id_that_stands_for_another_question_gets_that_questions_answer(other_job: bool) {
+    let scene = scene().await;
+    let job = scene.price_job().await;
+    let other = match other_job {
+        true => {
+            let spec = Spec::get_uint256(scene.world.operator).under_a_new_id();
+            // Its answer goes by another task name, as another author would write it.
+            scene
+                .create(&spec.with("send ", "submit ").with("-> send", "-> submit"))
+                .await
+        }
+        false => job.clone(),
+    };
+    scene.serve_price(some_cents());
+    let first = answered(&scene, &job).await;
+
+    scene.anvil.reorg(2, &[]).await;
+    scene.mine(1).await;
+    let cents = some_cents();
+    scene.source.on("/second", Behaviour::Answer(price(cents)));
+    let second = scene.ask(&other, "/second").await;
+    assert_eq!(
+        second.id, first.id,
+        "the consumer counts its questions, and this is its first again"
+    );
+
+    assert_eq!(scene.answer_while_mining(&second).await, U256::from(cents));
+    assert_eq!(scene.world.answers_count(second.id).await, 1);
+    assert_life_goes_on(&scene, &job).await;
+    assert_eq!((successes(&scene).await, failures(&scene).await), (2, 0));
+}
+
+#[tokio::test]
+async fn an_id_that_stands_for_another_question_after_a_reorganisation_gets_that_questions_answer()
+{
+    an_id_that_stands_for_another_question_gets_that_questions_answer(false).await;
+}
+
+#[tokio::test]
+async fn an_id_that_stands_for_another_jobs_question_after_a_reorganisation_gets_that_jobs_answer()
+{
+    an_id_that_stands_for_another_question_gets_that_questions_answer(true).await;
 }

@@ -21,6 +21,8 @@ use crate::until;
 /// Enough for any call our tests make; a smaller figure than the whole block lets many share one.
 const GAS: u64 = 2_000_000;
 const GAS_TO_DEPLOY: u64 = 8_000_000;
+const LEGACY_PRICE_WEI: u64 = 2_000_000_000;
+const BEFORE_BASE_FEES: [&str; 4] = ["byzantium", "istanbul", "muirglacier", "berlin"];
 
 /// A handle on a running chain; clones speak to the same one.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct Chain {
     /// Whether a transaction that was sent is mined without further ado.
     mines_by_itself: Arc<AtomicBool>,
     accounts: Arc<Vec<Address>>,
+    /// Named where the chain knows no base fee: its own signer would offer one all the same.
+    gas_price: Option<U256>,
 }
 
 /// What the chain said no with.
@@ -68,6 +72,10 @@ impl Chain {
             host,
             mines_by_itself: Arc::new((options.automine || options.block_time.is_some()).into()),
             accounts: Arc::default(),
+            gas_price: options
+                .hardfork
+                .is_some_and(|name| BEFORE_BASE_FEES.contains(&name))
+                .then_some(U256::from(LEGACY_PRICE_WEI)),
         };
         let accounts = until("anvil answers", || async {
             chain
@@ -227,10 +235,18 @@ impl Chain {
 
     /// Puts a transaction into the pool and returns its hash.
     pub async fn send(&self, from: Address, call: &Call) -> Result<B256, RpcError> {
-        let transaction = json!([{
+        let transaction = json!({
             "from": from, "to": call.to, "data": call.data, "gas": U64::from(call.gas), "value": call.value_wei,
-        }]);
-        self.try_rpc("eth_sendTransaction", transaction).await
+        });
+        self.send_transaction(transaction).await
+    }
+
+    async fn send_transaction(&self, mut transaction: Value) -> Result<B256, RpcError> {
+        if let Some(price) = self.gas_price {
+            transaction["gasPrice"] = json!(price);
+        }
+        self.try_rpc("eth_sendTransaction", json!([transaction]))
+            .await
     }
 
     /// Sends and returns the receipt, whatever its status; mines a block where none would come by itself.
@@ -253,8 +269,9 @@ impl Chain {
     /// Creates a contract from its code with encoded constructor arguments.
     pub async fn deploy(&self, from: Address, code: &Bytes, arguments: &[u8]) -> Address {
         let data = Bytes::from([code, arguments].concat());
-        let transaction = json!([{ "from": from, "data": data, "gas": U64::from(GAS_TO_DEPLOY) }]);
-        let hash = self.rpc("eth_sendTransaction", transaction).await;
+        let transaction = json!({ "from": from, "data": data, "gas": U64::from(GAS_TO_DEPLOY) });
+        let hash = self.send_transaction(transaction).await;
+        let hash = hash.unwrap_or_else(|error| panic!("refused: {error:?}"));
         let receipt = self.mined(hash).await;
         assert!(receipt.status(), "the constructor was reverted");
         receipt

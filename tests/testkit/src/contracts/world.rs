@@ -60,9 +60,34 @@ impl World {
             oracle_v04: OnceCell::new(),
             oracle_v06: OnceCell::new(),
         };
-        let million = U256::from(1_000_000) * U256::from(1_000_000_000_000_000_000_u64);
-        world.give_link(consumer, million).await;
+        world.fund_consumer().await;
         world
+    }
+
+    /// The same contracts with a consumer of its own, whose requests have ids of their own.
+    pub async fn with_another_consumer(&self) -> Self {
+        let arguments = (self.link, self.operator).abi_encode();
+        let consumer = self
+            .chain
+            .deploy(self.owner, &code("Consumer"), &arguments)
+            .await;
+        let world = Self {
+            chain: self.chain.clone(),
+            owner: self.owner,
+            link: self.link,
+            operator: self.operator,
+            consumer,
+            payment_juels: self.payment_juels,
+            oracle_v04: self.oracle_v04.clone(),
+            oracle_v06: self.oracle_v06.clone(),
+        };
+        world.fund_consumer().await;
+        world
+    }
+
+    async fn fund_consumer(&self) {
+        let million = U256::from(1_000_000) * U256::from(1_000_000_000_000_000_000_u64);
+        self.give_link(self.consumer, million).await;
     }
 
     pub async fn oracle_v04(&self) -> Address {
