@@ -22,7 +22,11 @@ const plan = {
     { name: "LinkToken", contract: "LinkToken", source: `${published}/v0.4/LinkToken.sol` },
     { name: "OracleV04", contract: "Oracle", source: `${published}/v0.4/Oracle.sol` },
   ],
-  "solc-0.6": [{ name: "OracleV06", contract: "Oracle", source: `${published}/v0.6/Oracle.sol` }],
+  "solc-0.6": [
+    { name: "OracleV06", contract: "Oracle", source: `${published}/v0.6/Oracle.sol` },
+    { name: "FluxAggregator", contract: "FluxAggregator", source: `${published}/v0.6/FluxAggregator.sol` },
+    { name: "Flags", contract: "Flags", source: `${published}/v0.6/Flags.sol` },
+  ],
   "solc-0.7": [
     { name: "Operator", contract: "Operator", source: `${published}/v0.7/Operator.sol` },
     { name: "AuthorizedForwarder", contract: "AuthorizedForwarder", source: `${published}/v0.7/AuthorizedForwarder.sol` },
