@@ -13,7 +13,7 @@ use dodona_model::ChainId;
 use dodona_pipeline::egress::EgressClient;
 use dodona_rpc::{Pool, RpcError};
 use dodona_runtime::{CancellationToken, Health, Supervisor};
-use dodona_store::{Scope, Store};
+use dodona_store::{Engine, Scope, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{debug, info, warn};
 
@@ -52,6 +52,12 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
     prepare_root(&config.root_dir)?;
     let pokes = Pokes::default();
     let store = Store::open(&settings::database(&config), pokes.by_name()).await?;
+    if store.engine() == Engine::Sqlite {
+        // The file is ours alone: whoever claimed runs in it is dead.
+        let mut tx = store.begin().await?;
+        dodona_store::runs::release_left_claims(&mut tx).await?;
+        tx.commit().await?;
+    }
     let password = first_start::ring_password(given, &store, config.development).await?;
     let strength = if config.insecure_fast_scrypt {
         Strength::InsecureFast

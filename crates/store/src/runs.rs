@@ -37,6 +37,9 @@ declare! {
     RELEASE = "runs.release_claims" =>
         "UPDATE runs SET claimed_by = NULL, claim_expires_at = NULL, attempts = attempts - 1
          WHERE claimed_by = $1 AND state = 'running'";
+    RELEASE_LEFT = "runs.release_left_claims" =>
+        "UPDATE runs SET claimed_by = NULL, claim_expires_at = NULL
+         WHERE state = 'running' AND claimed_by IS NOT NULL AND attempts <= 1";
     STILL_MINE = "runs.still_mine" =>
         "SELECT id FROM runs WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running'",
         "SELECT id FROM runs WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running' FOR UPDATE";
@@ -263,6 +266,12 @@ pub async fn renew_claims(tx: &mut Tx, me: &str, duration: Duration) -> Result<u
 /// Gives all claims of `me` back at a clean stop; the attempt does not count.
 pub async fn release_claims(tx: &mut Tx, me: &str) -> Result<u64> {
     tx.run(&RELEASE, args![me]).await
+}
+
+/// Frees the claims of a process that is known to be dead, so that its runs need not wait for them to
+/// expire. A run that was begun more than once keeps waiting: it may be what killed the process.
+pub async fn release_left_claims(tx: &mut Tx) -> Result<u64> {
+    tx.run(&RELEASE_LEFT, args![]).await
 }
 
 /// Locks the run and says whether `me` still holds its claim for this generation.

@@ -233,3 +233,35 @@ async fn pruning_leaves_runs_that_have_not_ended() {
         assert_eq!(runs::tasks(&mut tx, claimed[1].id).await.unwrap().len(), 1);
     }
 }
+
+#[tokio::test]
+async fn the_claims_of_a_dead_process_are_free_at_once_unless_they_may_have_killed_it() {
+    for world in World::both().await {
+        let store = &world.store;
+        with_runs(store, 1).await;
+        let suspicious = claim(store, "first life", Duration::ZERO, 1)
+            .await
+            .remove(0);
+        let again = until("it is free", async || {
+            claim(store, "second life", LONG, 1).await.pop()
+        })
+        .await;
+        assert_eq!((again.id, again.attempts), (suspicious.id, 2));
+        let mut tx = world.begin().await;
+        let fresh = runs::insert(&mut tx, again.job_id, "{}", NOW)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(claim(store, "second life", LONG, 9).await[0].id, fresh);
+
+        let mut tx = world.begin().await;
+        assert_eq!(runs::release_left_claims(&mut tx).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let free: Vec<_> = claim(store, "third life", LONG, 9)
+            .await
+            .iter()
+            .map(|run| run.id)
+            .collect();
+        assert_eq!(free, [fresh]);
+    }
+}

@@ -127,6 +127,12 @@ async fn claims(t: &mut Transcript, job: JobId) {
         runs::release_claims(&mut tx, "they").await.unwrap(),
     );
     tx.commit().await.unwrap();
+    // Looked at and not kept: what follows needs the claims.
+    let mut undone = t.begin().await;
+    t.say(
+        "left behind",
+        runs::release_left_claims(&mut undone).await.unwrap(),
+    );
 }
 
 async fn tasks(t: &mut Transcript, job: JobId) {
