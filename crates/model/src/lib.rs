@@ -4,6 +4,7 @@
 //! request, a run or a transaction means the same thing in every crate and in the database.
 
 mod block;
+pub mod flux;
 pub mod oracle;
 pub mod request;
 pub mod run;
