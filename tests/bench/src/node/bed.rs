@@ -24,8 +24,6 @@ pub(super) const BLOCK_SECONDS: u64 = 1;
 pub(super) const BLOCK_GAS_LIMIT: u64 = 300_000_000;
 pub(super) const MAX_IN_FLIGHT: u32 = 5_000;
 pub(super) const MAX_QUEUED: u32 = 10_000;
-/// Answers leave through so many sending keys.
-pub(super) const KEYS: usize = 4;
 
 /// As published: only the address and the chain are ours.
 const JOB: &str = include_str!("../../../../testdata/specs/get-uint256.toml");
@@ -59,7 +57,7 @@ pub(super) struct Cpu {
 }
 
 impl Bed {
-    pub(super) async fn prepare(engine: &str) -> Result<Self> {
+    pub(super) async fn prepare(engine: &str, count: usize) -> Result<Self> {
         let database = match engine {
             "sqlite" => None,
             "postgres" => Some(postgres::fresh().await),
@@ -103,8 +101,8 @@ MaxQueued = {MAX_QUEUED}"
         ));
         let node = Node::start(&options).await;
 
-        let mut keys: Vec<Address> = Vec::with_capacity(KEYS);
-        for _ in 0..KEYS {
+        let mut keys: Vec<Address> = Vec::with_capacity(count);
+        for _ in 0..count {
             let key = node.api().create_key().await;
             chain
                 .set_balance(key, U256::from(10).pow(U256::from(21)))

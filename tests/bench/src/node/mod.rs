@@ -33,10 +33,10 @@ struct Window {
 }
 
 /// Runs a whole node on this engine and measures it.
-pub(crate) async fn measure(engine: &str, length: &Length) -> Result<Vec<Figure>> {
+pub(crate) async fn measure(engine: &str, keys: usize, length: &Length) -> Result<Vec<Figure>> {
     say("a chain, contracts, a data source and the node");
-    let mut bed = Bed::prepare(engine).await?;
-    let load = |offered: &str, window: Duration| load(engine, offered, window);
+    let mut bed = Bed::prepare(engine, keys).await?;
+    let load = |offered: &str, window: Duration| load(engine, keys, offered, window);
     bed.ask(1).await?;
     bed.drained().await?;
 
@@ -181,12 +181,12 @@ pub(crate) async fn measure(engine: &str, length: &Length) -> Result<Vec<Figure>
     Ok(figures)
 }
 
-fn load(engine: &str, offered: &str, window: Duration) -> Value {
+fn load(engine: &str, keys: usize, offered: &str, window: Duration) -> Value {
     json!({
         "engine": engine,
         "offered": offered,
         "window_seconds": window.as_secs(),
-        "keys": bed::KEYS,
+        "keys": keys,
         "block_seconds": bed::BLOCK_SECONDS,
         "block_gas_limit": bed::BLOCK_GAS_LIMIT,
         "max_in_flight": bed::MAX_IN_FLIGHT,
