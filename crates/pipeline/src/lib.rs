@@ -44,7 +44,10 @@ pub use ports::{
     BlockChoice, BridgeCacheKey, BridgeTarget, CallOrigin, EstimateGas, EthCall, EthCallError,
     HttpCall, HttpReply, Ports, Reach,
 };
-pub use spec::{DirectRequest, JobKind, JobSpec, SpecError};
+pub use spec::{
+    Cron, DirectRequest, FluxMonitor, InitiatorSpec, JobKind, JobSpec, Schedule, ScheduleError,
+    SpecError, Webhook,
+};
 pub use task_type::{Nature, TaskType, UnknownTaskType};
 pub use value::{
     JsonError, MAX_DEPTH, NumberError, StoredError, Value, go_float, read_first_json, read_json,

@@ -1,6 +1,8 @@
 //! Job specs: TOML documents with all keys at the top level.
 
 mod fields;
+mod flux;
+mod schedule;
 
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ use uuid::Uuid;
 use crate::dot::ParseError;
 use crate::graph::Pipeline;
 use fields::Fields;
+
+pub use flux::FluxMonitor;
+pub use schedule::{Schedule, ScheduleError};
 
 /// A job as an operator describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,13 +46,32 @@ pub struct JobSpec {
 pub enum JobKind {
     /// A request to an oracle contract.
     DirectRequest(DirectRequest),
+    /// A number that moved, time that passed, or a round that others began.
+    FluxMonitor(FluxMonitor),
+    /// A clock.
+    Cron(Cron),
+    /// A call of the node's API.
+    Webhook(Webhook),
 }
 
 impl JobKind {
     /// The `type` of the spec.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::DirectRequest(_) => "directrequest",
+            Self::DirectRequest(_) => DIRECT_REQUEST,
+            Self::FluxMonitor(_) => FLUX_MONITOR,
+            Self::Cron(_) => CRON,
+            Self::Webhook(_) => WEBHOOK,
+        }
+    }
+
+    /// The chain the job works on, where it names one.
+    pub fn evm_chain_id(&self) -> Option<u64> {
+        match self {
+            Self::DirectRequest(request) => Some(request.evm_chain_id),
+            Self::FluxMonitor(flux) => Some(flux.evm_chain_id),
+            Self::Cron(cron) => cron.evm_chain_id,
+            Self::Webhook(_) => None,
         }
     }
 }
@@ -67,6 +91,31 @@ pub struct DirectRequest {
     pub requesters: Vec<Address>,
 }
 
+/// Runs at the times of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cron {
+    /// When.
+    pub schedule: Schedule,
+    /// What `$(jobSpec.evmChainID)` says.
+    pub evm_chain_id: Option<u64>,
+}
+
+/// Runs when the API is asked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Programs that may start runs; users may anyway.
+    pub external_initiators: Vec<InitiatorSpec>,
+}
+
+/// An external initiator as a job lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitiatorSpec {
+    /// Its name, in any letter case.
+    pub name: String,
+    /// What the job has to say to it: JSON text, `null` where the job says nothing.
+    pub spec: String,
+}
+
 /// Why a job spec was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -82,7 +131,9 @@ pub enum SpecError {
         nearest: Option<&'static str>,
     },
     /// A real job type that this version lacks.
-    #[error("the job type {0:?} is not supported by this version: it runs \"directrequest\" jobs")]
+    #[error(
+        "the job type {0:?} is not supported by this version: it runs \"directrequest\", \"fluxmonitor\", \"cron\" and \"webhook\" jobs"
+    )]
     UnsupportedType(&'static str),
     /// Only version 1 exists.
     #[error("invalid schema version: schemaVersion must be 1, not {0}")]
@@ -109,6 +160,9 @@ pub enum SpecError {
         /// What is wrong and what to write instead.
         problem: String,
     },
+    /// A schedule that cannot be understood.
+    #[error("schedule: {0}")]
+    Schedule(#[from] ScheduleError),
     /// An old way to write an empty object that today means something else.
     #[error("observationSource contains <{{}}>: write \"{{}}\" instead")]
     BracketedEmptyObject,
@@ -122,13 +176,16 @@ fn hint(nearest: &Option<&'static str>) -> String {
 }
 
 const DIRECT_REQUEST: &str = "directrequest";
+const FLUX_MONITOR: &str = "fluxmonitor";
+const CRON: &str = "cron";
+const WEBHOOK: &str = "webhook";
 
 /// Job types of the field.
 const KNOWN_TYPES: &[&str] = &[
     DIRECT_REQUEST,
-    "cron",
-    "webhook",
-    "fluxmonitor",
+    CRON,
+    WEBHOOK,
+    FLUX_MONITOR,
     "keeper",
     "vrf",
     "offchainreporting",
@@ -162,15 +219,25 @@ impl JobSpec {
             return Err(SpecError::BracketedEmptyObject);
         }
         let pipeline = Pipeline::parse(&observation_source)?;
+        let max_task_duration = fields.duration("maxTaskDuration")?.filter(|d| !d.is_zero());
         let spec = JobSpec {
             name: fields.string("name")?.unwrap_or_default(),
             external_job_id: fields.external_job_id()?,
             schema_version: 1,
-            max_task_duration: fields.duration("maxTaskDuration")?.filter(|d| !d.is_zero()),
+            max_task_duration,
             gas_limit: fields.u32("gasLimit")?,
             forwarding_allowed: fields.bool("forwardingAllowed")?.unwrap_or(false),
             kind: match kind {
                 DIRECT_REQUEST => JobKind::DirectRequest(direct_request(&mut fields)?),
+                FLUX_MONITOR => JobKind::FluxMonitor(flux::flux_monitor(
+                    &mut fields,
+                    &pipeline,
+                    max_task_duration.unwrap_or_default(),
+                )?),
+                CRON => JobKind::Cron(cron(&mut fields)?),
+                WEBHOOK => JobKind::Webhook(Webhook {
+                    external_initiators: fields.external_initiators("externalInitiators")?,
+                }),
                 other => return Err(SpecError::UnsupportedType(other)),
             },
             warnings: [fields.warnings(), pipeline.warnings().to_vec()].concat(),
@@ -187,11 +254,25 @@ fn job_type(fields: &mut Fields) -> Result<&'static str, SpecError> {
         let nearest = crate::nearest::nearest(&given, KNOWN_TYPES.iter().copied());
         return Err(SpecError::UnknownType { given, nearest });
     };
-    if *known == DIRECT_REQUEST {
-        Ok(known)
-    } else {
-        Err(SpecError::UnsupportedType(known))
+    match *known {
+        DIRECT_REQUEST | FLUX_MONITOR | CRON | WEBHOOK => Ok(known),
+        other => Err(SpecError::UnsupportedType(other)),
     }
+}
+
+fn cron(fields: &mut Fields) -> Result<Cron, SpecError> {
+    let text = fields.string("schedule")?.ok_or(SpecError::Missing {
+        key: "schedule",
+        hint: "write for example \"CRON_TZ=UTC 0 */5 * * * *\" or \"@every 5m\"",
+    })?;
+    let (schedule, warning) = Schedule::parse(&text)?;
+    if let Some(warning) = warning {
+        fields.warn(format!("schedule: {warning}"));
+    }
+    Ok(Cron {
+        schedule,
+        evm_chain_id: fields.chain_id("evmChainID")?,
+    })
 }
 
 fn direct_request(fields: &mut Fields) -> Result<DirectRequest, SpecError> {

@@ -4,16 +4,31 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
+use bigdecimal::BigDecimal;
+use num_traits::Signed;
 use toml::{Table, Value as Toml};
 use uuid::Uuid;
 
-use super::SpecError;
+use super::{InitiatorSpec, SpecError};
 use crate::duration::parse_duration;
 use crate::error::excerpt;
 use crate::nearest::nearest;
 
 /// Keys that other releases read and that change nothing here.
 const WITHOUT_EFFECT: &[&str] = &["streamID"];
+
+/// Keys that are also read in Pascal and in lower case.
+const IN_ANY_CASE: &[&str] = &[
+    "maxTaskDuration",
+    "pollTimerPeriod",
+    "pollTimerDisabled",
+    "idleTimerPeriod",
+    "idleTimerDisabled",
+    "drumbeatSchedule",
+    "drumbeatRandomDelay",
+    "drumbeatEnabled",
+    "minPayment",
+];
 
 pub(super) struct Fields {
     table: Table,
@@ -33,18 +48,19 @@ impl Fields {
         })
     }
 
-    /// Takes a key; `maxTaskDuration` is also read in Pascal and in lower case.
+    /// Takes a key, in the letter cases that are read.
     fn take(&mut self, key: &'static str) -> Option<Toml> {
         self.known.push(key);
         if let Some(value) = self.table.remove(key) {
             return Some(value);
         }
-        if key != "maxTaskDuration" {
+        if !IN_ANY_CASE.contains(&key) {
             return None;
         }
-        ["MaxTaskDuration", "maxtaskduration"]
+        let (first, rest) = key.split_at(1);
+        [first.to_uppercase() + rest, key.to_lowercase()]
             .iter()
-            .find_map(|k| self.table.remove(*k))
+            .find_map(|spelling| self.table.remove(spelling))
     }
 
     fn wrong(key: &'static str, problem: impl Into<String>) -> SpecError {
@@ -83,6 +99,20 @@ impl Fields {
                 .map_err(|_| Self::wrong(key, format!("{n} is not between 0 and {}", u32::MAX))),
             Some(other) => Err(Self::expected(key, "a whole number", &other)),
         }
+    }
+
+    /// A number that is not negative, exactly as written; zero without the key.
+    pub(super) fn threshold(&mut self, key: &'static str) -> Result<BigDecimal, SpecError> {
+        let number = match self.take(key) {
+            None => return Ok(BigDecimal::from(0)),
+            Some(Toml::Integer(n)) => Some(BigDecimal::from(n)),
+            // Shortest digits that read back the same: the number as it was written.
+            Some(Toml::Float(f)) if f.is_finite() => crate::decimal::parse(&format!("{f:e}")).ok(),
+            Some(other) => return Err(Self::expected(key, "a number", &other)),
+        };
+        number
+            .filter(|number| !number.is_negative())
+            .ok_or_else(|| Self::wrong(key, "it must be a number that is not negative"))
     }
 
     pub(super) fn schema_version(&mut self) -> Result<(), SpecError> {
@@ -192,6 +222,49 @@ impl Fields {
                 Ok(address)
             })
             .collect()
+    }
+
+    /// A list of `{ name = "…", spec = "<JSON>" }`.
+    pub(super) fn external_initiators(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Vec<InitiatorSpec>, SpecError> {
+        let items = match self.take(key) {
+            None => return Ok(Vec::new()),
+            Some(Toml::Array(items)) => items,
+            Some(other) => return Err(Self::expected(key, "a list of initiators", &other)),
+        };
+        let mut known: Vec<InitiatorSpec> = Vec::with_capacity(items.len());
+        for item in &items {
+            let text = |name: &str| item.get(name).and_then(Toml::as_str).map(str::trim);
+            let (Some(name), spec) = (text("name"), text("spec").unwrap_or_default()) else {
+                let wanted = "{ name = \"…\", spec = \"…\" }";
+                return Err(Self::expected(key, wanted, item));
+            };
+            let spec = if spec.is_empty() { "null" } else { spec };
+            if let Err(error) = serde_json::from_str::<serde_json::Value>(spec) {
+                return Err(Self::wrong(
+                    key,
+                    format!("the spec of {:?} is not JSON: {error}", excerpt(name, 60)),
+                ));
+            }
+            if known.iter().any(|k| k.name.eq_ignore_ascii_case(name)) {
+                return Err(Self::wrong(
+                    key,
+                    format!("{:?} is listed twice", excerpt(name, 60)),
+                ));
+            }
+            known.push(InitiatorSpec {
+                name: name.to_owned(),
+                spec: spec.to_owned(),
+            });
+        }
+        Ok(known)
+    }
+
+    /// Something the author of the spec should know.
+    pub(super) fn warn(&mut self, text: String) {
+        self.warnings.push(text);
     }
 
     /// About every key nobody took.

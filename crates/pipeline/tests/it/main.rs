@@ -7,6 +7,7 @@ mod conformance;
 mod egress;
 mod engine;
 mod fake;
+mod flux;
 mod hostile;
 mod http_tasks;
 mod jobs;

@@ -63,7 +63,9 @@ fn every_field_is_read() {
         (spec.gas_limit, spec.forwarding_allowed),
         (Some(700_000), true)
     );
-    let JobKind::DirectRequest(request) = &spec.kind;
+    let JobKind::DirectRequest(request) = &spec.kind else {
+        panic!("{:?}", spec.kind)
+    };
     assert_eq!(request.evm_chain_id, 31337);
     assert_eq!(
         request.contract_address,
@@ -92,7 +94,9 @@ fn what_is_not_given_is_unset() {
         ),
         (None, None, false)
     );
-    let JobKind::DirectRequest(request) = &spec.kind;
+    let JobKind::DirectRequest(request) = &spec.kind else {
+        panic!("{:?}", spec.kind)
+    };
     assert_eq!(request.min_incoming_confirmations, None);
     assert_eq!(request.min_contract_payment_juels, None);
     assert!(request.requesters.is_empty());
@@ -122,8 +126,8 @@ fn each_mistake_is_one_sentence_that_names_the_key() {
             "did you mean \"directrequest\"?",
         ),
         (
-            "type = \"cron\"",
-            "\"cron\" is not supported by this version",
+            "type = \"keeper\"",
+            "\"keeper\" is not supported by this version",
         ),
         (
             "type = \"offchainreporting2\"",
@@ -249,8 +253,7 @@ fn a_chain_id_is_a_positive_number_or_its_text() {
         ("\"18446744073709551615\"", u64::MAX),
     ] {
         let spec = JobSpec::parse(&MINIMAL.replace("\"31337\"", text)).unwrap();
-        let JobKind::DirectRequest(request) = spec.kind;
-        assert_eq!(request.evm_chain_id, id);
+        assert_eq!(spec.kind.evm_chain_id(), Some(id));
     }
     for text in [
         "0",
@@ -266,4 +269,77 @@ fn a_chain_id_is_a_positive_number_or_its_text() {
         JobSpec::parse(&MINIMAL.replace("\"31337\"", "\"\"")),
         Err(SpecError::NoChainId)
     ));
+}
+
+fn cron(schedule: &str) -> String {
+    format!(
+        "type = \"cron\"\nschemaVersion = 1\n{schedule}\nobservationSource = \"a [type=memo value=1]\""
+    )
+}
+
+#[test]
+fn a_cron_job_needs_a_schedule_and_may_name_a_chain() {
+    let spec = JobSpec::parse(&cron("schedule = \"CRON_TZ=UTC 0 0 * * * *\"")).unwrap();
+    let JobKind::Cron(job) = &spec.kind else {
+        panic!("{:?}", spec.kind)
+    };
+    assert_eq!(job.schedule.as_str(), "CRON_TZ=UTC 0 0 * * * *");
+    assert_eq!((job.evm_chain_id, spec.warnings.len()), (None, 0));
+
+    let five = JobSpec::parse(&cron(
+        "schedule = \"CRON_TZ=UTC 0 * * * *\"\nevmChainID = 1337",
+    ))
+    .unwrap();
+    assert_eq!(five.kind.evm_chain_id(), Some(1337));
+    assert!(five.warnings[0].contains("five fields"), "{five:?}");
+
+    assert!(refused(&cron("")).contains("schedule is missing"));
+    assert!(refused(&cron("schedule = \"0 * * * * *\"")).contains("CRON_TZ=UTC"));
+}
+
+fn webhook(initiators: &str) -> String {
+    format!(
+        "type = \"webhook\"\nschemaVersion = 1\n{initiators}\nobservationSource = \"a [type=memo value=1]\""
+    )
+}
+
+#[test]
+fn a_webhook_job_may_list_external_initiators() {
+    let spec = JobSpec::parse(&webhook(
+        r#"externalInitiators = [{ name = "substrate", spec = '{"account": 0}' }, { name = "quiet" }]"#,
+    ))
+    .unwrap();
+    let JobKind::Webhook(job) = &spec.kind else {
+        panic!("{:?}", spec.kind)
+    };
+    let listed: Vec<_> = job
+        .external_initiators
+        .iter()
+        .map(|it| (it.name.as_str(), it.spec.as_str()))
+        .collect();
+    assert_eq!(
+        listed,
+        [("substrate", r#"{"account": 0}"#), ("quiet", "null")]
+    );
+    assert_eq!(spec.warnings, Vec::<String>::new());
+    let JobKind::Webhook(job) = JobSpec::parse(&webhook("")).unwrap().kind else {
+        panic!("a webhook job")
+    };
+    assert!(job.external_initiators.is_empty());
+
+    for (list, words) in [
+        (r#"externalInitiators = "a""#, "a list of initiators"),
+        ("externalInitiators = [{ spec = '1' }]", "name ="),
+        (
+            "externalInitiators = [{ name = 'a', spec = '{' }]",
+            "is not JSON",
+        ),
+        (
+            "externalInitiators = [{ name = 'a' }, { name = 'A' }]",
+            "listed twice",
+        ),
+    ] {
+        let said = refused(&webhook(list));
+        assert!(said.contains(words), "{said}");
+    }
 }

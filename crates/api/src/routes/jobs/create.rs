@@ -33,38 +33,52 @@ fn refused(error: &SpecError) -> Refusal {
 }
 
 fn row(spec: &JobSpec, toml: String) -> NewJob {
-    let JobKind::DirectRequest(request) = &spec.kind;
-    NewJob {
+    let common = NewJob {
         external_job_id: spec.external_job_id.unwrap_or_else(Uuid::new_v4),
         name: spec.name.clone(),
         kind: spec.kind.name().to_owned(),
         schema_version: spec.schema_version,
         toml,
         dot: spec.observation_source.clone(),
-        chain_id: Some(request.evm_chain_id),
-        contract_address: Some(request.contract_address),
-        min_confirmations: request.min_incoming_confirmations,
-        min_payment_juels: request.min_contract_payment_juels,
-        requesters: request.requesters.clone(),
+        chain_id: spec.kind.evm_chain_id(),
+        contract_address: None,
+        min_confirmations: None,
+        min_payment_juels: None,
+        requesters: Vec::new(),
         gas_limit: spec.gas_limit,
         forwarding_allowed: spec.forwarding_allowed,
         max_task_duration: spec.max_task_duration,
+    };
+    match &spec.kind {
+        JobKind::DirectRequest(request) => NewJob {
+            contract_address: Some(request.contract_address),
+            min_confirmations: request.min_incoming_confirmations,
+            min_payment_juels: request.min_contract_payment_juels,
+            requesters: request.requesters.clone(),
+            ..common
+        },
+        JobKind::FluxMonitor(flux) => NewJob {
+            contract_address: Some(flux.contract_address),
+            min_payment_juels: flux.min_payment_juels,
+            ..common
+        },
+        JobKind::Cron(_) | JobKind::Webhook(_) => common,
     }
 }
 
 /// What keeps the job from working here, one sentence each.
 async fn faults(app: &App, conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String>, StoreError> {
-    let JobKind::DirectRequest(request) = &spec.kind;
     let mut faults = Vec::new();
-    if app.chain(request.evm_chain_id).is_none() {
+    if let Some(chain) = spec.kind.evm_chain_id()
+        && app.chain(chain).is_none()
+    {
         let known: Vec<String> = app.chains.iter().map(|c| c.chain_id.to_string()).collect();
         let known = match known.as_slice() {
             [] => "no chain is configured".to_owned(),
             known => format!("this node works on {}", known.join(", ")),
         };
         faults.push(format!(
-            "evmChainID: chain {} is not configured ({known}); correct it or add the chain to the configuration",
-            request.evm_chain_id
+            "evmChainID: chain {chain} is not configured ({known}); correct it or add the chain to the configuration"
         ));
     }
     for name in spec.pipeline.bridges() {
@@ -83,12 +97,12 @@ async fn faults(app: &App, conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String
 
 /// What is allowed and will not work as it stands.
 async fn warnings(conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String>, StoreError> {
-    let JobKind::DirectRequest(request) = &spec.kind;
     let mut warnings = spec.warnings.clone();
-    if keys::of_chain(conn, request.evm_chain_id).await?.is_empty() {
+    if let Some(chain) = spec.kind.evm_chain_id()
+        && keys::of_chain(conn, chain).await?.is_empty()
+    {
         warnings.push(format!(
-            "no key is enabled on chain {}: answers cannot be sent until there is one (dodona keys eth create)",
-            request.evm_chain_id
+            "no key is enabled on chain {chain}: answers cannot be sent until there is one (dodona keys eth create)"
         ));
     }
     Ok(warnings)
