@@ -12,6 +12,19 @@ use uuid::Uuid;
 
 use crate::log::Asked;
 
+/// The words of a request that make it this question and no other: all but its expiration, which is new in
+/// every block that carries it.
+const QUESTION: [&str; 8] = [
+    "specId",
+    "requester",
+    "requestId",
+    "payment",
+    "callbackAddr",
+    "callbackFunctionId",
+    "dataVersion",
+    "data",
+];
+
 /// What is kept: enough to execute the run on any replica at any time.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Inputs {
@@ -33,6 +46,23 @@ impl Inputs {
         serde_json::from_str(text).context("the run's inputs cannot be read")
     }
 
+    /// Whether these are the variables of the same question, whatever block carries it. Its expiration
+    /// is not part of the question: what was fetched stays right.
+    pub(crate) fn ask_the_same(&self, asked: &Asked) -> bool {
+        let Ok(vars) = Value::from_stored(&self.vars) else {
+            return false;
+        };
+        let path = ["jobRun", "meta", "oracleRequest"];
+        let before = path
+            .iter()
+            .try_fold(&vars, |value, name| entry(value, name));
+        let now = words(asked);
+        QUESTION.iter().all(|name| {
+            let word = before.and_then(|before| entry(before, name));
+            word.is_some() && word == entry(&now, name)
+        })
+    }
+
     pub(crate) fn to_text(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string(self)?)
     }
@@ -45,16 +75,18 @@ impl Inputs {
     }
 }
 
-/// `$(jobSpec…)` and `$(jobRun…)` of a direct request.
-pub(crate) fn of_request(job: &Job, log: &Log, asked: &Asked, head: Option<&Head>) -> Value {
+fn entry<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Map(entries) => entries.get(name),
+        _ => None,
+    }
+}
+
+/// `$(jobRun.meta.oracleRequest)`.
+fn words(asked: &Asked) -> Value {
     let hex = |bytes: &[u8]| Value::String(hex::encode_prefixed(bytes));
-    let text = |text: String| Value::String(text);
-    let chain = job
-        .spec
-        .chain_id
-        .map(|chain| chain.to_string())
-        .unwrap_or_default();
-    let request = Value::map([
+    let text = Value::String;
+    Value::map([
         ("specId", hex(asked.spec_id.as_slice())),
         ("requester", text(asked.requester.to_string())),
         ("requestId", hex(asked.request_id.as_slice())),
@@ -64,12 +96,22 @@ pub(crate) fn of_request(job: &Job, log: &Log, asked: &Asked, head: Option<&Head
         ("cancelExpiration", text(asked.expiration.to_string())),
         ("dataVersion", text(asked.data_version.to_string())),
         ("data", hex(&asked.data)),
-    ]);
+    ])
+}
+
+/// `$(jobSpec…)` and `$(jobRun…)` of a direct request.
+pub(crate) fn of_request(job: &Job, log: &Log, asked: &Asked, head: Option<&Head>) -> Value {
+    let text = Value::String;
+    let chain = job
+        .spec
+        .chain_id
+        .map(|chain| chain.to_string())
+        .unwrap_or_default();
     let root = |root: fn(&Head) -> alloy::primitives::B256| {
         head.map_or(Value::Null, |head| Value::Hash(root(head)))
     };
     let run = Value::map([
-        ("meta", Value::map([("oracleRequest", request)])),
+        ("meta", Value::map([("oracleRequest", words(asked))])),
         ("logBlockHash", Value::Hash(log.block.hash)),
         ("logBlockNumber", Value::Uint(log.block.number)),
         ("logTxHash", Value::Hash(log.tx_hash)),
@@ -94,7 +136,59 @@ pub(crate) fn of_request(job: &Job, log: &Log, asked: &Asked, head: Option<&Head
 
 #[cfg(test)]
 mod tests {
+    use alloy::primitives::{Address, B256, U256};
+
     use super::*;
+
+    fn asked() -> Asked {
+        Asked {
+            spec_id: B256::repeat_byte(1),
+            requester: Address::repeat_byte(2),
+            request_id: B256::repeat_byte(3),
+            payment_juels: U256::from(4),
+            callback_address: Address::repeat_byte(5),
+            callback_function: [6; 4],
+            expiration: U256::from(7),
+            data_version: U256::from(1),
+            data: vec![8],
+        }
+    }
+
+    #[test]
+    fn a_question_stays_the_same_when_only_its_expiration_is_new() {
+        let run = Value::map([("meta", Value::map([("oracleRequest", words(&asked()))]))]);
+        let inputs = Inputs::new(&Value::map([("jobRun", run)]));
+        let inputs = Inputs::read(&inputs.to_text().unwrap()).unwrap();
+        let later = Asked {
+            expiration: U256::from(99),
+            ..asked()
+        };
+        assert!(inputs.ask_the_same(&asked()) && inputs.ask_the_same(&later));
+        let others = [
+            Asked {
+                data: vec![9],
+                ..asked()
+            },
+            Asked {
+                spec_id: B256::ZERO,
+                ..asked()
+            },
+            Asked {
+                payment_juels: U256::from(5),
+                ..asked()
+            },
+            Asked {
+                callback_function: [7; 4],
+                ..asked()
+            },
+            Asked {
+                data_version: U256::from(2),
+                ..asked()
+            },
+        ];
+        assert!(others.iter().all(|other| !inputs.ask_the_same(other)));
+        assert!(!Inputs::new(&Value::Null).ask_the_same(&asked()));
+    }
 
     #[test]
     fn a_task_run_keeps_its_id_and_two_tasks_never_share_one() {

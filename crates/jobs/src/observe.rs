@@ -35,6 +35,11 @@ pub(crate) fn encoded_anew(request: B256, block: BlockRef) {
     info!(request.id = %request, "request {request} was mined again in block {block} on other terms; its answer is encoded anew");
 }
 
+/// A request's id asks something else since a reorganisation.
+pub(crate) fn displaced(request: B256, block: BlockRef) {
+    info!(request.id = %request, "id {request} stands for another question since block {block}; nothing made for the first one answers it");
+}
+
 /// The requester took the payment back.
 pub(crate) fn cancelled(request: B256) {
     info!(request.id = %request, "request {request} was cancelled by its requester");

@@ -80,6 +80,9 @@ impl Triggers {
         };
         let Some(job) = jobs::find_by_topic(tx, chain, log.address, *topic).await? else {
             observe::unknown_job(chain, log.address, *topic);
+            if let Ok(asked) = log::asked(log) {
+                self.known(tx, log, &asked, None).await?;
+            }
             return Ok(Some("no job of this node has that id".to_owned()));
         };
         let wanted = self
@@ -104,10 +107,59 @@ impl Triggers {
             requesters: job.spec.requesters.clone(),
         };
         let at = asked.incarnation(log);
-        let newest = requests::newest_life(tx, chain, log.address, asked.request_id).await?;
+        let newest = self.known(tx, log, &asked, Some(&job)).await?;
         let decision = request::decide(&asked, &at, newest.as_ref(), &terms);
         self.act(tx, log, &job, &asked, newest, decision, round)
             .await
+    }
+
+    /// What we know about the request of this log. A reorganisation may change the order of two questions, and
+    /// the consumer's next one then has the id of another: an orphan whose id asks something else is closed, so
+    /// that nothing that was fetched, computed or signed for it answers the new question.
+    async fn known(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        asked: &Asked,
+        job: Option<&Job>,
+    ) -> anyhow::Result<Option<Request>> {
+        let (chain, id) = (self.config.chain_id, asked.request_id);
+        let known = match requests::newest_life(tx, chain, log.address, id).await? {
+            Some(known) if known.state == State::Orphaned => known,
+            other => return Ok(other),
+        };
+        let run = match known.run_id {
+            Some(run) => runs::find(tx, run).await?,
+            None => None,
+        };
+        let same_job = job.is_some_and(|job| job.id == known.job_id);
+        let same_question =
+            run.is_none_or(|run| Inputs::read(&run.inputs).is_ok_and(|it| it.ask_the_same(asked)));
+        if same_job && same_question {
+            return Ok(Some(known));
+        }
+        let why = "it left the chain with its block, and its id stands for another question now";
+        self.close(tx, &known, why).await?;
+        observe::displaced(id, log.block);
+        Ok(requests::find(tx, known.id).await?)
+    }
+
+    /// The request is over, and nothing may be sent for it any more. `false`: it was over already.
+    async fn close(&self, tx: &mut LeaderTx, known: &Request, why: &str) -> anyhow::Result<bool> {
+        let now = clock::now();
+        if requests::apply(tx, known.id, Event::Cancelled, why, now)
+            .await?
+            .is_none()
+        {
+            return Ok(false);
+        }
+        // What is signed already is the confirmer's: it uses the nonce up.
+        for answer in txs::of_request(tx, known.id).await? {
+            if answer.state == tx::State::Queued {
+                txs::die(tx, &answer, tx::Event::Refused, why).await?;
+            }
+        }
+        Ok(true)
     }
 
     #[expect(
@@ -206,6 +258,10 @@ impl Triggers {
         let Some(run) = known.run_id else {
             return Ok(());
         };
+        // What became of the old answer is nothing the run that makes the new one should be told.
+        for answer in txs::of_request(tx, known.id).await? {
+            txs::signalled(tx, answer.id).await?;
+        }
         let head = heads::by_hash(tx, self.config.chain_id, log.block.hash).await?;
         let mut inputs = Inputs::new(&inputs::of_request(job, log, asked, head.as_ref()));
         match runs::find(tx, run).await? {
@@ -257,18 +313,10 @@ impl Triggers {
             return Ok("a request of no job here".to_owned());
         };
         let reason = "the requester cancelled it";
-        if requests::apply(tx, known.id, Event::Cancelled, reason, clock::now())
-            .await?
-            .is_none()
-        {
+        if !self.close(tx, &known, reason).await? {
             return Ok(format!("the request is {}", known.state.as_str()));
         }
         observe::cancelled(*request_id);
-        for answer in txs::of_request(tx, known.id).await? {
-            if answer.state == tx::State::Queued {
-                txs::die(tx, &answer, tx::Event::Refused, reason).await?;
-            }
-        }
         Ok(reason.to_owned())
     }
 }

@@ -90,7 +90,8 @@ declare! {
             receipt = $7, mined_at = $8, reason = $9 WHERE id = $1 AND state = $2";
     REORGED = "txs.reorged" =>
         "UPDATE txs SET state = 'sent', mined_hash = NULL, mined_block_hash = NULL, mined_block_number = NULL, succeeded = NULL,
-            receipt = NULL, mined_at = NULL, reason = 'its block left the canonical chain' WHERE id = $1 AND state = 'mined'";
+            receipt = NULL, mined_at = NULL, last_sent_at = NULL, reason = 'its block left the canonical chain'
+         WHERE id = $1 AND state = 'mined'";
     FINALIZE = "txs.finalize" =>
         "UPDATE txs SET state = 'final' WHERE id = $1 AND state = 'mined'";
     SIGNALLED = "txs.signalled" =>

@@ -10,7 +10,7 @@ use dodona_rpc::{BlockTag, Pool, Receipt};
 use dodona_runtime::{Service, clock};
 use dodona_store::heads::Cursor;
 use dodona_store::txs::{Attempt, Tx};
-use dodona_store::{Leader, LeaderTx, heads, requests, txs};
+use dodona_store::{Conn, Leader, LeaderTx, heads, requests, txs};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 
@@ -227,10 +227,10 @@ impl Confirmer {
         round: &mut Round,
     ) -> anyhow::Result<()> {
         let chain = self.config.chain_id;
-        let (mined, ended, gone) = {
+        let (mined, ended, gone, unsaid) = {
             let mut conn = lead.store().read().await?;
             let mined = txs::mined(&mut conn, chain).await?;
-            let mut gone = Vec::new();
+            let (mut gone, mut unsaid) = (Vec::new(), Vec::new());
             let mut last: Option<(u64, B256, bool)> = None;
             for tx in &mined {
                 let Some(at) = tx.mined.as_ref().map(|mined| mined.block) else {
@@ -247,17 +247,22 @@ impl Confirmer {
                 last = Some((at.number, at.hash, lost));
                 if lost {
                     gone.push(tx.id);
+                } else if is_unsaid(&mut conn, tx).await? {
+                    unsaid.push(tx.id);
                 }
             }
-            (
-                mined,
-                txs::awaited_dead(&mut conn, chain, TOLD_AT_ONCE).await?,
-                gone,
-            )
+            let ended = txs::awaited_dead(&mut conn, chain, TOLD_AT_ONCE).await?;
+            (mined, ended, gone, unsaid)
         };
         let due: Vec<(&Tx, Step)> = mined
             .iter()
-            .filter_map(|tx| step(tx, cursor, gone.contains(&tx.id)).map(|step| (tx, step)))
+            .filter_map(|tx| {
+                let step = match unsaid.contains(&tx.id) {
+                    true => Some(Step::SayAgain),
+                    false => step(tx, cursor, gone.contains(&tx.id)),
+                };
+                step.map(|step| (tx, step))
+            })
             .collect();
         if due.is_empty() && ended.is_empty() {
             return Ok(());
@@ -282,6 +287,13 @@ impl Confirmer {
                         round.reorged += 1;
                         observe::reorged(tx);
                     }
+                    continue;
+                }
+                Step::SayAgain => {
+                    // Its task has it superseded by this one.
+                    txs::queue(&mut leader_tx, &tx.spec, now).await?;
+                    leader_tx.poke_on_commit("txs");
+                    observe::said_again(tx);
                     continue;
                 }
                 Step::Finalize => {
@@ -336,7 +348,7 @@ impl Confirmer {
             };
             let facts = Facts {
                 head,
-                orphaned: request.is_some_and(|request| request.state == RequestState::Orphaned),
+                request: request.map(|request| request.state),
                 bump_threshold: self.config.bump_threshold,
                 due_again: !self.config.resend_after.is_zero()
                     && tx
@@ -385,6 +397,7 @@ struct Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Reorged,
+    SayAgain,
     Finalize,
     Tell,
 }
@@ -403,7 +416,7 @@ fn step(tx: &Tx, cursor: &Cursor, gone: bool) -> Option<Step> {
 /// What `decide` needs to know beside the rows.
 struct Facts {
     head: u64,
-    orphaned: bool,
+    request: Option<RequestState>,
     bump_threshold: u64,
     due_again: bool,
 }
@@ -423,19 +436,22 @@ fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
         .head
         .saturating_sub(last.signed.first_block.unwrap_or(facts.head));
     let carried = last.signed.payload_version;
-    if facts.orphaned {
-        // The answer would only revert. Give the request a few blocks to come back, then free the
-        // nonces behind it.
+    // The answer would only revert. An orphaned request is given a few blocks to come back; then, and at
+    // once where there is nothing to come back, the nonces behind it are freed.
+    let (gone, patience) = match facts.request {
+        Some(RequestState::Orphaned) => (Some("its request left the chain"), ORPHAN_PATIENCE),
+        Some(state) if state.is_closed() => (Some("its request is closed"), 0),
+        _ => (None, 0),
+    };
+    if let Some(why) = gone {
         return match carried {
             0 if age >= facts.bump_threshold && facts.bump_threshold > 0 => Push::Outbid(
                 Carrying::Nothing,
-                "its request left the chain and the transfer of nothing is not mined",
+                "the transfer of nothing in its place is not mined",
             ),
             0 if facts.due_again => Push::Again,
             0 => Push::Wait,
-            _ if age >= ORPHAN_PATIENCE => {
-                Push::Outbid(Carrying::Nothing, "its request left the chain")
-            }
+            _ if age >= patience => Push::Outbid(Carrying::Nothing, why),
             _ => Push::Wait,
         };
     }
@@ -460,7 +476,7 @@ async fn finish_request(
     tx: &Tx,
     now: dodona_model::Timestamp,
 ) -> anyhow::Result<()> {
-    let Some(request) = tx.spec.request_row else {
+    let Some(request) = tx.spec.request_row.filter(|_| !tx.superseded) else {
         return Ok(());
     };
     let succeeded = tx.mined.as_ref().is_some_and(|mined| mined.succeeded);
@@ -471,6 +487,25 @@ async fn finish_request(
     };
     requests::apply(leader_tx, request, event, reason, now).await?;
     Ok(())
+}
+
+/// Whether the nonce went to something else than the present answer (nothing, because the request had left
+/// the chain, or the answer on older terms) while the request is there and waits for it.
+async fn is_unsaid(conn: &mut Conn, tx: &Tx) -> anyhow::Result<bool> {
+    let (Some(mined), Some(request)) = (&tx.mined, tx.spec.request_row) else {
+        return Ok(false);
+    };
+    let given_up = tx.payload_version == 0;
+    if mined.succeeded || tx.superseded || given_up || tx.spec.task_run_id.is_none() {
+        return Ok(false);
+    }
+    let request = requests::find(conn, request).await?;
+    if request.is_none_or(|request| request.state != RequestState::Open) {
+        return Ok(false);
+    }
+    let attempts = txs::attempts(conn, tx.id).await?;
+    let attempt = attempts.iter().find(|it| it.signed.hash == mined.hash);
+    Ok(attempt.is_some_and(|it| it.signed.payload_version != tx.payload_version))
 }
 
 /// Somebody else used the nonce: the transaction is queued again under a new one.

@@ -119,6 +119,16 @@ pub(crate) fn reorged(tx: &Tx) {
     );
 }
 
+/// Its nonce went to something else, and the request waits for the answer.
+pub(crate) fn said_again(tx: &Tx) {
+    warn!(
+        chain.id = tx.spec.chain_id,
+        tx.id = tx.id,
+        "the nonce of transaction {} was used up without its answer, and the request is there: the answer is queued again",
+        tx.id
+    );
+}
+
 /// Deep enough to forget about.
 pub(crate) fn finalized(tx: &Tx) {
     counter!("tx_manager_num_finalized_transactions", "chainID" => chain_label(tx.spec.chain_id))
