@@ -21,5 +21,5 @@ mod written;
 
 pub use auth::{FirstUserError, PasswordRule, check_password, ensure_first_user};
 pub use config::{AllowOrigins, ApiConfig, ChainView, Parts, RateLimits};
-pub use server::{Api, ApiError};
+pub use server::{Api, ApiError, take_port};
 pub use vault::{Vault, VaultError};

@@ -91,6 +91,19 @@ impl App {
     }
 }
 
+/// Takes the port before there is anything to serve, so that a port in use is known before anything is touched.
+pub async fn take_port(listen: SocketAddr) -> Result<TcpListener, ApiError> {
+    use std::io::ErrorKind as Kind;
+    TcpListener::bind(listen)
+        .await
+        .map_err(|cause| match cause.kind() {
+            Kind::AddrInUse => ApiError::InUse { listen },
+            Kind::AddrNotAvailable => ApiError::NoSuchAddress { listen },
+            Kind::PermissionDenied => ApiError::NotPermitted { listen },
+            _ => ApiError::Other { listen, cause },
+        })
+}
+
 /// The API of one process.
 pub struct Api(Arc<App>);
 
@@ -111,18 +124,9 @@ impl Api {
         }))
     }
 
-    /// Takes the port. Called early, so that a port in use is known before anything is started.
+    /// Takes the port its settings name: see [`take_port`].
     pub async fn bind(&self) -> Result<TcpListener, ApiError> {
-        use std::io::ErrorKind as Kind;
-        let listen = self.0.config.listen;
-        TcpListener::bind(listen)
-            .await
-            .map_err(|cause| match cause.kind() {
-                Kind::AddrInUse => ApiError::InUse { listen },
-                Kind::AddrNotAvailable => ApiError::NoSuchAddress { listen },
-                Kind::PermissionDenied => ApiError::NotPermitted { listen },
-                _ => ApiError::Other { listen, cause },
-            })
+        take_port(self.0.config.listen).await
     }
 
     /// Answers until `stop` is done, then finishes what it is answering, at most five seconds.

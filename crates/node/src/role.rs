@@ -47,8 +47,9 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
     );
     let given = first_start::given_password(&config, &options)?;
 
-    // Before anything is written: are the endpoints what the configuration says?
+    // Before anything is written: are the endpoints what the configuration says, and is the port free?
     let pools = reach_chains(&config).await?;
+    let listener = dodona_api::take_port(config.web.listen_on()).await?;
     prepare_root(&config.root_dir)?;
     let pokes = Pokes::default();
     let store = Store::open(&settings::database(&config), pokes.by_name()).await?;
@@ -91,7 +92,6 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         },
         settings::api(&config, config.web.listen_on()),
     );
-    let listener = api.bind().await?;
     first_start::missing_keys(&config, &store, &vault).await?;
 
     let outside = Arc::new(Outside {

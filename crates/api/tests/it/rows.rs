@@ -63,7 +63,7 @@ pub(crate) async fn job(store: &Store, name: &str, dot: &str) -> JobId {
 /// A run with two finished tasks.
 pub(crate) async fn finished_run(store: &Store, job: JobId, error: Option<&str>) -> RunId {
     let mut tx = store.begin().await.unwrap();
-    let inputs = r#"{"jobRun":{"logBlockNumber":"~u:17","logAddress":"~a:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"}}"#;
+    let inputs = r#"{"seed":"e6830513-fb74-4222-b52a-509459545a4e","vars":{"jobRun":{"logBlockNumber":"~u:17","logAddress":"~a:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"}}}"#;
     let id = runs::insert(&mut tx, job, inputs, THEN).await.unwrap();
     runs::claim(&mut tx, "test", Duration::from_secs(60), 100)
         .await
