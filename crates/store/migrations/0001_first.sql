@@ -60,6 +60,8 @@ CREATE TABLE logs (
     topics BLOB NOT NULL,
     data BLOB NOT NULL,
     tx_hash BLOB NOT NULL,
+    -- who decides what it means: requests, rounds
+    reader TEXT NOT NULL,
     state TEXT NOT NULL,
     note TEXT NOT NULL,
     created_at BIGINT NOT NULL,
@@ -106,6 +108,46 @@ CREATE TABLE job_errors (
     updated_at BIGINT NOT NULL,
     UNIQUE (job_id, description)
 );
+-- When each cron job runs next: the run and the time after it are one commit.
+CREATE TABLE schedules (
+    job_id BIGINT PRIMARY KEY,
+    schedule TEXT NOT NULL,
+    next_at BIGINT NOT NULL
+);
+CREATE INDEX schedules_due ON schedules (next_at);
+-- Programs outside that may start runs of the webhook jobs that list them.
+CREATE TABLE initiators (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    url TEXT,
+    access_key TEXT NOT NULL UNIQUE,
+    salt TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    outgoing_token TEXT NOT NULL,
+    outgoing_secret TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX initiators_by_name ON initiators (LOWER(name));
+CREATE TABLE job_initiators (
+    job_id BIGINT NOT NULL,
+    initiator_id BIGINT NOT NULL,
+    spec TEXT NOT NULL,
+    PRIMARY KEY (job_id, initiator_id)
+);
+CREATE INDEX job_initiators_by_initiator ON job_initiators (initiator_id);
+-- What initiators still have to be told about jobs; gone once told or given up.
+CREATE TABLE notices (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    initiator_id BIGINT NOT NULL,
+    external_job_id TEXT NOT NULL,
+    method TEXT NOT NULL,
+    url TEXT NOT NULL,
+    body TEXT,
+    attempts BIGINT NOT NULL,
+    not_before BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX notices_by_job ON notices (initiator_id, external_job_id, id);
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     chain_id BIGINT NOT NULL,
@@ -133,6 +175,29 @@ CREATE TABLE requests (
 );
 CREATE INDEX requests_by_block ON requests (chain_id, block_number);
 CREATE INDEX requests_by_run ON requests (run_id);
+
+-- Flux monitors: when each looks at its aggregator next, written by the leader of its chain.
+CREATE TABLE flux_monitors (
+    job_id BIGINT PRIMARY KEY,
+    chain_id BIGINT NOT NULL,
+    contract BLOB NOT NULL,
+    due_at BIGINT NOT NULL,
+    run_id BIGINT,
+    seen_round BIGINT,
+    standing TEXT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX flux_monitors_due ON flux_monitors (chain_id, due_at);
+CREATE INDEX flux_monitors_by_contract ON flux_monitors (chain_id, contract);
+-- What their runs found and sent, written by whoever executes them.
+CREATE TABLE flux_answers (
+    job_id BIGINT PRIMARY KEY,
+    seen_value TEXT NOT NULL,
+    reported_run BIGINT,
+    reported_round BIGINT,
+    reported_value TEXT,
+    updated_at BIGINT NOT NULL
+);
 
 -- ③ runs and their tasks
 CREATE TABLE runs (
@@ -279,6 +344,15 @@ CREATE TABLE bridges (
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
+-- The last good answer of each bridge task that may fall back on it.
+CREATE TABLE bridge_answers (
+    source_hash BLOB NOT NULL,
+    dot_id TEXT NOT NULL,
+    value TEXT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (source_hash, dot_id)
+);
+CREATE INDEX bridge_answers_by_age ON bridge_answers (updated_at);
 -- Findings that an operator should read (for example: an oracle's owner is a sending key).
 CREATE TABLE warnings (
     name TEXT PRIMARY KEY,

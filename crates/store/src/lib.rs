@@ -15,13 +15,18 @@ mod notify;
 mod open;
 mod sql;
 
+pub mod bridge_answers;
 pub mod bridges;
+pub mod flux;
 pub mod heads;
+pub mod initiators;
 pub mod jobs;
 pub mod keys;
 pub mod logs;
+pub mod notices;
 pub mod requests;
 pub mod runs;
+pub mod schedules;
 pub mod stats;
 pub mod txs;
 pub mod users;

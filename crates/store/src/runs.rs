@@ -77,6 +77,11 @@ declare! {
     FINISH_TASK = "runs.finish_task" =>
         "UPDATE task_runs SET value = $2, output = $3, error = $4, finished_at = $5 WHERE id = $1 AND finished_at IS NULL
          RETURNING run_id";
+    // Only bridges answer later; what a transaction waits for comes from the chain.
+    AWAITED = "runs.awaited" =>
+        "SELECT r.id, r.state, t.finished_at FROM task_runs t JOIN runs r ON r.id = t.run_id WHERE t.id = $1 AND t.type = 'bridge'",
+        "SELECT r.id, r.state, t.finished_at FROM task_runs t JOIN runs r ON r.id = t.run_id WHERE t.id = $1 AND t.type = 'bridge'
+         FOR UPDATE OF r";
     TASKS = "runs.tasks" =>
         "SELECT * FROM task_runs WHERE run_id = $1 ORDER BY task_index, created_at, dot_id";
     TASKS_OF = "runs.tasks_of" =>
@@ -361,6 +366,54 @@ pub async fn finish_task(
         .await?
         .map(|row| row.get("run_id"))
         .transpose()
+}
+
+/// What became of an answer from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// No bridge task has this id.
+    Unknown,
+    /// The task has its result, or its run is over; nothing changed.
+    TooLate,
+    /// The run is still executing; it finds the answer when it gets to wait.
+    Noted(RunId),
+    /// The run waited for it and goes on.
+    Resumed(RunId),
+}
+
+/// Stores what a bridge answered later: its value (both forms) or its error. The answer may come
+/// before the run is stored as suspended.
+pub async fn answer_task(
+    tx: &mut Tx,
+    id: Uuid,
+    value: Option<&str>,
+    output: Option<&str>,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<Answered> {
+    let Some(row) = tx.row(&AWAITED, args![id]).await? else {
+        return Ok(Answered::Unknown);
+    };
+    let (run, state): (RunId, State) = (row.get("id")?, row.get("state")?);
+    let ended: Option<Timestamp> = row.get("finished_at")?;
+    if state.is_finished() || ended.is_some() {
+        return Ok(Answered::TooLate);
+    }
+    if finish_task(tx, id, value, output, error, now)
+        .await?
+        .is_none()
+    {
+        return Ok(Answered::TooLate);
+    }
+    Ok(match resume(tx, run).await? {
+        true => Answered::Resumed(run),
+        false => Answered::Noted(run),
+    })
+}
+
+/// Forgets what the tasks of a run did; for runs of which only the outcome is kept.
+pub async fn forget_tasks(tx: &mut Tx, run: RunId) -> Result<()> {
+    tx.run(&DROP_TASKS, args![run]).await.map(drop)
 }
 
 /// The tasks of a run, in output order.

@@ -5,6 +5,7 @@ use dodona_model::run::State;
 use dodona_model::{JobId, U256};
 use dodona_store::jobs::{self, JobError, NewJob};
 use dodona_store::runs::{self, TaskRun};
+use dodona_store::schedules;
 use uuid::Uuid;
 
 use super::Transcript;
@@ -17,10 +18,86 @@ pub(crate) async fn play(t: &mut Transcript) {
     errors_of_jobs(t, job).await;
     claims(t, job).await;
     tasks(t, job).await;
+    later_answers(t, job).await;
     again(t, job).await;
     lists(t, job).await;
     forgetting(t, job).await;
     deleted(t, job).await;
+    ticks(t).await;
+}
+
+async fn ticks(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for (job, at) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
+        schedules::insert(&mut tx, job, "@every 1m", after(at))
+            .await
+            .unwrap();
+    }
+    schedules::delete(&mut tx, 4).await.unwrap();
+    t.say("next tick", schedules::next(&mut tx).await.unwrap());
+    tx.commit().await.unwrap();
+    let mut tx = t.lead().await;
+    t.say_each("due", schedules::due(&mut tx, after(20), 9).await.unwrap());
+    t.say_each(
+        "first",
+        schedules::due(&mut tx, after(20), 1).await.unwrap(),
+    );
+    for (job, tick) in [(2, 10), (2, 10), (9, 10)] {
+        let taken = schedules::advance(&mut tx, job, after(tick), after(tick + 60)).await;
+        t.say("tick taken", taken.unwrap());
+    }
+    t.say_each(
+        "of jobs",
+        schedules::of_jobs(&mut tx, &[3, 2, 9]).await.unwrap(),
+    );
+    t.say_each("of none", schedules::of_jobs(&mut tx, &[]).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+/// Answers of bridges that come while their run executes, while it waits, and when it is over.
+async fn later_answers(t: &mut Transcript, job: JobId) {
+    let bridge = |run, n| TaskRun {
+        kind: "bridge".to_owned(),
+        ..task(run, n)
+    };
+    let mut tx = t.begin().await;
+    let run = runs::insert(&mut tx, job, "{}", after(3)).await.unwrap();
+    runs::claim(&mut tx, "bridges", LONG, 9).await.unwrap();
+    runs::save_tasks(
+        &mut tx,
+        &[bridge(run, 0x51), bridge(run, 0x52), task(run, 0x53)],
+    )
+    .await
+    .unwrap();
+    let answer = async |t: &mut Transcript, tx: &mut dodona_store::Tx, n: u128| {
+        let id = Uuid::from_u128(0x1000 + n);
+        let done = runs::answer_task(tx, id, Some("\"~b:31\""), Some("\"0x31\""), None, after(4));
+        t.say("answer", done.await.unwrap());
+    };
+    for n in [0x51, 0x51, 0x53, 0x99] {
+        answer(t, &mut tx, n).await;
+    }
+    runs::finish(&mut tx, run, "bridges", 1, &end(State::Suspended), after(5))
+        .await
+        .unwrap();
+    answer(t, &mut tx, 0x52).await;
+    t.say(
+        "goes on",
+        runs::find(&mut tx, run).await.unwrap().map(|run| run.state),
+    );
+    t.say_each("its tasks", runs::tasks(&mut tx, run).await.unwrap());
+    runs::forget_tasks(&mut tx, run).await.unwrap();
+    t.say_each("forgotten", runs::tasks(&mut tx, run).await.unwrap());
+    runs::claim(&mut tx, "bridges", LONG, 9).await.unwrap();
+    runs::save_tasks(&mut tx, &[bridge(run, 0x54)])
+        .await
+        .unwrap();
+    runs::finish(&mut tx, run, "bridges", 1, &end(State::Completed), after(6))
+        .await
+        .unwrap();
+    answer(t, &mut tx, 0x54).await;
+    runs::release_claims(&mut tx, "bridges").await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 fn rich() -> NewJob {

@@ -1,16 +1,130 @@
 use dodona_model::U256;
 use dodona_store::bridges::{self, Bridge};
-use dodona_store::{keys, users, warnings};
+use dodona_store::initiators::{self, NewInitiator};
+use dodona_store::notices::{self, NewNotice};
+use dodona_store::{bridge_answers, keys, users, warnings};
+use uuid::Uuid;
 
 use super::Transcript;
-use crate::world::{CHAIN, NOW, address, after};
+use crate::world::{CHAIN, NOW, address, after, hash};
 
 pub(crate) async fn play(t: &mut Transcript) {
     key_states(t).await;
     accounts(t).await;
     sessions(t).await;
     adapters(t).await;
+    kept_answers(t).await;
+    outsiders(t).await;
+    messages(t).await;
     findings(t).await;
+}
+
+async fn kept_answers(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for (task, value, at) in [
+        ("a", "1", 1),
+        ("b", "2", 2),
+        ("a", "\"3 \0\"", 3),
+        ("c", "4", 4),
+    ] {
+        bridge_answers::set(&mut tx, hash(1), task, value, after(at))
+            .await
+            .unwrap();
+    }
+    for (task, since) in [("a", 3), ("a", 4), ("x", 0)] {
+        let found = bridge_answers::find(&mut tx, hash(1), task, after(since)).await;
+        t.say("kept answer", found.unwrap());
+    }
+    for (before, keep) in [(0, 9), (3, 9), (0, 0), (99, 9)] {
+        let pruned = bridge_answers::prune(&mut tx, after(before), keep).await;
+        t.say("answers pruned", pruned.unwrap());
+    }
+    tx.commit().await.unwrap();
+}
+
+fn outsider(name: &str) -> NewInitiator {
+    NewInitiator {
+        name: name.to_owned(),
+        url: (name != "quiet").then(|| "http://outside:1/".to_owned()),
+        access_key: format!("key of {name}"),
+        salt: "salt".to_owned(),
+        secret_hash: "00ff".to_owned(),
+        outgoing_token: "token".to_owned(),
+        outgoing_secret: "secret".to_owned(),
+    }
+}
+
+async fn outsiders(t: &mut Transcript) {
+    let mut tx = t.begin().await;
+    for name in ["Substrate", "quiet", "gone"] {
+        initiators::insert(&mut tx, &outsider(name), NOW)
+            .await
+            .unwrap();
+    }
+    t.say(
+        "by name",
+        initiators::find(&mut tx, "sUBSTRATE").await.unwrap(),
+    );
+    t.say(
+        "no name",
+        initiators::find(&mut tx, "nobody").await.unwrap(),
+    );
+    t.say(
+        "by key",
+        initiators::by_key(&mut tx, "key of quiet").await.unwrap(),
+    );
+    t.say("no key", initiators::by_key(&mut tx, "key").await.unwrap());
+    for _ in 0..2 {
+        t.say("gone", initiators::delete(&mut tx, 3).await.unwrap());
+    }
+    t.say("how many", initiators::count(&mut tx).await.unwrap());
+    t.say_each("initiators", initiators::list(&mut tx, 9, 1).await.unwrap());
+    for (job, initiator) in [(1, 1), (1, 2), (2, 1)] {
+        initiators::attach(&mut tx, job, initiator, "{\"a\":1}")
+            .await
+            .unwrap();
+    }
+    for (job, initiator) in [(1, 2), (2, 2)] {
+        let listed = initiators::is_listed(&mut tx, job, initiator).await;
+        t.say("listed", listed.unwrap());
+    }
+    t.say_each("of job", initiators::of_job(&mut tx, 1).await.unwrap());
+    t.say("jobs", initiators::jobs_of(&mut tx, 1).await.unwrap());
+    initiators::detach(&mut tx, 1).await.unwrap();
+    t.say("jobs left", initiators::jobs_of(&mut tx, 1).await.unwrap());
+    tx.commit().await.unwrap();
+
+    let mut tx = t.begin().await;
+    let again = initiators::insert(&mut tx, &outsider("SUBSTRATE"), NOW).await;
+    t.say("a name twice", again.unwrap_err().is_duplicate());
+}
+
+async fn messages(t: &mut Transcript) {
+    let mut tx = t.lead().await;
+    for (initiator, job, method) in [
+        (1, 7, "POST"),
+        (1, 7, "DELETE"),
+        (1, 8, "POST"),
+        (2, 7, "POST"),
+    ] {
+        let new = NewNotice {
+            initiator_id: initiator,
+            external_job_id: Uuid::from_u128(job),
+            method: method.to_owned(),
+            url: "http://outside:1/".to_owned(),
+            body: (method == "POST").then(|| "{\"jobId\":\"7\"}".to_owned()),
+        };
+        notices::insert(&mut tx, &new, NOW).await.unwrap();
+    }
+    t.say_each("messages", notices::due(&mut tx, NOW, 9).await.unwrap());
+    notices::postpone(&mut tx, 1, after(5)).await.unwrap();
+    t.say_each("one waits", notices::due(&mut tx, NOW, 9).await.unwrap());
+    t.say_each("later", notices::due(&mut tx, after(5), 1).await.unwrap());
+    notices::delete(&mut tx, 1).await.unwrap();
+    t.say_each("its end", notices::due(&mut tx, NOW, 1).await.unwrap());
+    notices::delete_of(&mut tx, 1).await.unwrap();
+    t.say_each("left", notices::due(&mut tx, after(9), 9).await.unwrap());
+    tx.commit().await.unwrap();
 }
 
 async fn key_states(t: &mut Transcript) {
