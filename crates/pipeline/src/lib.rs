@@ -23,6 +23,7 @@ pub mod egress;
 mod engine;
 mod error;
 mod graph;
+pub mod legacy;
 mod nearest;
 mod observe;
 mod outcome;

@@ -9,8 +9,21 @@ use bigdecimal::BigDecimal;
 use dodona_pipeline::{JobSpec, Pipeline, Value, decimal, read_first_json, read_json};
 use num_bigint::BigInt;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::fake::{World, error, input, output, run_in};
+
+/// Cases of a loop: the same ones every time, and many more where there is time
+/// (`DODONA_TEST_LONG=1`).
+pub(crate) fn config(cases: u32) -> ProptestConfig {
+    let long = std::env::var_os("DODONA_TEST_LONG").is_some();
+    ProptestConfig {
+        cases: if long { cases * 200 } else { cases },
+        rng_seed: RngSeed::Fixed(0x00d0_d0a4),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 /// Runs one task on hostile values; a panic would be its error.
 fn run_task(attributes: &str, vars: [(&str, Value); 1]) -> Result<Value, String> {
@@ -71,7 +84,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(256))]
 
     #[test]
     fn a_stored_value_comes_back_with_its_type(value in any_value()) {

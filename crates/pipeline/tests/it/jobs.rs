@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::fake::World;
 
 const CALLBACK: Address = address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
-const REQUEST_ID: B256 = B256::repeat_byte(0x11);
+pub(crate) const REQUEST_ID: B256 = B256::repeat_byte(0x11);
 
 fn cbor(pairs: &[(&str, ciborium::Value)]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -64,6 +64,11 @@ fn request(spec: &JobSpec, parameters: Vec<u8>) -> RunInput {
     }
 }
 
+/// The same, with parameters as a contract writes them.
+pub(crate) fn request_log(spec: &JobSpec, parameters: &[(&str, ciborium::Value)]) -> RunInput {
+    request(spec, cbor(parameters))
+}
+
 fn spec(name: &str) -> JobSpec {
     let path = format!(
         "{}/../../testdata/specs/{name}.toml",
@@ -86,7 +91,7 @@ fn the_transaction(outcome: &Outcome) -> &TxIntent {
     &outcome.transactions[0]
 }
 
-fn single_word(value: U256) -> Bytes {
+pub(crate) fn single_word(value: U256) -> Bytes {
     let data = DynSolValue::Tuple(vec![
         DynSolValue::FixedBytes(REQUEST_ID, 32),
         DynSolValue::Uint(U256::from(1_000), 256),
@@ -100,7 +105,7 @@ fn single_word(value: U256) -> Bytes {
         .into()
 }
 
-fn multi_word(words: DynSolValue) -> Bytes {
+pub(crate) fn multi_word(words: DynSolValue) -> Bytes {
     let data = DynSolValue::Tuple(vec![
         DynSolValue::FixedBytes(REQUEST_ID, 32),
         DynSolValue::Uint(U256::from(1_000), 256),

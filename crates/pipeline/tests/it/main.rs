@@ -11,5 +11,6 @@ mod flux;
 mod hostile;
 mod http_tasks;
 mod jobs;
+mod legacy;
 mod source;
 mod specs;
