@@ -14,6 +14,8 @@ declare! {
          ON CONFLICT (chain_id, hash) DO UPDATE SET canonical = 1";
     CANONICAL_AT = "heads.canonical_at" =>
         "SELECT * FROM heads WHERE chain_id = $1 AND number = $2 AND canonical = 1";
+    CANONICAL_UP_TO = "heads.canonical_up_to" =>
+        "SELECT * FROM heads WHERE chain_id = $1 AND number <= $2 AND canonical = 1 ORDER BY number DESC LIMIT 1";
     BY_HASH = "heads.by_hash" =>
         "SELECT * FROM heads WHERE chain_id = $1 AND hash = $2";
     LATEST = "heads.latest" =>
@@ -106,6 +108,15 @@ pub async fn insert(tx: &mut LeaderTx, chain: ChainId, head: &Head) -> Result<()
 /// The canonical header at a height, if we still hold it.
 pub async fn canonical_at(conn: &mut Conn, chain: ChainId, number: u64) -> Result<Option<Head>> {
     conn.row(&CANONICAL_AT, args![chain, number])
+        .await?
+        .as_ref()
+        .map(head)
+        .transpose()
+}
+
+/// The highest canonical header at or below a height that we still hold.
+pub async fn canonical_up_to(conn: &mut Conn, chain: ChainId, number: u64) -> Result<Option<Head>> {
+    conn.row(&CANONICAL_UP_TO, args![chain, number])
         .await?
         .as_ref()
         .map(head)

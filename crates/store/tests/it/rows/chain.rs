@@ -68,6 +68,10 @@ async fn heads_and_logs(t: &mut Transcript) {
         "at 99",
         heads::canonical_at(&mut conn, CHAIN, 99).await.unwrap(),
     );
+    for number in [7, 9, 99] {
+        let head = heads::canonical_up_to(&mut conn, CHAIN, number).await;
+        t.say("up to", head.unwrap());
+    }
     let by_hash = heads::by_hash(&mut conn, CHAIN, block(9, 1).hash)
         .await
         .unwrap();
