@@ -29,6 +29,15 @@ pub struct Finality {
 }
 
 impl Finality {
+    /// How many of the newest blocks may still change, `at_most` so many.
+    pub(crate) fn unsettled(self, at_most: u64) -> u64 {
+        match self.by_tag {
+            // The depth means nothing here; only the chain knows.
+            true => at_most,
+            false => at_most.min(self.depth.saturating_add(self.offset).max(1)),
+        }
+    }
+
     /// The final height under `head`, by counting.
     pub fn by_depth(self, head: u64) -> u64 {
         head.saturating_sub(self.depth).saturating_sub(self.offset)

@@ -7,8 +7,9 @@ use dodona_store::{Leader, heads, jobs, logs};
 use serde::Serialize;
 use tracing::debug;
 
+use crate::ancestor::{self, Ancestor};
 use crate::fetch::{self, Block, RangeError};
-use crate::{Config, HeadWatch, ancestor, observe};
+use crate::{Config, HeadWatch, observe};
 
 /// Blocks below the head that are read one by one, linked by hash; what lies deeper goes by ranges.
 const HOT_BLOCKS: u64 = 64;
@@ -82,7 +83,6 @@ impl Scanner {
         if !self.started && self.config.backfill_skip {
             let target = head.number.saturating_sub(self.config.backfill_depth);
             if target > cursor.block.number + 1 {
-                observe::skipped(self.config.chain_id, cursor.block.number + 1, target - 1);
                 return self.jump(lead, &cursor, target - 1).await;
             }
         }
@@ -93,7 +93,7 @@ impl Scanner {
         if head.number <= cursor.block.number {
             return self.look_sideways(lead, &cursor, &head).await;
         }
-        let hot = HOT_BLOCKS.min(self.config.finality.depth.max(1));
+        let hot = self.config.finality.unsettled(HOT_BLOCKS);
         if head.number - cursor.block.number > hot {
             return self
                 .read_range(lead, &cursor, &head, head.number - hot, &contracts)
@@ -108,7 +108,7 @@ impl Scanner {
                 };
                 let cursor = Cursor {
                     block: at,
-                    finalized,
+                    finalized: finalized.min(at.number),
                     updated_at: clock::now(),
                 };
                 let logs = self.write(lead, &blocks, None, &cursor, seen_at).await?;
@@ -174,6 +174,11 @@ impl Scanner {
 
     /// Stands on `number` without having read what lies between, because the operator said so.
     async fn jump(&mut self, lead: &Leader, cursor: &Cursor, number: u64) -> anyhow::Result<Round> {
+        // What was reorganised away meanwhile must not stay behind as canonical.
+        if !self.still_stands(cursor).await? {
+            return self.rewind(lead, cursor, cursor.block.number).await;
+        }
+        observe::skipped(self.config.chain_id, cursor.block.number + 1, number);
         let head = self
             .pool
             .block_by_number(number)
@@ -216,38 +221,73 @@ impl Scanner {
             moved: false,
             behind: false,
         };
-        match ours {
-            Some(ours) if ours.block.hash != head.hash => {
-                if head.number < cursor.finalized {
-                    observe::very_old_head(self.config.chain_id);
-                    return Ok(idle);
-                }
-                self.rewind(lead, cursor, head.number).await
-            }
-            _ => Ok(idle),
+        let differs = ours
+            .as_ref()
+            .is_some_and(|ours| ours.block.hash != head.hash);
+        if head.number < cursor.finalized && (differs || ours.is_none()) {
+            let final_here = {
+                let mut conn = lead.store().read().await?;
+                heads::canonical_up_to(&mut conn, self.config.chain_id, cursor.finalized).await?
+            };
+            let final_here = final_here.map_or(cursor.block, |head| head.block);
+            return Err(ancestor::violated(self.config.chain_id, final_here));
         }
+        if differs {
+            return self.rewind(lead, cursor, head.number).await;
+        }
+        Ok(idle)
     }
 
     async fn rewind(&mut self, lead: &Leader, cursor: &Cursor, from: u64) -> anyhow::Result<Round> {
         let chain = self.config.chain_id;
         let found =
             ancestor::common(&self.pool, lead.store(), chain, from, cursor.finalized).await?;
+        let (at, header) = match found {
+            // Another endpoint showed another branch; the one we read from does not.
+            Ancestor::Known(at) if at == cursor.block => {
+                return Ok(Round {
+                    at: Some(at),
+                    logs: 0,
+                    moved: false,
+                    behind: false,
+                });
+            }
+            Ancestor::Known(at) => (at, None),
+            Ancestor::BelowAllSeen(head) => {
+                let at = BlockRef {
+                    number: head.number,
+                    hash: head.hash,
+                };
+                (at, Some(head))
+            }
+        };
+        let now = clock::now();
         let mut tx = lead.begin().await?;
-        let gone = heads::rewind(&mut tx, chain, found.number, clock::now()).await?;
+        let gone = heads::rewind(&mut tx, chain, at.number, now).await?;
+        if let Some(head) = header {
+            heads::insert(&mut tx, chain, &fetch::head_row(&head, now)).await?;
+        }
         let back = Cursor {
-            block: found,
-            updated_at: clock::now(),
+            block: at,
+            updated_at: now,
             ..*cursor
         };
         heads::set_cursor(&mut tx, chain, &back).await?;
         tx.commit().await?;
-        observe::reorganised(chain, cursor.block, found.number, gone);
+        observe::reorganised(chain, cursor.block, at.number, gone);
         Ok(Round {
-            at: Some(found),
+            at: Some(at),
             logs: 0,
             moved: true,
             behind: true,
         })
+    }
+
+    /// Whether the endpoint still has the block we stand on.
+    async fn still_stands(&self, cursor: &Cursor) -> anyhow::Result<bool> {
+        let shown = self.pool.block_by_number(cursor.block.number).await?;
+        let shown = shown.context("the endpoint is behind")?;
+        Ok(shown.hash == cursor.block.hash)
     }
 
     /// Catches up through settled blocks, as many at once as the endpoint allows.
@@ -259,29 +299,21 @@ impl Scanner {
         until: u64,
         contracts: &[Address],
     ) -> anyhow::Result<Round> {
-        let still = self.pool.block_by_number(cursor.block.number).await?;
-        if still.is_none_or(|block| block.hash != cursor.block.hash) {
+        if !self.still_stands(cursor).await? {
             return self.rewind(lead, cursor, cursor.block.number).await;
         }
         let from = cursor.block.number + 1;
         let to = until.min(cursor.block.number + self.range);
         let blocks = match fetch::range(&self.pool, from, to, contracts).await {
             Ok(blocks) => blocks,
-            Err(RangeError::TooMuch(error)) if self.range > 1 => {
-                self.range = (self.range / 2).max(1);
-                debug!(
-                    chain.id = self.config.chain_id,
-                    "reading {} blocks at a time from now on: {error}", self.range
-                );
+            Err(RangeError::TooMuch(error)) => {
+                self.narrow(to - from + 1, error)?;
                 return Ok(Round {
                     at: Some(cursor.block),
                     logs: 0,
                     moved: false,
                     behind: true,
                 });
-            }
-            Err(RangeError::TooMuch(error)) => {
-                return Err(error).context("one block alone has too many logs");
             }
             Err(RangeError::Other(error)) => return Err(error),
         };
@@ -303,13 +335,53 @@ impl Scanner {
         let logs = self
             .write(lead, &blocks, Some(&last), &next, clock::now())
             .await?;
-        self.range = (self.range + self.range / 4 + 1).min(self.config.batch_size.max(1));
+        self.widen();
         Ok(Round {
             at: Some(at),
             logs,
             moved: true,
             behind: true,
         })
+    }
+
+    /// An endpoint found this many blocks too many for one question.
+    fn narrow(&mut self, asked: u64, error: dodona_rpc::RpcError) -> anyhow::Result<()> {
+        if asked <= 1 {
+            return Err(error).context("one block alone has too many logs");
+        }
+        self.range = asked / 2;
+        debug!(
+            chain.id = self.config.chain_id,
+            "reading {} blocks at a time from now on: {error}", self.range
+        );
+        Ok(())
+    }
+
+    fn widen(&mut self) {
+        self.range = (self.range + self.range / 4 + 1).min(self.config.batch_size.max(1));
+    }
+
+    /// The logs of `contracts` in a range of any width, in as many questions as the endpoint wants.
+    async fn read_in_pieces(
+        &mut self,
+        mut from: u64,
+        to: u64,
+        contracts: &[Address],
+    ) -> anyhow::Result<Vec<Block>> {
+        let mut blocks = Vec::new();
+        while from <= to {
+            let until = to.min(from + self.range - 1);
+            match fetch::range(&self.pool, from, until, contracts).await {
+                Ok(piece) => {
+                    blocks.extend(piece);
+                    from = until + 1;
+                    self.widen();
+                }
+                Err(RangeError::TooMuch(error)) => self.narrow(until - from + 1, error)?,
+                Err(RangeError::Other(error)) => return Err(error),
+            }
+        }
+        Ok(blocks)
     }
 
     /// A new job's contract: its recent past is read once, up to where everything else is read.
@@ -323,23 +395,18 @@ impl Scanner {
             .block
             .number
             .saturating_sub(self.config.backfill_depth);
-        let blocks = match fetch::range(&self.pool, from, cursor.block.number, unread).await {
-            Ok(blocks) => blocks,
-            Err(RangeError::TooMuch(error)) => {
-                return Err(error).context("reading a new contract's recent blocks");
-            }
-            Err(RangeError::Other(error)) => return Err(error),
-        };
-        let mut canonical = Vec::new();
-        {
+        let canonical = self
+            .read_in_pieces(from, cursor.block.number, unread)
+            .await
+            .context("reading a new contract's recent blocks")?;
+        for block in &canonical {
             let mut conn = lead.store().read().await?;
-            for block in blocks {
-                let ours =
-                    heads::canonical_at(&mut conn, self.config.chain_id, block.head.number).await?;
-                // Above an unseen reorganisation: the rewind that follows reads it again.
-                if ours.is_none_or(|ours| ours.block.hash == block.head.hash) {
-                    canonical.push(block);
-                }
+            let ours =
+                heads::canonical_at(&mut conn, self.config.chain_id, block.head.number).await?;
+            if ours.is_some_and(|ours| ours.block.hash != block.head.hash) {
+                // Above a reorganisation we have not noticed yet, or from an endpoint on a wrong turn:
+                // not read. The next round reads it again.
+                return Ok(());
             }
         }
         let found = canonical.iter().map(|block| block.logs.len()).sum();
