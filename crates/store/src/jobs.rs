@@ -148,7 +148,10 @@ fn job(row: &Row) -> Result<Job> {
     })
 }
 
-/// Stores a job and the topics under which requests will name it. A second job with the same
+/// The type of jobs that get a row of their own in `flux`.
+const FLUX_MONITOR: &str = "fluxmonitor";
+
+/// Stores a job and what it is found by: the topics under which requests will name it, or a monitor. A second job with the same
 /// external id is a duplicate ([`crate::StoreError::is_duplicate`]).
 pub async fn insert(tx: &mut Tx, new: &NewJob, now: Timestamp) -> Result<JobId> {
     let requesters = new
@@ -177,6 +180,10 @@ pub async fn insert(tx: &mut Tx, new: &NewJob, now: Timestamp) -> Result<JobId> 
     ];
     let id: JobId = tx.one(&INSERT, args).await?.get("id")?;
     if let (Some(chain), Some(address)) = (new.chain_id, new.contract_address) {
+        if new.kind == FLUX_MONITOR {
+            crate::flux::insert(tx, id, chain, address, now).await?;
+            return Ok(id);
+        }
         for topic in dodona_model::oracle::spec_ids(new.external_job_id) {
             tx.run(&INSERT_TOPIC, args![chain, address, topic, id])
                 .await?;
@@ -234,6 +241,7 @@ pub async fn find_by_topic(
 /// Deletes a job; its finished runs stay readable. `false`: there was none.
 pub async fn delete(tx: &mut Tx, id: JobId, now: Timestamp) -> Result<bool> {
     tx.run(&DELETE_TOPICS, args![id]).await?;
+    crate::flux::delete(tx, id).await?;
     let deleted = tx.run(&DELETE, args![id, now]).await? == 1;
     tx.run(&DELETE_FILTERS, args![id]).await?;
     Ok(deleted)

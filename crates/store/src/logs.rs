@@ -1,6 +1,6 @@
 //! Logs of the contracts our jobs watch, each until somebody decided what it means.
 
-use dodona_model::{Address, B256, BlockRef, Bytes, ChainId, Timestamp};
+use dodona_model::{Address, B256, BlockRef, Bytes, ChainId, Timestamp, flux};
 
 use crate::lease::LeaderTx;
 use crate::sql::{Row, args, declare};
@@ -9,12 +9,12 @@ use crate::{Conn, Result};
 declare! {
     // A log that left the chain with its block and came back with it is pending again.
     INSERT = "logs.insert" =>
-        "INSERT INTO logs (chain_id, block_hash, log_index, block_number, address, topics, data, tx_hash, state, note, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', '', $9)
+        "INSERT INTO logs (chain_id, block_hash, log_index, block_number, address, topics, data, tx_hash, reader, state, note, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', '', $10)
          ON CONFLICT (chain_id, block_hash, log_index) DO UPDATE SET state = 'pending', note = ''
             WHERE logs.state = 'orphaned'";
     PENDING = "logs.pending" =>
-        "SELECT * FROM logs WHERE chain_id = $1 AND state = 'pending' AND block_number <= $2
+        "SELECT * FROM logs WHERE chain_id = $1 AND state = 'pending' AND block_number <= $2 AND reader = $4
          ORDER BY block_number, log_index LIMIT $3";
     CONSUME = "logs.consume" =>
         "UPDATE logs SET state = 'consumed', note = $2 WHERE id = $1 AND state = 'pending'";
@@ -24,6 +24,19 @@ declare! {
         "SELECT COUNT(*) AS n FROM logs WHERE chain_id = $1 AND state = 'pending'";
     PRUNE = "logs.prune" =>
         "DELETE FROM logs WHERE chain_id = $1 AND block_number < $2 AND state <> 'pending' AND created_at < $3";
+}
+
+/// Read by whoever answers requests.
+const REQUESTS: &str = "requests";
+/// Read by flux monitors.
+const ROUNDS: &str = "rounds";
+
+/// Who decides what a log means.
+fn reader(log: &Log) -> &'static str {
+    match log.topics.first() {
+        Some(event) if flux::EVENTS.contains(event) => ROUNDS,
+        _ => REQUESTS,
+    }
 }
 
 /// A log as a row.
@@ -76,14 +89,32 @@ pub async fn insert(tx: &mut LeaderTx, chain: ChainId, log: &Log) -> Result<bool
         topics,
         log.data.to_vec(),
         log.tx_hash,
+        reader(log),
         log.seen_at
     ];
     Ok(tx.run(&INSERT, args).await? > 0)
 }
 
-/// Canonical logs nobody decided about yet, up to block `until`, oldest first, at most `limit`.
+/// Canonical logs about requests that nobody decided about yet, up to block `until`, oldest first, at
+/// most `limit`.
 pub async fn pending(conn: &mut Conn, chain: ChainId, until: u64, limit: u32) -> Result<Vec<Log>> {
-    conn.rows(&PENDING, args![chain, until, limit])
+    unread(conn, chain, until, limit, REQUESTS).await
+}
+
+/// Canonical logs about rounds of flux aggregators that nobody decided about yet, oldest first, at most
+/// `limit`. They need no confirmations: what they lead to is decided again before it is sent.
+pub async fn pending_rounds(conn: &mut Conn, chain: ChainId, limit: u32) -> Result<Vec<Log>> {
+    unread(conn, chain, u64::MAX, limit, ROUNDS).await
+}
+
+async fn unread(
+    conn: &mut Conn,
+    chain: ChainId,
+    until: u64,
+    limit: u32,
+    reader: &str,
+) -> Result<Vec<Log>> {
+    conn.rows(&PENDING, args![chain, until, limit, reader])
         .await?
         .iter()
         .map(log)

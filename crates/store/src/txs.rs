@@ -104,6 +104,8 @@ declare! {
         "SELECT t.* FROM txs t JOIN tx_attempts a ON a.tx_id = t.id WHERE a.hash = $1";
     OF_REQUEST = "txs.of_request" =>
         "SELECT * FROM txs WHERE request_row = $1 AND superseded = 0 ORDER BY id";
+    QUEUED_OF_JOB = "txs.queued_of_job" =>
+        "SELECT * FROM txs WHERE chain_id = $1 AND from_address = $2 AND state = 'queued' AND job_id = $3 ORDER BY id";
     LIST = "txs.list" =>
         "SELECT * FROM txs ORDER BY id DESC LIMIT $1 OFFSET $2";
     LIST_ATTEMPTED = "txs.list_attempted" =>
@@ -688,6 +690,20 @@ pub async fn by_hash(conn: &mut Conn, hash: B256) -> Result<Option<Tx>> {
 /// The living transactions that answer a request.
 pub async fn of_request(conn: &mut Conn, request: RequestRow) -> Result<Vec<Tx>> {
     conn.rows(&OF_REQUEST, args![request])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
+/// What a job has queued for a key and nobody signed yet, oldest first.
+pub async fn queued_of_job(
+    conn: &mut Conn,
+    chain: ChainId,
+    from: Address,
+    job: JobId,
+) -> Result<Vec<Tx>> {
+    conn.rows(&QUEUED_OF_JOB, args![chain, from, job])
         .await?
         .iter()
         .map(tx)

@@ -1,6 +1,7 @@
 //! Every statement, on both engines, with the same rows.
 
 mod chain;
+mod flux;
 mod jobs_and_runs;
 mod people;
 mod txs;
@@ -32,6 +33,7 @@ impl Transcript {
         chain::play(&mut this).await;
         jobs_and_runs::play(&mut this).await;
         txs::play(&mut this).await;
+        flux::play(&mut this).await;
         people::play(&mut this).await;
         this.about_the_database().await;
         this.leader.renew().await.unwrap();
