@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Out, document, page_query, runs, segment};
 use crate::cli::JobsCommand;
 use crate::client::{Body, Client};
-use crate::jsonapi::{Document, Resource};
+use crate::jsonapi::{Document, Resource, shown};
 use crate::table::Table;
 
 pub(super) async fn run(
@@ -43,7 +43,13 @@ pub(super) async fn run(
                 )
                 .await?;
             out.line("Job created")?;
-            out.show(&answer, |job| table("Jobs", job))
+            out.show(&answer, |job| table("Jobs", job))?;
+            // A misspelt setting has no effect, and nobody would ever know.
+            let document = answer.document()?;
+            let warnings = document.items().iter().flat_map(|job| job.list("warnings"));
+            warnings
+                .map(shown)
+                .try_for_each(|warning| out.hint(&format!("warning: {warning}")))
         }
         JobsCommand::Delete { id } => {
             client
@@ -191,12 +197,7 @@ fn errors(job: &Document) -> String {
     let mut text = String::new();
     for job in job.items() {
         for error in job.list("errors") {
-            let of = |name: &str| {
-                error
-                    .get(name)
-                    .map(crate::jsonapi::shown)
-                    .unwrap_or_default()
-            };
+            let of = |name: &str| error.get(name).map(shown).unwrap_or_default();
             text.push_str(&format!(
                 "error ({} times, last {}): {}\n",
                 of("occurrences"),

@@ -18,7 +18,7 @@ async fn a_spec_that_cannot_work_is_refused_in_a_sentence_and_nothing_is_created
     wrong_case[letter.expect("an address has letters")] ^= 0x20;
     let wrong_case = String::from_utf8(wrong_case).unwrap();
 
-    let cases: [(&str, Spec, &[&str]); 8] = [
+    let cases: [(&str, Spec, &[&str]); 7] = [
         (
             "malformed TOML",
             good.clone()
@@ -56,11 +56,6 @@ async fn a_spec_that_cannot_work_is_refused_in_a_sentence_and_nothing_is_created
             &["chain 1", "31337"],
         ),
         (
-            "an unknown key",
-            good.clone().with("maxTaskDuration", "maxTaskDurration"),
-            &["maxTaskDurration", "maxTaskDuration"],
-        ),
-        (
             "a missing bridge",
             Spec::bridge(scene.world.operator),
             &["weather", "bridges create"],
@@ -92,4 +87,18 @@ async fn a_spec_that_cannot_work_is_refused_in_a_sentence_and_nothing_is_created
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[tokio::test]
+async fn a_misspelt_setting_is_warned_about_as_it_has_no_effect() {
+    let scene = Scene::on(Db::Sqlite).await;
+    let spec = Spec::get_uint256(scene.world.operator).with("maxTaskDuration", "maxTaskDurration");
+    scene.node.rewrite("job.toml", spec.text());
+    let output = scene.node.cli(&["jobs", "create", "job.toml"]);
+    // Accepted, as the Chainlink node does.
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for word in ["warning", "maxTaskDurration"] {
+        assert!(said.contains(word), "{said:?} does not say {word:?}");
+    }
 }

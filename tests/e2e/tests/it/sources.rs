@@ -58,7 +58,7 @@ async fn a_source_that_fails_ends_its_own_run_with_task_and_reason() {
             "number",
             "value",
         ),
-        ("/hangs", Behaviour::Hang, "fetch", "2s"),
+        ("/hangs", Behaviour::Hang, "fetch", "timed out"),
         ("/megabytes", Behaviour::Megabytes(5), "fetch", "large"),
     ];
     for (path, behaviour, _, _) in &cases {
