@@ -45,11 +45,13 @@ pub(super) async fn run(
             out.line("Job created")?;
             out.show(&answer, |job| table("Jobs", job))?;
             // A misspelt setting has no effect, and nobody would ever know.
-            let document = answer.document()?;
-            let warnings = document.items().iter().flat_map(|job| job.list("warnings"));
-            warnings
-                .map(shown)
-                .try_for_each(|warning| out.hint(&format!("warning: {warning}")))
+            let created = answer.document()?;
+            for job in created.items() {
+                for warning in job.list("warnings") {
+                    out.hint(&format!("warning: {}", shown(warning)))?;
+                }
+            }
+            Ok(())
         }
         JobsCommand::Delete { id } => {
             client
