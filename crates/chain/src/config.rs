@@ -1,4 +1,4 @@
-use dodona_model::ChainId;
+use dodona_model::{Address, ChainId};
 
 /// How one chain is followed.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct Config {
     pub backfill_skip: bool,
     /// Blocks asked for in one range of logs; halved when an endpoint finds it too much.
     pub batch_size: u64,
+    /// Contracts whose logs are read besides those of the jobs: the chain's flags.
+    pub also: Vec<Address>,
     /// Headers kept below the finalized block.
     pub history_depth: u64,
 }

@@ -1,14 +1,27 @@
 //! Questions to the endpoints whose answers fit together, or are no answers.
 
 use anyhow::{Context, bail, ensure};
+use dodona_model::flux::{ANSWER_UPDATED, FLAG_LOWERED, FLAG_RAISED, NEW_ROUND};
 use dodona_model::oracle::{CANCEL_ORACLE_REQUEST, ORACLE_REQUEST, ORACLE_RESPONSE};
-use dodona_model::{Address, BlockRef, Timestamp, U256};
+use dodona_model::{Address, B256, BlockRef, Timestamp, U256};
 use dodona_rpc::{Blocks, Head, Log, LogFilter, Pool, RpcError};
 use dodona_store::{heads, logs};
 use futures_util::future::try_join_all;
 
 /// Addresses in one filter; providers refuse longer lists.
 const ADDRESSES_PER_FILTER: usize = 1_000;
+
+/// What jobs of any type look at. One list for all contracts: none emits another's events, and one
+/// question to the endpoint is cheaper than two.
+const EVENTS: [B256; 7] = [
+    ORACLE_REQUEST,
+    CANCEL_ORACLE_REQUEST,
+    ORACLE_RESPONSE,
+    NEW_ROUND,
+    ANSWER_UPDATED,
+    FLAG_RAISED,
+    FLAG_LOWERED,
+];
 
 /// A block and what the watched contracts said in it.
 pub(crate) struct Block {
@@ -21,7 +34,7 @@ fn filters(contracts: &[Address], blocks: Blocks) -> Vec<LogFilter> {
         .chunks(ADDRESSES_PER_FILTER)
         .map(|addresses| LogFilter {
             addresses: addresses.to_vec(),
-            topics0: vec![ORACLE_REQUEST, CANCEL_ORACLE_REQUEST, ORACLE_RESPONSE],
+            topics0: EVENTS.to_vec(),
             blocks,
         })
         .collect()

@@ -64,7 +64,12 @@ impl Scanner {
         };
         let (cursor, contracts, unread) = {
             let mut conn = lead.store().read().await?;
-            let contracts = jobs::contracts(&mut conn, self.config.chain_id).await?;
+            let mut contracts = jobs::contracts(&mut conn, self.config.chain_id).await?;
+            let also = self.config.also.iter().copied();
+            contracts.extend(
+                also.filter(|one| !contracts.contains(one))
+                    .collect::<Vec<_>>(),
+            );
             let read = heads::filters(&mut conn, self.config.chain_id).await?;
             let unread: Vec<Address> = contracts
                 .iter()

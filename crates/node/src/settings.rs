@@ -93,6 +93,7 @@ pub(crate) fn chain(chain: &ChainConfig, pool: Pool) -> ChainParts {
             backfill_depth: chain.block_backfill_depth,
             backfill_skip: chain.block_backfill_skip,
             batch_size: u64::from(chain.log_backfill_batch_size.max(1)),
+            also: chain.flags_contract_address.into_iter().collect(),
             history_depth: u64::from(chain.finality_depth).max(1_000),
         },
         triggers: TriggerConfig {

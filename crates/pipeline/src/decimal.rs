@@ -4,8 +4,9 @@
 //! hostile `1e999999999` is an error at once instead of a gigabyte of zeros later. Nothing that
 //! fits a chain's 256 bits (78 digits) is anywhere near the limit.
 
-use bigdecimal::BigDecimal;
-use num_bigint::{BigInt, Sign};
+pub use bigdecimal::BigDecimal;
+pub use num_bigint::BigInt;
+use num_bigint::Sign;
 use num_traits::{Signed, Zero};
 
 use crate::error::excerpt;

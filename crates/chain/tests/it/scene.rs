@@ -77,6 +77,7 @@ pub(crate) fn config(chain_id: ChainId) -> Config {
         backfill_depth: 10,
         backfill_skip: false,
         batch_size: 250,
+        also: Vec::new(),
         history_depth: 30,
     }
 }

@@ -210,6 +210,8 @@ pub struct ChainConfig {
     /// Calls put into one batch request.
     pub rpc_default_batch_size: u32,
     pub link_contract_address: Option<Address>,
+    /// Flux monitors hibernate while their aggregator is flagged there.
+    pub flags_contract_address: Option<Address>,
     pub auto_create_key: bool,
     pub nonce_auto_sync: bool,
     /// Warn when no higher block was seen for this long; zero: never.
@@ -268,6 +270,8 @@ pub struct GasConfig {
     pub limit_default: u64,
     /// For direct requests; falls back to `limit_default`.
     pub limit_dr: Option<u64>,
+    /// For flux monitors; falls back to `limit_default`.
+    pub limit_fm: Option<u64>,
     pub limit_multiplier: f64,
     pub bump_min_wei: U256,
     pub bump_percent: u16,

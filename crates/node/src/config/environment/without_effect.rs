@@ -36,11 +36,11 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("FEATURE_CRON_V2", "cron jobs are not part of this version"),
     (
         "FEATURE_FLUX_MONITOR",
-        "flux monitor jobs are not part of this version",
+        "flux monitor jobs always run",
     ),
     (
         "FEATURE_FLUX_MONITOR_V2",
-        "flux monitor jobs are not part of this version",
+        "flux monitor jobs always run",
     ),
     (
         "REPLAY_FROM_BLOCK",

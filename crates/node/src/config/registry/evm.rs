@@ -154,9 +154,14 @@ fn chain() -> Vec<Key> {
         Key::new("EVM.OperatorFactoryAddress", Address, "", "")
             .old(&["OPERATOR_FACTORY_ADDRESS"])
             .without_effect("forwarders are not part of this version"),
-        Key::new("EVM.FlagsContractAddress", Address, "", "")
-            .old(&["FLAGS_CONTRACT_ADDRESS"])
-            .without_effect("flux monitor jobs are not part of this version"),
+        Key::new(
+            "EVM.FlagsContractAddress",
+            Address,
+            "",
+            "The chain's Flags contract. While a flux monitor's aggregator is flagged there (and zero is), the job \
+             hibernates: it looks once a day and otherwise only answers rounds that others begin.",
+        )
+        .old(&["FLAGS_CONTRACT_ADDRESS"]),
         Key::new(
             "EVM.AutoCreateKey",
             Bool,

@@ -155,6 +155,13 @@ fn gas() -> Vec<Key> {
             "Gas of answers to direct requests; nothing set means `LimitDefault`.",
         )
         .old(&["ETH_GAS_LIMIT_DR_JOB_TYPE"]),
+        Key::new(
+            "EVM.GasEstimator.LimitJobType.FM",
+            GAS,
+            "",
+            "Gas of flux monitors' submissions; nothing set means `LimitDefault`.",
+        )
+        .old(&["ETH_GAS_LIMIT_FM_JOB_TYPE"]),
         Key::new("EVM.GasEstimator.EstimateLimit", Bool, "false", "")
             .without_effect("gas is not estimated by this version"),
         Key::new(
@@ -271,7 +278,6 @@ fn gas() -> Vec<Key> {
         ("OCR", &["ETH_GAS_LIMIT_OCR_JOB_TYPE"][..]),
         ("OCR2", &["ETH_GAS_LIMIT_OCR2_JOB_TYPE"]),
         ("VRF", &["ETH_GAS_LIMIT_VRF_JOB_TYPE"]),
-        ("FM", &["ETH_GAS_LIMIT_FM_JOB_TYPE"]),
         ("Keeper", &["ETH_GAS_LIMIT_KEEPER_JOB_TYPE"]),
     ];
     for (job, variables) in other_jobs {
