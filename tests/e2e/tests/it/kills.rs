@@ -83,6 +83,8 @@ async fn every_request_of_a_burst_is_answered_once(db: Db, kills: u64) {
             // The moment is what is random here: in the middle of a start, of a run, of a commit, of a send.
             tokio::time::sleep(chance.millis(50, 1200)).await;
             scene.node.kill();
+            let answered = scene.world.answers_total().await;
+            eprintln!("kill {}: {answered} answered", kill + 1);
             scene.node.spawn();
         }
     }
