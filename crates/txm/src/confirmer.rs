@@ -5,12 +5,13 @@ use alloy::primitives::{Address, B256};
 use anyhow::Context;
 use dodona_model::TxId;
 use dodona_model::request::{Event as RequestEvent, State as RequestState};
+use dodona_model::run::State as RunState;
 use dodona_model::tx::{Event as TxEvent, State};
 use dodona_rpc::{BlockTag, Pool, Receipt};
 use dodona_runtime::{Service, clock};
 use dodona_store::heads::Cursor;
 use dodona_store::txs::{Attempt, Tx};
-use dodona_store::{Conn, Leader, LeaderTx, heads, requests, txs};
+use dodona_store::{Conn, Leader, LeaderTx, heads, requests, runs, txs};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 
@@ -355,7 +356,11 @@ impl Confirmer {
                         .last_sent_at
                         .is_none_or(|sent| now.since(sent) >= self.config.resend_after),
             };
-            let (carrying, why) = match decide(tx, attempts, &facts) {
+            let push = decide(tx, attempts, &facts);
+            if push.says_the_answer() && is_made_anew(lead, tx).await? {
+                continue;
+            }
+            let (carrying, why) = match push {
                 Push::Wait => continue,
                 Push::Again => {
                     outgoing
@@ -428,6 +433,12 @@ enum Push {
     Outbid(Carrying, &'static str),
 }
 
+impl Push {
+    fn says_the_answer(&self) -> bool {
+        matches!(self, Self::Again | Self::Outbid(Carrying::Payload, _))
+    }
+}
+
 fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
     let Some(last) = attempts.last() else {
         return Push::Wait;
@@ -469,6 +480,16 @@ fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
     } else {
         Push::Wait
     }
+}
+
+/// Whether the answer is being encoded anew right now: a run that waits for its transaction does not run. What
+/// would be sent meanwhile is outdated and would only revert.
+async fn is_made_anew(lead: &Leader, tx: &Tx) -> anyhow::Result<bool> {
+    let Some(run) = tx.spec.run_id.filter(|_| tx.spec.request_row.is_some()) else {
+        return Ok(false);
+    };
+    let run = runs::find(&mut lead.store().read().await?, run).await?;
+    Ok(run.is_some_and(|run| run.state == RunState::Running))
 }
 
 async fn finish_request(

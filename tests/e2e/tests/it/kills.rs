@@ -132,3 +132,32 @@ async fn a_hundred_kills_cost_nothing_either() {
         every_request_of_a_burst_is_answered_once(db, 100).await;
     }
 }
+
+#[tokio::test]
+async fn a_node_that_is_stopped_and_started_again_during_a_burst_answers_all_of_it() {
+    let chain = anvil::Options::blocks_every(Duration::from_millis(500));
+    let mut scene = Scene::build(Db::Sqlite, chain, |options| options).await;
+    let job = scene.price_job().await;
+    let cents = some_cents();
+    let answer = Behaviour::Slow(Duration::from_millis(300), price(cents));
+    scene.source.on("/slow", answer);
+    let url = scene.source.url_of("/slow");
+
+    let mut requests = Vec::new();
+    for _ in 0..3 {
+        let world = &scene.world;
+        requests.extend(
+            world
+                .request_many(10, job.external_id, &url, "value", 100)
+                .await,
+        );
+        assert!(scene.node.stop().await.success());
+        scene.node.start_again().await;
+    }
+    for request in &requests {
+        let answer = scene.answer_to(request).await;
+        assert_eq!(answer, U256::from(cents));
+        assert_eq!(scene.world.answers_count(request.id).await, 1);
+    }
+    scene.assert_sent(30).await;
+}

@@ -11,6 +11,7 @@
 mod bad_jobs;
 mod bad_starts;
 mod chance;
+mod endpoints;
 mod fulfilment;
 mod keys;
 mod kills;

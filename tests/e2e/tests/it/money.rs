@@ -76,6 +76,33 @@ async fn a_fee_that_has_become_too_low_is_raised_at_the_same_nonce() {
 }
 
 #[tokio::test]
+async fn at_most_sixteen_answers_of_a_key_wait_to_be_mined() {
+    let scene = Scene::with_blocks_on_demand(|options| options).await;
+    let job = scene.price_job().await;
+    let cents = some_cents();
+    scene.serve_price(cents);
+    let url = scene.source.url_of("/price");
+    let requests = scene
+        .world
+        .request_many(20, job.external_id, &url, "value", 100)
+        .await;
+    scene.pending(16).await;
+    until("the others wait in the node", || async {
+        let queue = &status(scene.api()).await["chains"][0]["queue"];
+        (*queue == json!({ "queued": 4, "inFlight": 16 })).then_some(())
+    })
+    .await;
+
+    scene.mine(1).await;
+    scene.pending(4).await;
+    scene.mine(1).await;
+    for request in &requests {
+        assert_eq!(scene.answer_to(request).await, U256::from(cents));
+    }
+    scene.assert_sent(20).await;
+}
+
+#[tokio::test]
 async fn a_chain_without_a_base_fee_is_paid_as_of_old() {
     let chain = dodona_testkit::anvil::Options {
         hardfork: Some("berlin"),

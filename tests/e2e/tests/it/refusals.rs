@@ -1,14 +1,17 @@
 //! Requests that are not to be run, or not yet, and consumers that refuse their answers.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, U256};
 use dodona_testkit::{
     contracts::{Consumer, Requested},
     node::Job,
+    source::{Behaviour, Gate},
     until,
 };
 
 use crate::{
-    scene::{Db, Scene, some_cents},
+    scene::{Db, Scene, price, some_cents},
     specs::Spec,
 };
 
@@ -117,6 +120,37 @@ async fn nothing_happens_before_the_third_block_of_three_confirmations() {
     scene.pending(1).await;
     assert_eq!(scene.source.hits(), 1);
     assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
+}
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_before_its_answer_was_sent_is_not_answered() {
+    let scene = Scene::with_blocks_on_demand(|options| options).await;
+    let job = scene.price_job().await;
+    let (cents, gate) = (some_cents(), Gate::closed());
+    scene
+        .source
+        .on("/price", Behaviour::Behind(gate.clone(), price(cents)));
+    let request = scene.ask(&job, "/price").await;
+    until("the source is asked", || async {
+        (scene.source.hits() == 1).then_some(())
+    })
+    .await;
+    // The contract lets nobody cancel for five minutes.
+    scene.anvil.increase_time(Duration::from_secs(301)).await;
+    scene.world.cancel(&request).await;
+    scene.caught_up().await;
+    until("the node knows that it was cancelled", || async {
+        let wanted = r#"dodona_requests{evmChainID="31337",state="cancelled"}"#;
+        (scene.api().metric(wanted).await == Some(1.0)).then_some(())
+    })
+    .await;
+
+    gate.open();
+    let run = scene.run_in_state(&job, "errored").await;
+    let why = run["fatalErrors"][0].as_str().unwrap_or_default();
+    assert!(why.contains("cancelled"), "{why:?}");
+    scene.mine(3).await;
+    scene.assert_sent(0).await;
 }
 
 #[tokio::test]

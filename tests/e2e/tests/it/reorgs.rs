@@ -2,6 +2,7 @@
 
 use alloy::primitives::{B256, Bytes, U256};
 use dodona_testkit::{
+    anvil,
     contracts::Requested,
     node::Job,
     source::{Behaviour, Gate},
@@ -10,13 +11,17 @@ use dodona_testkit::{
 use serde_json::json;
 
 use crate::{
-    scene::{Scene, price, some_cents},
+    scene::{Db, Scene, price, some_cents},
     specs::Spec,
 };
 
 /// Blocks only when we say so, and none of them final in our time.
 async fn scene() -> Scene {
-    Scene::with_blocks_on_demand(|mut options| {
+    scene_on(Db::Sqlite).await
+}
+
+async fn scene_on(db: Db) -> Scene {
+    Scene::build(db, anvil::Options::blocks_on_demand(), |mut options| {
         options.finality_depth = 200;
         options
     })
@@ -206,10 +211,8 @@ async fn a_request_that_is_mined_again_before_its_answer_was_sent_is_answered_on
     assert_eq!((successes(&scene).await, failures(&scene).await), (2, 0));
 }
 
-#[tokio::test]
-async fn a_request_that_is_mined_again_after_its_answer_was_mined_is_answered_once_on_its_new_terms()
- {
-    let scene = scene().await;
+async fn a_request_is_mined_again_after_its_answer_was_mined(db: Db) {
+    let scene = scene_on(db).await;
     let job = scene.price_job().await;
     let cents = some_cents();
     scene.serve_price(cents);
@@ -240,6 +243,18 @@ async fn a_request_that_is_mined_again_after_its_answer_was_mined_is_answered_on
         2,
         "the answer was replaced at its nonce"
     );
+}
+
+#[tokio::test]
+async fn a_request_that_is_mined_again_after_its_answer_was_mined_is_answered_once_on_its_new_terms_on_sqlite()
+ {
+    a_request_is_mined_again_after_its_answer_was_mined(Db::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_mined_again_after_its_answer_was_mined_is_answered_once_on_its_new_terms_on_postgresql()
+ {
+    a_request_is_mined_again_after_its_answer_was_mined(Db::Postgres).await;
 }
 
 #[tokio::test]
