@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dodona_model::{ChainId, U256};
+use dodona_model::{Address, ChainId, U256};
 
 /// What a chain asks of a request before a job runs for it.
 #[derive(Debug, Clone)]
@@ -14,11 +14,26 @@ pub struct TriggerConfig {
     pub min_payment_juels: U256,
 }
 
+/// What a chain asks of flux monitors' rounds.
+#[derive(Debug, Clone)]
+pub struct FluxConfig {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// Least payment of a round in juels; a job's own value replaces it.
+    pub min_payment_juels: U256,
+    /// Where aggregators are flagged that are not to be looked after for now.
+    pub flags: Option<Address>,
+}
+
 /// What a transaction of a job may be on a chain.
 #[derive(Debug, Clone)]
 pub struct ChainRules {
     /// Gas limit where neither task nor job names one: the chain's for direct requests.
     pub gas_limit: u64,
+    /// Gas limit of a flux monitor's submission where the job names none.
+    pub flux_gas_limit: u64,
+    /// Least payment of a flux monitor's round in juels; a job's own value replaces it.
+    pub min_payment_juels: U256,
     /// Transactions of one key that may wait to be signed; 0 means no limit.
     pub max_queued: u64,
 }

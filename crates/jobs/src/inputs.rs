@@ -32,6 +32,9 @@ pub(crate) struct Inputs {
     pub(crate) seed: Uuid,
     /// `jobSpec` and `jobRun`, without loss.
     pub(crate) vars: serde_json::Value,
+    /// What a flux monitor does with the number that is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) flux: Option<crate::flux::Asked>,
 }
 
 impl Inputs {
@@ -39,6 +42,7 @@ impl Inputs {
         Self {
             seed: Uuid::new_v4(),
             vars: vars.to_stored(),
+            flux: None,
         }
     }
 
@@ -97,6 +101,27 @@ fn words(asked: &Asked) -> Value {
         ("dataVersion", text(asked.data_version.to_string())),
         ("data", hex(&asked.data)),
     ])
+}
+
+/// `$(jobSpec…)` and `$(jobRun…)` of a flux monitor: bridges are told what the aggregator says now.
+pub(crate) fn of_flux(job: &Job, latest: Option<&crate::flux::Latest>) -> Value {
+    let number =
+        |n: &dyn std::fmt::Display| dodona_pipeline::read_json(&n.to_string()).unwrap_or_default();
+    let meta = latest.map(|latest| {
+        Value::map([
+            ("latestAnswer", number(&latest.answer)),
+            ("updatedAt", number(&latest.updated_at)),
+        ])
+    });
+    let chain = job.spec.chain_id.map(|chain| chain.to_string());
+    let spec = Value::map([
+        ("databaseID", Value::Int(job.id)),
+        ("externalJobID", Value::Uuid(job.spec.external_job_id)),
+        ("name", Value::String(job.spec.name.clone())),
+        ("evmChainID", Value::String(chain.unwrap_or_default())),
+    ]);
+    let run = Value::map([("meta", meta.unwrap_or_default())]);
+    Value::map([("jobSpec", spec), ("jobRun", run)])
 }
 
 /// `$(jobSpec…)` and `$(jobRun…)` of a direct request.

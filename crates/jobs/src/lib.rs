@@ -7,6 +7,7 @@
 //! What this does not do: look at the chain's logs itself (`chain` did), sign or send (`txm` does).
 
 mod config;
+mod flux;
 mod inputs;
 mod log;
 mod observe;
@@ -18,7 +19,8 @@ mod runner;
 mod specs;
 mod triggers;
 
-pub use config::{ChainRules, RunnerConfig, TriggerConfig};
+pub use config::{ChainRules, FluxConfig, RunnerConfig, TriggerConfig};
+pub use flux::FluxMonitors;
 pub use ports::Outside;
 pub use pruner::Pruner;
 pub use runner::Runner;

@@ -87,3 +87,70 @@ pub(crate) fn not_stored(run: RunId, why: &str) {
         "the results of run {run} could not be stored and the run will be executed again: {why}"
     );
 }
+
+/// A flux monitor looks for its number.
+pub(crate) fn flux_looks(job: &Job, run: RunId, occasion: &str, round: u32) {
+    info!(
+        job.id = job.id,
+        run.id = run,
+        "{occasion}: run {run} of job {} looks for the answer to round {round}",
+        job.id
+    );
+}
+
+/// A flux monitor has a reason to look, and a better one not to.
+pub(crate) fn flux_declined(job: &Job, occasion: &str, why: &dyn std::fmt::Display) {
+    debug!(
+        job.id = job.id,
+        "{occasion}: job {} does not look: {why}", job.id
+    );
+}
+
+/// A number found by a flux monitor is not submitted, and nothing is wrong.
+pub(crate) fn flux_not_submitted(job: &Job, run: RunId, why: &str) {
+    debug!(
+        job.id = job.id,
+        run.id = run,
+        "what run {run} of job {} found is not submitted: {why}",
+        job.id
+    );
+}
+
+/// A flux monitor submits.
+pub(crate) fn flux_submitted(job: &Job, run: RunId, round: u32, answer: &dyn std::fmt::Display) {
+    counter!("dodona_jobs_flux_submissions_total", "job_id" => job.id.to_string()).increment(1);
+    info!(
+        job.id = job.id,
+        run.id = run,
+        "run {run} of job {} submits {answer} to round {round}",
+        job.id
+    );
+}
+
+/// A flux monitor begins or ends to hibernate.
+pub(crate) fn flux_hibernates(job: &Job, begins: bool) {
+    let what = if begins {
+        "is flagged and hibernates: it looks once a day and answers rounds that others begin"
+    } else {
+        "is no longer flagged and wakes up"
+    };
+    info!(job.id = job.id, "the aggregator of job {} {what}", job.id);
+}
+
+/// No endpoint could be asked; the next round asks again.
+pub(crate) fn flux_unreachable(job: &Job, cause: &dyn std::error::Error) {
+    debug!(job.id = job.id, "job {} waits: {cause}", job.id);
+}
+
+/// An aggregator does not behave as one.
+pub(crate) fn flux_strange(job: &Job, cause: &dyn std::error::Error) {
+    warn!(job.id = job.id, "job {} cannot work: {cause}", job.id);
+}
+
+/// A flux monitor whose job this version cannot read.
+pub(crate) fn flux_unreadable(job: dodona_model::JobId, cause: &anyhow::Error) {
+    warn!(
+        job.id = job,
+        "the flux monitor of job {job} stands still: {cause:#}"
+    );
+}

@@ -14,7 +14,7 @@ use dodona_pipeline::{
 use dodona_runtime::{Poke, Service, clock};
 use dodona_store::runs::{Run, TaskRun};
 use dodona_store::txs::NewTx;
-use dodona_store::{Store, Tx, keys, requests, runs, txs};
+use dodona_store::{Store, Tx, jobs, keys, requests, runs, txs};
 use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::inputs::Inputs;
 use crate::ports::{Outside, RunPorts};
 use crate::specs::{Ready, Specs};
-use crate::{RunnerConfig, observe, outcome, request};
+use crate::{RunnerConfig, flux, observe, outcome, request};
 
 /// A run that was begun this often and never got anywhere is poisonous: it ends errored.
 const MAX_ATTEMPTS: u32 = 5;
@@ -58,6 +58,8 @@ struct Executed {
     run: Run,
     ready: Arc<Ready>,
     outcome: Result<Outcome, String>,
+    /// What a flux monitor's run came back with.
+    closing: Option<flux::Closing>,
 }
 
 /// What was stored of an execution, for those who watch.
@@ -67,6 +69,7 @@ enum Stored {
         ready: Arc<Ready>,
         outcome: Result<Outcome, String>,
         took: std::time::Duration,
+        flux: Option<Box<flux::Concluded>>,
     },
     ClaimLost(RunId),
 }
@@ -129,6 +132,7 @@ impl Runner {
             sources: outcome::sources(&ready.pipeline),
         });
         let (sender, wake, run) = (self.done.0.clone(), self.wake.clone(), run.clone());
+        let (outside, asked) = (Arc::clone(&self.outside), inputs.flux);
         self.in_flight += 1;
         // Bounded by max_in_flight; a panic is caught and is that run's error.
         tokio::spawn(async move {
@@ -137,11 +141,16 @@ impl Runner {
                 .await;
             let outcome = executed
                 .map_err(|_| "the execution panicked; this is a defect of the node".to_owned());
+            let closing = match (&outcome, asked) {
+                (Ok(outcome), Some(asked)) => flux::close(&outside, &ready, asked, outcome).await,
+                _ => None,
+            };
             // The receiver lives as long as the runner; without one nobody is left to tell.
             let _ = sender.send(Executed {
                 run,
                 ready,
                 outcome,
+                closing,
             });
             wake.poke();
         });
@@ -282,6 +291,7 @@ impl Runner {
             ready: Arc::clone(ready),
             outcome,
             took,
+            flux: None,
         };
         let outcome = match &executed.outcome {
             Ok(outcome) => outcome,
@@ -302,6 +312,19 @@ impl Runner {
             return Ok(ended(Ok(outcome.clone())));
         }
         let mut outcome = outcome.clone();
+        let mut concluded = None;
+        if let Some(closing) = &executed.closing {
+            let rules = ready.job.spec.chain_id;
+            let rules = rules.and_then(|chain| self.config.chains.get(&chain));
+            let what = flux::conclude(tx, run, ready, closing, rules, now).await?;
+            match &what {
+                flux::Concluded::Submitted { .. } => queue.used = true,
+                // A number that is not submitted leaves no run behind.
+                flux::Concluded::Declined(_) => drop(runs::drop_run(tx, run.id, me).await?),
+                flux::Concluded::Failed(why) => fail_run(&mut outcome, why),
+            }
+            concluded = Some(Box::new(what));
+        }
         for intent in outcome.transactions.clone() {
             if let Err(why) = self
                 .queue_tx(tx, run, ready, request.as_ref(), &intent, queue)
@@ -310,12 +333,25 @@ impl Runner {
                 fail_task(&mut outcome, &intent.dot_id, why);
             }
         }
+        if matches!(concluded.as_deref(), Some(flux::Concluded::Declined(_))) {
+            return Ok(Stored::Ended {
+                run: run.id,
+                ready: Arc::clone(ready),
+                outcome: Ok(outcome),
+                took,
+                flux: concluded,
+            });
+        }
         runs::save_tasks(
             tx,
             &outcome::task_rows(run.id, &outcome, &ready.pipeline, now),
         )
         .await?;
         let finish = outcome::finish(&outcome);
+        if ready.flux.is_some() && finish.state == State::Errored {
+            let what = format!("Error polling: {}", outcome::first_error(&outcome));
+            jobs::note_error(tx, run.job_id, &what, now).await?;
+        }
         runs::finish(tx, run.id, me, run.generation, &finish, now).await?;
         if let Some(request) = &request
             && finish.state.is_finished()
@@ -328,7 +364,13 @@ impl Runner {
                 requests::apply(tx, request.id, Event::Failed, &what, now).await?;
             }
         }
-        Ok(ended(Ok(outcome)))
+        Ok(Stored::Ended {
+            run: run.id,
+            ready: Arc::clone(ready),
+            outcome: Ok(outcome),
+            took,
+            flux: concluded,
+        })
     }
 
     /// Queues a transaction. The inner error is the task's.
@@ -435,6 +477,14 @@ impl Queue {
     }
 }
 
+/// What was found cannot be used: that is the run's error, and no task's.
+fn fail_run(outcome: &mut Outcome, why: &str) {
+    outcome.state = RunState::Errored;
+    outcome.outputs = vec![None];
+    outcome.fatal_errors = vec![Some(why.to_owned())];
+    outcome.all_errors.push(Some(why.to_owned()));
+}
+
 /// The transaction could not be queued: that is the task's error, and the run's.
 fn fail_task(outcome: &mut Outcome, dot_id: &str, why: String) {
     let now = std::time::SystemTime::now();
@@ -489,6 +539,22 @@ fn finished(tasks: &[TaskRun]) -> anyhow::Result<BTreeMap<String, StoredResult>>
 }
 
 fn tell(stored: Stored) {
+    if let Stored::Ended {
+        run,
+        ready,
+        flux: Some(concluded),
+        ..
+    } = &stored
+    {
+        match concluded.as_ref() {
+            flux::Concluded::Submitted { round, answer } => {
+                observe::flux_submitted(&ready.job, *run, *round, answer);
+            }
+            flux::Concluded::Declined(why) => observe::flux_not_submitted(&ready.job, *run, why),
+            // Told as the run's error.
+            flux::Concluded::Failed(_) => {}
+        }
+    }
     match stored {
         Stored::ClaimLost(run) => observe::claim_lost(run),
         Stored::Ended {
@@ -496,7 +562,9 @@ fn tell(stored: Stored) {
             ready,
             outcome,
             took,
+            flux,
         } => match outcome {
+            _ if matches!(flux.as_deref(), Some(flux::Concluded::Declined(_))) => {}
             Ok(outcome) => match outcome.state {
                 RunState::Errored | RunState::Dropped => {
                     observe::run_errored(&ready.job, run, &outcome::first_error(&outcome));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dodona_api::{AllowOrigins, ApiConfig, RateLimits};
 use dodona_chain::Finality;
-use dodona_jobs::{ChainRules, RunnerConfig, TriggerConfig};
+use dodona_jobs::{ChainRules, FluxConfig, RunnerConfig, TriggerConfig};
 use dodona_rpc::{NodeConfig, Pool, PoolConfig, SendErrorOverride};
 use dodona_store::{DatabaseConfig, LeaseConfig};
 use dodona_txm::fees::{FeeConfig, Mode};
@@ -100,6 +100,11 @@ pub(crate) fn chain(chain: &ChainConfig, pool: Pool) -> ChainParts {
             chain_id: chain.chain_id,
             min_confirmations: chain.min_incoming_confirmations,
             min_payment_juels: chain.min_contract_payment_juels,
+        },
+        flux: FluxConfig {
+            chain_id: chain.chain_id,
+            min_payment_juels: chain.min_contract_payment_juels,
+            flags: chain.flags_contract_address,
         },
         txs,
         watch_balances: chain.balance_monitor_enabled,

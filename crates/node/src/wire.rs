@@ -55,6 +55,7 @@ pub(crate) struct ChainParts {
     pub(crate) pool: Pool,
     pub(crate) follow: chain::Config,
     pub(crate) triggers: jobs::TriggerConfig,
+    pub(crate) flux: jobs::FluxConfig,
     pub(crate) txs: txm::Config,
     pub(crate) watch_balances: bool,
     pub(crate) heads: HeadWatch,
@@ -108,6 +109,7 @@ pub(crate) fn leading(
     let (pool, signer) = (&parts.pool, Arc::new(vault.clone()));
     let scanner = chain::Scanner::new(pool.clone(), parts.follow.clone(), parts.heads.clone());
     let triggers = jobs::Triggers::new(parts.triggers.clone());
+    let rounds = jobs::FluxMonitors::new(pool.clone(), parts.flux.clone());
     let confirmer = txm::Confirmer::new(
         pool.clone(),
         parts.txs.clone(),
