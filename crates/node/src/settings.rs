@@ -156,6 +156,7 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
             chain.chain_id,
             ChainRules {
                 gas_limit,
+                gas_limit_default: (gas.limit_default as f64 * gas.limit_multiplier) as u64,
                 max_queued: chain.transactions.max_queued,
             },
         )
@@ -167,6 +168,8 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
         max_run_duration: some(pipeline.max_run_duration),
         http_timeout: some(pipeline.http_default_timeout),
         http_max_bytes: usize::try_from(pipeline.http_max_size_bytes).unwrap_or(usize::MAX),
+        bridge_cache_ttl: config.web.bridge_cache_ttl,
+        keep_successful: u32::try_from(pipeline.max_successful_runs).unwrap_or(u32::MAX),
         bridge_response_url: config
             .web
             .bridge_response_url
@@ -223,6 +226,7 @@ pub(crate) fn api(config: &Config, listen: std::net::SocketAddr) -> ApiConfig {
         metrics_token: config.secrets.prometheus_auth_token.clone(),
         version: version::VERSION.to_owned(),
         commit: version::COMMIT.to_owned(),
+        external_initiators: config.pipeline.external_initiators_enabled,
         ..ApiConfig::on(listen)
     }
 }

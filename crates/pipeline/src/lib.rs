@@ -25,6 +25,7 @@ pub mod egress;
 mod engine;
 mod error;
 mod graph;
+mod inputs;
 pub mod legacy;
 pub mod lint;
 mod nearest;
@@ -45,6 +46,7 @@ pub use duration::parse_duration;
 pub use engine::execute;
 pub use error::{TaskError, text};
 pub use graph::{MAX_SOURCE_BYTES, MAX_TASKS, Pipeline, TaskDef};
+pub use inputs::{Inputs, InputsError, JobFacts};
 pub use outcome::{Limits, Outcome, RunInput, RunState, StoredResult, TaskResult, TxIntent};
 pub use ports::{
     BlockChoice, BridgeCacheKey, BridgeTarget, CallOrigin, EstimateGas, EthCall, EthCallError,
