@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dodona_model::{Address, ChainId, U256};
-use dodona_runtime::Health;
+use dodona_runtime::{Health, Poke};
 use dodona_store::Store;
 use secrecy::SecretString;
 
@@ -32,6 +32,8 @@ pub struct ApiConfig {
     pub rate_limits: RateLimits,
     /// When set, `/metrics` asks for it as a bearer token.
     pub metrics_token: Option<SecretString>,
+    /// Whether external initiators may be registered and may start runs.
+    pub external_initiators: bool,
     /// What this build calls itself.
     pub version: String,
     /// The commit it was built from.
@@ -51,6 +53,7 @@ impl ApiConfig {
             write_timeout: Duration::from_secs(10),
             rate_limits: RateLimits::default(),
             metrics_token: None,
+            external_initiators: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: "unset".to_owned(),
         }
@@ -121,6 +124,8 @@ pub struct Parts {
     pub chains: Vec<ChainView>,
     /// Scopes this replica may lead, and whether it does now.
     pub leading: Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>,
+    /// Poked when a run that somebody may be waiting for ended or suspended.
+    pub run_ended: Poke,
     /// The metrics of this process in Prometheus' text format.
     pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use dodona_model::{Address, JobId};
+use dodona_model::{Address, JobId, RunId};
 use dodona_store::StoreError;
 use tracing::{debug, error, info, warn};
 
@@ -121,11 +121,33 @@ pub(crate) fn job_deleted(id: JobId, by: &str) {
     info!(job.id = id, user = by, "{by} deleted job {id}");
 }
 
-pub(crate) fn run_by_hand_refused(id: JobId, by: &str) {
+pub(crate) fn run_by_hand_refused(id: JobId, by: &str, why: &str) {
     debug!(
         job.id = id,
         user = by,
-        "{by} asked for a run of job {id}, whose runs begin on chain"
+        "{by} asked for a run of job {id} in vain: {why}"
+    );
+}
+
+pub(crate) fn run_started(job: JobId, run: RunId, by: &str) {
+    metrics::counter!("dodona_api_runs_started_total").increment(1);
+    info!(
+        job.id = job,
+        run.id = run,
+        user = by,
+        "{by} started run {run} of job {job}"
+    );
+}
+
+pub(crate) fn task_answered(run: RunId) {
+    debug!(run.id = run, "a waiting task of run {run} was answered");
+}
+
+pub(crate) fn initiator_changed(name: &str, what: &str, by: &str) {
+    info!(
+        initiator.name = name,
+        user = by,
+        "{by} {what} the external initiator {name}"
     );
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Uri};
-use dodona_runtime::Health;
+use dodona_runtime::{Health, Poke};
 use dodona_store::Store;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -78,6 +78,7 @@ pub(crate) struct App {
     pub(crate) vault: Arc<dyn Vault>,
     pub(crate) chains: Vec<ChainView>,
     pub(crate) leading: Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>,
+    pub(crate) run_ended: Poke,
     pub(crate) metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) config: ApiConfig,
     pub(crate) limits: Limits,
@@ -119,6 +120,7 @@ impl Api {
             vault: parts.vault,
             chains: parts.chains,
             leading: parts.leading,
+            run_ended: parts.run_ended,
             metrics_render: parts.metrics_render,
             config,
         }))

@@ -28,14 +28,27 @@ pub struct FluxConfig {
 /// What a transaction of a job may be on a chain.
 #[derive(Debug, Clone)]
 pub struct ChainRules {
-    /// Gas limit where neither task nor job names one: the chain's for direct requests.
+    /// Gas limit of direct requests where neither task nor job names one.
     pub gas_limit: u64,
     /// Gas limit of a flux monitor's submission where the job names none.
     pub flux_gas_limit: u64,
     /// Least payment of a flux monitor's round in juels; a job's own value replaces it.
     pub min_payment_juels: U256,
+    /// The same for job types for which the chain's settings name none.
+    pub gas_limit_default: u64,
     /// Transactions of one key that may wait to be signed; 0 means no limit.
     pub max_queued: u64,
+}
+
+impl ChainRules {
+    /// The gas limit of a job of this type that names none.
+    pub fn gas_limit_of(&self, job_type: &str) -> u64 {
+        match job_type {
+            "directrequest" => self.gas_limit,
+            "fluxmonitor" => self.flux_gas_limit,
+            _ => self.gas_limit_default,
+        }
+    }
 }
 
 /// How runs are executed by this process.
@@ -53,6 +66,11 @@ pub struct RunnerConfig {
     pub http_timeout: Option<Duration>,
     /// Largest body accepted from a data source, bytes.
     pub http_max_bytes: usize,
+    /// How old a bridge's last good answer may be when it fails and the task says nothing about it; zero:
+    /// none is kept.
+    pub bridge_cache_ttl: Duration,
+    /// Completed runs kept for each job.
+    pub keep_successful: u32,
     /// Where bridges that answer later send their answer.
     pub bridge_response_url: Option<String>,
     /// Rules of the chains this node works on.

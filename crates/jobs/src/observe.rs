@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use dodona_model::{Address, B256, BlockRef, ChainId, RunId};
+use dodona_model::{Address, B256, BlockRef, ChainId, JobId, RunId, Timestamp};
 use dodona_store::jobs::Job;
+use dodona_store::notices::Notice;
 use metrics::counter;
 use tracing::{debug, error, info, warn};
 
@@ -43,6 +44,60 @@ pub(crate) fn displaced(request: B256, block: BlockRef) {
 /// The requester took the payment back.
 pub(crate) fn cancelled(request: B256) {
     info!(request.id = %request, "request {request} was cancelled by its requester");
+}
+
+/// A cron job's time has come.
+pub(crate) fn ticked(job: &Job, run: RunId, tick: Timestamp) {
+    counter!("dodona_jobs_ticks_total", "result" => "run").increment(1);
+    info!(
+        job.id = job.id,
+        run.id = run,
+        "the tick of {tick} starts run {run} of job {}",
+        job.id
+    );
+}
+
+/// A tick came while nobody kept the schedule; it is not made up for.
+pub(crate) fn tick_missed(job: JobId, tick: Timestamp, next: Timestamp) {
+    counter!("dodona_jobs_ticks_total", "result" => "missed").increment(1);
+    warn!(
+        job.id = job,
+        "the tick of {tick} of job {job} was missed while no node kept the schedule; the next one is at {next}"
+    );
+}
+
+/// A schedule that an earlier version accepted and this one cannot read.
+pub(crate) fn schedule_unreadable(job: JobId, why: &str) {
+    error!(
+        job.id = job,
+        "the schedule of job {job} cannot be read and the job does not run: {why}. Delete the job and create it with another schedule"
+    );
+}
+
+/// An initiator knows what it should.
+pub(crate) fn told(notice: &Notice) {
+    counter!("dodona_jobs_notices_total", "result" => "told").increment(1);
+    info!(initiator.name = %notice.initiator, "external initiator {} was told about job {} ({})", notice.initiator, notice.spec.external_job_id, notice.spec.method);
+}
+
+/// An initiator could not be told; the job works all the same.
+pub(crate) fn not_told(notice: &Notice, why: &str, again: bool) {
+    let result = if again { "postponed" } else { "given_up" };
+    counter!("dodona_jobs_notices_total", "result" => result).increment(1);
+    let then = if again {
+        "it is told again"
+    } else {
+        "it is not tried again"
+    };
+    warn!(initiator.name = %notice.initiator, "external initiator {} could not be told about job {} ({}): {why}; {then}", notice.initiator, notice.spec.external_job_id, notice.spec.method);
+}
+
+/// The database was no help to a bridge task.
+pub(crate) fn bridge_cache_failed(task: &str, what: &str, cause: &anyhow::Error) {
+    warn!(
+        task,
+        "the last answer of bridge task {task} could not be {what}: {cause:#}"
+    );
 }
 
 /// A run ended well or waits. (Its tasks and its time are told by the pipeline.)

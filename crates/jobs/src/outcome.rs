@@ -1,8 +1,10 @@
 //! What an execution achieved, as rows.
 
+use std::collections::BTreeMap;
+
 use dodona_model::run::State;
 use dodona_model::{RunId, Timestamp};
-use dodona_pipeline::{Outcome, Pipeline, RunState, TaskResult, Value};
+use dodona_pipeline::{Inputs, Outcome, Pipeline, RunState, TaskResult, TaskType, Value};
 use dodona_runtime::clock;
 use dodona_store::runs::{Finish, TaskRun};
 
@@ -25,6 +27,53 @@ pub(crate) fn task_row(run: RunId, task: &TaskResult, source: bool) -> TaskRun {
         created_at: clock::from_system(task.started_at),
         finished_at: Some(clock::from_system(task.finished_at)),
     }
+}
+
+/// Whether what each task did is kept with the run. Of runs that happen by themselves, again and again, only
+/// the outcome is kept unless something went wrong or they had to wait.
+pub(crate) fn keeps_tasks(job_type: &str, outcome: &Outcome, pipeline: &Pipeline) -> bool {
+    let by_itself = matches!(job_type, "cron" | "fluxmonitor");
+    !by_itself
+        || pipeline.suspends()
+        || outcome.state != RunState::Completed
+        || outcome.all_errors.iter().any(Option::is_some)
+}
+
+/// Whether something this run is to wait for is there already.
+pub(crate) fn is_answered(outcome: &Outcome, rows: &[TaskRun]) -> bool {
+    let awaited = |row: &TaskRun| outcome.pending.iter().any(|(_, id)| *id == row.id);
+    rows.iter()
+        .any(|row| row.finished_at.is_some() && awaited(row))
+}
+
+/// Rows of the tasks whose answer may come later, as they are before it does.
+pub(crate) fn may_wait(
+    run: RunId,
+    inputs: &Inputs,
+    pipeline: &Pipeline,
+) -> BTreeMap<String, TaskRun> {
+    let sources = sources(pipeline);
+    pipeline
+        .tasks()
+        .filter(|task| task.kind == TaskType::Bridge && task.suspends())
+        .map(|task| {
+            let row = TaskRun {
+                id: inputs.task_run_id(&task.dot_id),
+                run_id: run,
+                dot_id: task.dot_id.clone(),
+                kind: task.type_name().to_owned(),
+                task_index: i64::from(task.index),
+                source: sources.contains(&task.dot_id),
+                value: None,
+                output: None,
+                error: None,
+                attempts: 1,
+                created_at: Timestamp::default(),
+                finished_at: None,
+            };
+            (task.dot_id.clone(), row)
+        })
+        .collect()
 }
 
 /// Names of the tasks that fetch something.
@@ -129,5 +178,58 @@ pub(crate) fn first_error(outcome: &Outcome) -> String {
             .next()
             .cloned()
             .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn outcome(state: RunState, error: Option<&str>) -> Outcome {
+        Outcome {
+            state,
+            results: vec![],
+            pending: vec![("ask".to_owned(), Uuid::from_u128(1))],
+            transactions: vec![],
+            outputs: vec![],
+            fatal_errors: vec![],
+            all_errors: vec![None, error.map(str::to_owned)],
+        }
+    }
+
+    #[test]
+    fn of_a_cron_run_that_went_well_only_the_outcome_is_kept() {
+        let plain = Pipeline::parse("a [type=memo value=1]").unwrap();
+        let sends = Pipeline::parse("a [type=ethtx to=\"0x1\" data=\"0x\"]").unwrap();
+        let good = outcome(RunState::Completed, None);
+        let shaken = outcome(RunState::Completed, Some("once"));
+        let bad = outcome(RunState::Errored, Some("no"));
+        assert!(!keeps_tasks("cron", &good, &plain));
+        assert!(keeps_tasks("cron", &shaken, &plain));
+        assert!(keeps_tasks("cron", &bad, &plain));
+        assert!(keeps_tasks("cron", &good, &sends));
+        assert!(keeps_tasks("webhook", &good, &plain));
+        assert!(keeps_tasks("directrequest", &good, &plain));
+    }
+
+    #[test]
+    fn an_answer_counts_only_for_the_task_that_waits() {
+        let pipeline =
+            Pipeline::parse("ask [type=bridge name=x async=true]; b [type=bridge name=x]").unwrap();
+        let inputs = Inputs::new(&Value::Null);
+        let rows = may_wait(5, &inputs, &pipeline);
+        assert_eq!(rows.keys().collect::<Vec<_>>(), ["ask"]);
+        let mut row = rows["ask"].clone();
+        let mut waits = outcome(RunState::Suspended, None);
+        waits.pending = vec![("ask".to_owned(), inputs.task_run_id("ask"))];
+        assert!(!is_answered(&waits, std::slice::from_ref(&row)));
+        row.finished_at = Some(clock::from_system(SystemTime::now()));
+        assert!(is_answered(&waits, std::slice::from_ref(&row)));
+        row.id = Uuid::from_u128(9);
+        assert!(!is_answered(&waits, &[row]));
     }
 }

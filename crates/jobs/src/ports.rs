@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::Bytes;
 use dodona_model::{ChainId, RunId};
 use dodona_pipeline::egress::{EgressClient, HttpError};
 use dodona_pipeline::{
-    BlockChoice, BridgeTarget, EstimateGas, EthCall, EthCallError, HttpCall, HttpReply, Ports,
-    TaskResult,
+    BlockChoice, BridgeCacheKey, BridgeTarget, EstimateGas, EthCall, EthCallError, HttpCall,
+    HttpReply, Ports, TaskResult, Value,
 };
 use dodona_rpc::{BlockTag, CallError, CallRequest, Pool, RpcError};
-use dodona_store::{Store, bridges, runs};
+use dodona_runtime::clock;
+use dodona_store::runs::TaskRun;
+use dodona_store::{Store, bridge_answers, bridges, runs};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tracing::warn;
 
-use crate::outcome;
+use crate::{observe, outcome};
 
 /// Everything outside that this process's runs share.
 pub struct Outside {
@@ -34,6 +37,8 @@ pub(crate) struct RunPorts {
     pub(crate) run: RunId,
     /// Names of tasks whose results are kept when the answer is encoded anew.
     pub(crate) sources: Vec<String>,
+    /// Rows of tasks whose answer may come later, by task name.
+    pub(crate) may_wait: BTreeMap<String, TaskRun>,
 }
 
 impl RunPorts {
@@ -69,6 +74,39 @@ impl RunPorts {
         Ok(BridgeTarget { url })
     }
 
+    async fn store_waiting(&self, row: &TaskRun) -> Result<(), dodona_store::StoreError> {
+        let row = TaskRun {
+            created_at: clock::now(),
+            ..row.clone()
+        };
+        let mut tx = self.outside.store.begin().await?;
+        runs::save_tasks(&mut tx, &[row]).await?;
+        tx.commit().await
+    }
+
+    async fn cached(
+        &self,
+        key: &BridgeCacheKey,
+        max_age: Duration,
+    ) -> anyhow::Result<Option<Value>> {
+        let since = clock::now().minus(max_age);
+        let mut conn = self.outside.store.read().await?;
+        let kept = bridge_answers::find(&mut conn, key.source_hash, &key.dot_id, since).await?;
+        let Some(kept) = kept else { return Ok(None) };
+        Ok(Some(Value::from_stored(&serde_json::from_str(&kept)?)?))
+    }
+
+    async fn cache(
+        &self,
+        key: &BridgeCacheKey,
+        answer: &Value,
+    ) -> Result<(), dodona_store::StoreError> {
+        let text = answer.to_stored().to_string();
+        let mut tx = self.outside.store.begin().await?;
+        bridge_answers::set(&mut tx, key.source_hash, &key.dot_id, &text, clock::now()).await?;
+        tx.commit().await
+    }
+
     async fn store_effect(&self, task: &TaskResult) -> Result<(), dodona_store::StoreError> {
         let row = outcome::task_row(self.run, task, self.sources.contains(&task.dot_id));
         let mut tx = self.outside.store.begin().await?;
@@ -79,7 +117,21 @@ impl RunPorts {
 
 impl Ports for RunPorts {
     fn http(&self, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, HttpError>> {
-        self.outside.egress.send(call).boxed()
+        async move {
+            // Whoever answers later must find the row, however quick it is.
+            if let Some(row) = self.may_wait.get(&call.origin.dot_id)
+                && let Err(cause) = self.store_waiting(row).await
+            {
+                return Err(HttpError::Failed {
+                    host: call.url.host_str().unwrap_or_default().to_owned(),
+                    reason: format!(
+                        "it was not asked, because its later answer could not be received: {cause}"
+                    ),
+                });
+            }
+            self.outside.egress.send(call).await
+        }
+        .boxed()
     }
 
     fn bridge(&self, name: &str) -> BoxFuture<'_, Result<BridgeTarget, String>> {
@@ -112,6 +164,33 @@ impl Ports for RunPorts {
                 ..CallRequest::to(call.to, call.data)
             };
             pool.estimate_gas(&request).await.map_err(call_error)
+        }
+        .boxed()
+    }
+
+    fn cached_bridge_answer<'a>(
+        &'a self,
+        key: &'a BridgeCacheKey,
+        max_age: Duration,
+    ) -> BoxFuture<'a, Option<Value>> {
+        async move {
+            self.cached(key, max_age).await.unwrap_or_else(|cause| {
+                observe::bridge_cache_failed(&key.dot_id, "read", &cause);
+                None
+            })
+        }
+        .boxed()
+    }
+
+    fn cache_bridge_answer<'a>(
+        &'a self,
+        key: &'a BridgeCacheKey,
+        answer: &'a Value,
+    ) -> BoxFuture<'a, ()> {
+        async move {
+            if let Err(cause) = self.cache(key, answer).await {
+                observe::bridge_cache_failed(&key.dot_id, "kept", &cause.into());
+            }
         }
         .boxed()
     }

@@ -1,13 +1,18 @@
 use std::time::Duration;
 
 use dodona_runtime::{Service, clock};
-use dodona_store::{Store, jobs, runs, txs, users};
+use dodona_store::{Store, bridge_answers, jobs, runs, txs, users};
 use serde::Serialize;
 
 /// Rows deleted in one database transaction, at most: pruning must not hold up answering.
 const BATCH: u32 = 200;
 /// Jobs looked at in one round, at most.
 const JOBS: u32 = 10_000;
+
+/// Last answers of bridges kept, at most.
+const BRIDGE_ANSWERS: u32 = 10_000;
+/// A last answer of a bridge that is older than this helps nobody, whatever a task's `cacheTTL` says.
+const KEEP_BRIDGE_ANSWERS: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Forgets ended runs and transactions that are old or too many.
 pub struct Pruner {
@@ -24,6 +29,7 @@ pub struct Pruned {
     runs: u64,
     txs: u64,
     sessions: u64,
+    bridge_answers: u64,
 }
 
 impl Pruner {
@@ -62,15 +68,23 @@ impl Service<()> for Pruner {
             }
         }
         for job in jobs::list(&mut self.store.read().await?, JOBS, 0).await? {
-            let mut tx = self.store.begin().await?;
-            pruned.runs +=
-                runs::prune_surplus(&mut tx, job.id, self.keep_successful, BATCH).await?;
-            tx.commit().await?;
+            loop {
+                let mut tx = self.store.begin().await?;
+                let count =
+                    runs::prune_surplus(&mut tx, job.id, self.keep_successful, BATCH).await?;
+                tx.commit().await?;
+                pruned.runs += count;
+                if count < u64::from(BATCH) {
+                    break;
+                }
+            }
         }
         let mut tx = self.store.begin().await?;
         if let Some(keep) = self.keep_txs {
             pruned.txs = txs::prune(&mut tx, now.minus(keep), BATCH).await?;
         }
+        pruned.bridge_answers =
+            bridge_answers::prune(&mut tx, now.minus(KEEP_BRIDGE_ANSWERS), BRIDGE_ANSWERS).await?;
         pruned.sessions = users::prune_sessions(&mut tx, now.minus(self.keep_sessions)).await?;
         tx.commit().await?;
         Ok(pruned)

@@ -9,7 +9,7 @@ use dodona_model::request::Event;
 use dodona_model::run::State;
 use dodona_model::{RunId, tx};
 use dodona_pipeline::{
-    Limits, Outcome, RunInput, RunState, StoredResult, TxIntent, Value, execute, read_json,
+    Inputs, Limits, Outcome, RunInput, RunState, StoredResult, TxIntent, Value, execute, read_json,
 };
 use dodona_runtime::{Poke, Service, clock};
 use dodona_store::runs::{Run, TaskRun};
@@ -19,9 +19,9 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::inputs::Inputs;
 use crate::ports::{Outside, RunPorts};
 use crate::specs::{Ready, Specs};
+use crate::surplus::Surplus;
 use crate::{RunnerConfig, flux, observe, outcome, request};
 
 /// A run that was begun this often and never got anywhere is poisonous: it ends errored.
@@ -51,6 +51,7 @@ pub struct Runner {
     wake: Poke,
     in_flight: usize,
     renewed: Instant,
+    surplus: Surplus,
 }
 
 /// An execution that is over and waits to be stored.
@@ -79,6 +80,7 @@ impl Runner {
     /// whenever an execution is over.
     pub fn new(outside: Arc<Outside>, config: RunnerConfig, wake: Poke) -> Self {
         Self {
+            surplus: Surplus::keeping(config.keep_successful),
             outside,
             config,
             specs: Specs::default(),
@@ -120,7 +122,9 @@ impl Runner {
         let store = self.outside.store.clone();
         let ready = self.specs.get(&store, run.job_id).await?;
         let inputs = Inputs::read(&run.inputs)?;
-        let finished = if run.attempts > 1 || run.generation > 1 || run.outputs != "[]" {
+        let may_wait = outcome::may_wait(run.id, &inputs, &ready.pipeline);
+        let begun_before = run.attempts > 1 || run.generation > 1 || run.outputs != "[]";
+        let finished = if begun_before || !may_wait.is_empty() {
             finished(&runs::tasks(&mut store.read().await?, run.id).await?)?
         } else {
             BTreeMap::new()
@@ -130,9 +134,13 @@ impl Runner {
             outside: Arc::clone(&self.outside),
             run: run.id,
             sources: outcome::sources(&ready.pipeline),
+            may_wait,
         });
         let (sender, wake, run) = (self.done.0.clone(), self.wake.clone(), run.clone());
-        let (outside, asked) = (Arc::clone(&self.outside), inputs.flux);
+        let (outside, asked) = (
+            Arc::clone(&self.outside),
+            flux::Asked::read(&inputs.purpose)?,
+        );
         self.in_flight += 1;
         // Bounded by max_in_flight; a panic is caught and is that run's error.
         tokio::spawn(async move {
@@ -191,9 +199,9 @@ impl Runner {
                 gas_limit: spec
                     .gas_limit
                     .map(u64::from)
-                    .or(rules.map(|rules| rules.gas_limit)),
+                    .or(rules.map(|rules| rules.gas_limit_of(&spec.kind))),
+                bridge_cache_ttl: self.config.bridge_cache_ttl,
                 bridge_response_url: self.config.bridge_response_url.clone(),
-                ..Limits::default()
             },
         })
     }
@@ -243,6 +251,17 @@ impl Runner {
         };
         round.stored = stored.len();
         round.effects = true;
+        for one in &stored {
+            if let Stored::Ended {
+                ready,
+                outcome: Ok(outcome),
+                ..
+            } = one
+                && outcome.state == RunState::Completed
+            {
+                self.surplus.completed(ready.job.id);
+            }
+        }
         stored.into_iter().for_each(tell);
         Ok(())
     }
@@ -256,6 +275,12 @@ impl Runner {
         }
         if queue.used {
             tx.poke_on_commit("txs");
+        }
+        if queue.goes_on {
+            tx.poke_on_commit("runs");
+        }
+        if over.iter().any(is_awaited) {
+            tx.poke_on_commit("ended");
         }
         tx.commit().await?;
         Ok(stored)
@@ -342,17 +367,25 @@ impl Runner {
                 flux: concluded,
             });
         }
-        runs::save_tasks(
-            tx,
-            &outcome::task_rows(run.id, &outcome, &ready.pipeline, now),
-        )
-        .await?;
+        if outcome::keeps_tasks(&ready.job.spec.kind, &outcome, &ready.pipeline) {
+            let rows = outcome::task_rows(run.id, &outcome, &ready.pipeline, now);
+            runs::save_tasks(tx, &rows).await?;
+        } else {
+            runs::forget_tasks(tx, run.id).await?;
+        }
         let finish = outcome::finish(&outcome);
         if ready.flux.is_some() && finish.state == State::Errored {
             let what = format!("Error polling: {}", outcome::first_error(&outcome));
             jobs::note_error(tx, run.job_id, &what, now).await?;
         }
         runs::finish(tx, run.id, me, run.generation, &finish, now).await?;
+        // Answered while the run was still executing: nobody else will wake it.
+        if finish.state == State::Suspended
+            && outcome::is_answered(&outcome, &runs::tasks(tx, run.id).await?)
+        {
+            runs::resume(tx, run.id).await?;
+            queue.goes_on = true;
+        }
         if let Some(request) = &request
             && finish.state.is_finished()
         {
@@ -423,7 +456,9 @@ impl Runner {
             to: intent.to,
             payload: intent.data.clone(),
             value_wei: Default::default(),
-            gas_limit: intent.gas_limit.unwrap_or(rules.gas_limit),
+            gas_limit: intent
+                .gas_limit
+                .unwrap_or(rules.gas_limit_of(&ready.job.spec.kind)),
             task_run_id: Some(intent.task_run_id),
             run_id: Some(run.id),
             job_id: Some(ready.job.id),
@@ -461,6 +496,13 @@ struct Queue {
     counted: HashMap<(u64, Address), u64>,
     chains: Vec<u64>,
     used: bool,
+    /// A run that was to wait has what it waits for.
+    goes_on: bool,
+}
+
+/// Somebody may be waiting for this run at the API.
+fn is_awaited(executed: &Executed) -> bool {
+    executed.ready.job.spec.kind == "webhook"
 }
 
 impl Queue {
@@ -589,6 +631,7 @@ impl Service<()> for Runner {
             tx.commit().await?;
             self.renewed = Instant::now();
         }
+        self.surplus.prune(&self.outside.store).await?;
         let before = self.in_flight;
         round.claimed = self.fill().await?;
         if before == 0 {

@@ -1,6 +1,7 @@
 use dodona_model::oracle::{CANCEL_ORACLE_REQUEST, ORACLE_REQUEST};
 use dodona_model::request::{Event, State};
 use dodona_model::{Timestamp, tx};
+use dodona_pipeline::Inputs;
 use dodona_runtime::{Service, clock};
 use dodona_store::heads::Cursor;
 use dodona_store::jobs::Job;
@@ -10,7 +11,7 @@ use dodona_store::{Leader, LeaderTx, heads, jobs, logs, requests, runs, txs};
 use serde::Serialize;
 
 use crate::TriggerConfig;
-use crate::inputs::{self, Inputs};
+use crate::inputs;
 use crate::log::{self, Asked};
 use crate::observe;
 use crate::request::{self, Decision, Terms};
@@ -133,8 +134,9 @@ impl Triggers {
             None => None,
         };
         let same_job = job.is_some_and(|job| job.id == known.job_id);
-        let same_question =
-            run.is_none_or(|run| Inputs::read(&run.inputs).is_ok_and(|it| it.ask_the_same(asked)));
+        let same_question = run.is_none_or(|run| {
+            Inputs::read(&run.inputs).is_ok_and(|it| inputs::ask_the_same(&it, asked))
+        });
         if same_job && same_question {
             return Ok(Some(known));
         }
@@ -239,7 +241,7 @@ impl Triggers {
         now: Timestamp,
     ) -> anyhow::Result<()> {
         let head = heads::by_hash(tx, self.config.chain_id, log.block.hash).await?;
-        let inputs = Inputs::new(&inputs::of_request(job, log, asked, head.as_ref())).to_text()?;
+        let inputs = Inputs::new(&inputs::of_request(job, log, asked, head.as_ref())).to_text();
         let run = runs::insert(tx, job.id, &inputs, now).await?;
         requests::set_run(tx, row, run).await?;
         observe::triggered(job, run, asked.request_id, log.block);
@@ -267,11 +269,11 @@ impl Triggers {
         match runs::find(tx, run).await? {
             Some(old) => {
                 inputs.seed = Inputs::read(&old.inputs)?.seed;
-                runs::run_again(tx, run, &inputs.to_text()?).await?;
+                runs::run_again(tx, run, &inputs.to_text()).await?;
             }
             // The run was dropped or pruned: a fresh one.
             None => {
-                let run = runs::insert(tx, job.id, &inputs.to_text()?, clock::now()).await?;
+                let run = runs::insert(tx, job.id, &inputs.to_text(), clock::now()).await?;
                 requests::set_run(tx, known.id, run).await?;
             }
         }

@@ -1,9 +1,10 @@
-//! Leading a chain whenever nobody else does.
+//! Leading a chain, or the schedule, whenever nobody else does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use dodona_jobs::Outside;
 use dodona_model::ChainId;
 use dodona_runtime::{CancellationToken, Supervisor};
 use dodona_store::{LeadError, Leader, LeaseConfig, Scope, Store};
@@ -13,7 +14,7 @@ use crate::settings;
 use crate::vault::NodeVault;
 use crate::wire::{self, ChainParts, Pokes};
 
-/// One replica's standing candidacy for one chain.
+/// One replica's standing candidacy for one scope.
 pub(crate) struct Campaign {
     pub(crate) store: Store,
     pub(crate) scope: Scope,
@@ -22,9 +23,17 @@ pub(crate) struct Campaign {
     pub(crate) lease: LeaseConfig,
     pub(crate) owner: Supervisor,
     pub(crate) pokes: Pokes,
-    pub(crate) parts: ChainParts,
-    pub(crate) vault: NodeVault,
+    pub(crate) work: Work,
     pub(crate) leads: Leads,
+}
+
+/// What the leader of a scope does.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// Follows a chain and sends to it.
+    Chain(Box<ChainParts>, NodeVault),
+    /// Keeps the time of cron jobs and tells external initiators.
+    Schedule(Arc<Outside>),
 }
 
 impl Campaign {
@@ -51,7 +60,14 @@ impl Campaign {
     async fn lead(&self, leader: Arc<Leader>, stop: &CancellationToken) {
         let child = self.owner.child();
         self.leads.set(&self.scope, true);
-        wire::leading(&child, &self.pokes, &leader, &self.parts, &self.vault);
+        match &self.work {
+            Work::Chain(parts, vault) => {
+                wire::leading(&child, &self.pokes, &leader, parts, vault);
+            }
+            Work::Schedule(outside) => {
+                wire::keeping_time(&child, &self.pokes, &leader, outside);
+            }
+        }
         let mut renewed = Instant::now();
         loop {
             tokio::select! {
@@ -87,9 +103,10 @@ impl Campaign {
 pub(crate) struct Leads(Arc<Mutex<BTreeMap<String, bool>>>);
 
 impl Leads {
-    /// Leading none of these chains yet.
+    /// Leading none of these chains yet, nor the schedule.
     pub(crate) fn of(chains: impl Iterator<Item = ChainId>) -> Self {
-        let scopes = chains.map(|id| (Scope::chain(id).as_str().to_owned(), false));
+        let scopes = chains.map(Scope::chain).chain([Scope::schedule()]);
+        let scopes = scopes.map(|scope| (scope.as_str().to_owned(), false));
         Self(Arc::new(Mutex::new(scopes.collect())))
     }
 

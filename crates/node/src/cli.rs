@@ -104,6 +104,9 @@ pub enum Command {
     /// Register external adapters
     #[command(subcommand)]
     Bridges(BridgesCommand),
+    /// Register programs that may start runs of webhook jobs
+    #[command(subcommand)]
+    Initiators(InitiatorsCommand),
     /// Look at transactions
     #[command(subcommand)]
     Txs(TxsCommand),
@@ -200,11 +203,11 @@ pub enum JobsCommand {
         /// Number or external id of the job
         id: String,
     },
-    /// Run a job now
+    /// Run a webhook job now, and wait for it a few seconds
     Run {
         /// Number or external id of the job
         id: String,
-        /// JSON handed to the run, itself or a file with it
+        /// JSON handed to the run as `$(jobRun.requestBody)`, itself or a file with it
         #[arg(value_name = "JSON or FILE")]
         body: Option<String>,
     },
@@ -297,6 +300,24 @@ pub enum BridgesCommand {
     /// Remove a bridge that no job uses
     Destroy {
         /// Name of the bridge
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InitiatorsCommand {
+    /// List all external initiators
+    List(PageArgs),
+    /// Register an external initiator and show its credentials, once
+    Create {
+        /// Name, as jobs list it
+        name: String,
+        /// Where it wants to be told about jobs that list it
+        url: Option<String>,
+    },
+    /// Remove an external initiator that no job lists
+    Destroy {
+        /// Name of the initiator
         name: String,
     },
 }

@@ -6,6 +6,7 @@
 mod admin;
 mod bridges;
 mod health;
+mod initiators;
 mod jobs;
 mod keys;
 mod runs;
@@ -120,6 +121,7 @@ async fn run_remote(command: Command, client: &Client, out: &mut Out<'_>) -> any
         Command::Runs(command) => runs::run(command, client, out).await,
         Command::Keys(command) => keys::run(command, client, out).await,
         Command::Bridges(command) => bridges::run(command, client, out).await,
+        Command::Initiators(command) => initiators::run(command, client, out).await,
         Command::Txs(command) => txs::run(command, client, out).await,
         Command::Attempts(command) => txs::attempts(command, client, out).await,
         Command::Node(_) | Command::Config(_) | Command::HelpAll => {

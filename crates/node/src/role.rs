@@ -17,7 +17,7 @@ use dodona_store::{Engine, Scope, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{debug, info, warn};
 
-use crate::campaign::{Campaign, Leads};
+use crate::campaign::{Campaign, Leads, Work};
 use crate::config::Config;
 use crate::logging::{self, LogHandle};
 use crate::vault::NodeVault;
@@ -88,6 +88,7 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
             vault: Arc::new(vault.clone()),
             chains: chain_views(&config, &chains),
             leading: leads.reader(),
+            run_ended: pokes.ended.clone(),
             metrics_render: Arc::new(move || render.render()),
         },
         settings::api(&config, config.web.listen_on()),
@@ -117,19 +118,24 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         config.pipeline.reaper_interval,
         &chains,
     );
-    for (id, parts) in &chains {
+    let works = chains.iter().map(|(id, parts)| {
+        let work = Work::Chain(Box::new(parts.clone()), vault.clone());
+        (format!("EVM.{id}.Lead"), Scope::chain(*id), work)
+    });
+    let schedule = Work::Schedule(Arc::clone(&outside));
+    let schedule = ("Schedule.Lead".to_owned(), Scope::schedule(), schedule);
+    for (name, scope, work) in works.chain([schedule]) {
         let campaign = Campaign {
             store: store.clone(),
-            scope: Scope::chain(*id),
+            scope,
             me: me.clone(),
             lease: settings::lease(&config),
             owner: owner.clone(),
             pokes: pokes.clone(),
-            parts: parts.clone(),
-            vault: vault.clone(),
+            work,
             leads: leads.clone(),
         };
-        owner.spawn(&format!("EVM.{id}.Lead"), campaign.run());
+        owner.spawn(&name, campaign.run());
     }
     info!("API exposed for user {user}");
     let serve_until = owner.stop_token().clone().cancelled_owned();

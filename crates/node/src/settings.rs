@@ -154,13 +154,17 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
     let pipeline = &config.pipeline;
     let chains = config.enabled_chains().map(|chain| {
         let gas = &chain.gas;
-        let limit = gas.limit_dr.unwrap_or(gas.limit_default);
         // Applied once, to the limit the job asked for; never compounding with bumps.
-        let gas_limit = (limit as f64 * gas.limit_multiplier) as u64;
+        let limit = |own: Option<u64>| {
+            (own.unwrap_or(gas.limit_default) as f64 * gas.limit_multiplier) as u64
+        };
         (
             chain.chain_id,
             ChainRules {
-                gas_limit,
+                gas_limit: limit(gas.limit_dr),
+                flux_gas_limit: limit(gas.limit_fm),
+                gas_limit_default: limit(None),
+                min_payment_juels: chain.min_contract_payment_juels,
                 max_queued: chain.transactions.max_queued,
             },
         )
@@ -172,6 +176,8 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
         max_run_duration: some(pipeline.max_run_duration),
         http_timeout: some(pipeline.http_default_timeout),
         http_max_bytes: usize::try_from(pipeline.http_max_size_bytes).unwrap_or(usize::MAX),
+        bridge_cache_ttl: config.web.bridge_cache_ttl,
+        keep_successful: u32::try_from(pipeline.max_successful_runs).unwrap_or(u32::MAX),
         bridge_response_url: config
             .web
             .bridge_response_url
@@ -228,6 +234,7 @@ pub(crate) fn api(config: &Config, listen: std::net::SocketAddr) -> ApiConfig {
         metrics_token: config.secrets.prometheus_auth_token.clone(),
         version: version::VERSION.to_owned(),
         commit: version::COMMIT.to_owned(),
+        external_initiators: config.pipeline.external_initiators_enabled,
         ..ApiConfig::on(listen)
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Pokes {
     pub(crate) keys: Poke,
     /// Jobs were created or deleted.
     pub(crate) jobs: Poke,
+    /// Runs that somebody may be waiting for ended or wait themselves.
+    pub(crate) ended: Poke,
 }
 
 impl Pokes {
@@ -45,6 +47,7 @@ impl Pokes {
             ("txs", self.txs.clone()),
             ("keys", self.keys.clone()),
             ("jobs", self.jobs.clone()),
+            ("ended", self.ended.clone()),
         ])
     }
 }
@@ -80,7 +83,9 @@ pub(crate) fn everywhere(
         Arc::clone(&all),
         every(secs(5)).on(&pokes.runs).pokes(&pokes.txs),
     );
-    owner.add("PipelineORM", pruner, all, every(prune_every));
+    if !prune_every.is_zero() {
+        owner.add("PipelineORM", pruner, all, every(prune_every));
+    }
     for (id, parts) in chains {
         let (pool, stop) = (parts.pool.clone(), owner.stop_token().clone());
         owner.spawn(&format!("EVM.{id}.Pool"), pool.run(stop.cancelled_owned()));
@@ -93,6 +98,28 @@ pub(crate) fn everywhere(
     owner.spawn(
         "Database.Listener",
         until(listen(outside.store.clone()), owner),
+    );
+}
+
+/// What the leader of the schedule does.
+pub(crate) fn keeping_time(
+    owner: &Supervisor,
+    pokes: &Pokes,
+    lead: &Arc<Leader>,
+    outside: &Arc<jobs::Outside>,
+) {
+    let alarm = Poke::new();
+    owner.add(
+        "Scheduler",
+        jobs::Scheduler::new(alarm.clone()),
+        Arc::clone(lead),
+        every(secs(5)).on(&alarm).on(&pokes.jobs).pokes(&pokes.runs),
+    );
+    owner.add(
+        "ExternalInitiators",
+        jobs::Notifier::new(Arc::clone(outside)),
+        Arc::clone(lead),
+        every(secs(5)).on(&pokes.jobs),
     );
 }
 
@@ -127,6 +154,15 @@ pub(crate) fn leading(
         triggers,
         Arc::clone(lead),
         every(secs(5)).on(&pokes.logs).on(&pokes.heads),
+    );
+    owner.add(
+        &name("FluxMonitor"),
+        rounds,
+        Arc::clone(lead),
+        every(secs(1))
+            .on(&pokes.logs)
+            .on(&pokes.jobs)
+            .pokes(&pokes.runs),
     );
     owner.add(
         &name("Txm.Confirmer"),

@@ -54,6 +54,8 @@ pub struct TaskDef {
     waits_for: Vec<usize>,
     /// Tasks that wait for this one.
     feeds: Vec<usize>,
+    /// Of a bridge with `checkRequired`: what others need from its answer.
+    pub(crate) required_paths: Vec<Vec<String>>,
 }
 
 impl TaskDef {
@@ -86,6 +88,13 @@ impl TaskDef {
             TaskType::Bridge => self.attribute("async") == Some("true"),
             _ => false,
         }
+    }
+
+    /// All attributes with their names in lower case, sorted.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(crate) fn inputs(&self) -> &[usize] {

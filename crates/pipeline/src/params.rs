@@ -43,7 +43,9 @@ impl<'t> Task<'t> {
 }
 
 impl<'t> Param<'t> {
-    fn otherwise(mut self, next: impl FnOnce(&Self) -> State<'t>) -> Self {
+    fn otherwise(mut self, _sign: &'static str, next: impl FnOnce(&Self) -> State<'t>) -> Self {
+        #[cfg(test)]
+        trace::note(self.name, _sign);
         if matches!(self.state, State::Empty) {
             self.state = next(&self);
         }
@@ -52,7 +54,7 @@ impl<'t> Param<'t> {
 
     /// The variable, when the whole text is one `$(path)`.
     pub(crate) fn expression(self) -> Self {
-        self.otherwise(|p| match whole_expression(p.source) {
+        self.otherwise("E", |p| match whole_expression(p.source) {
             None => State::Empty,
             Some(path) => match p.task.vars.get(path) {
                 Ok(value) => State::Found(Cow::Borrowed(value)),
@@ -63,7 +65,7 @@ impl<'t> Param<'t> {
 
     /// The text read as JSON, with `$(path)` in the place of any value.
     pub(crate) fn json(self) -> Self {
-        self.otherwise(|p| {
+        self.otherwise("J", |p| {
             if p.source.trim().is_empty() {
                 return State::Empty;
             }
@@ -77,7 +79,7 @@ impl<'t> Param<'t> {
 
     /// The text without surrounding space, when there is any.
     pub(crate) fn literal(self) -> Self {
-        self.otherwise(|p| match p.source.trim() {
+        self.otherwise("L", |p| match p.source.trim() {
             "" => State::Empty,
             text => State::Found(Cow::Owned(Value::String(text.to_owned()))),
         })
@@ -85,12 +87,14 @@ impl<'t> Param<'t> {
 
     /// The text as it is, even empty.
     pub(crate) fn raw(self) -> Self {
-        self.otherwise(|p| State::Found(Cow::Owned(Value::String(p.source.to_owned()))))
+        self.otherwise("R", |p| {
+            State::Found(Cow::Owned(Value::String(p.source.to_owned())))
+        })
     }
 
     /// The first result handed over along an edge.
     pub(crate) fn input(self) -> Self {
-        self.otherwise(|p| match p.task.inputs.first() {
+        self.otherwise("I", |p| match p.task.inputs.first() {
             Some(Ok(value)) => State::Found(Cow::Borrowed(value)),
             Some(Err(error)) => State::Failed(TaskError::new(error.as_ref())),
             None => State::Failed(
@@ -101,7 +105,7 @@ impl<'t> Param<'t> {
 
     /// A fixed value.
     pub(crate) fn or(self, default: impl Into<Value>) -> Self {
-        self.otherwise(|_| State::Found(Cow::Owned(default.into())))
+        self.otherwise("", |_| State::Found(Cow::Owned(default.into())))
     }
 
     /// The value as it is.
@@ -149,5 +153,37 @@ pub(crate) fn json_failed(error: &crate::value::JsonError) -> TaskError {
     match error {
         crate::value::JsonError::Expression(message) => TaskError::new(message.clone()),
         other => TaskError::bad_input(other),
+    }
+}
+
+/// Notes where tasks look for their parameters, so that the reference page can be compared.
+#[cfg(test)]
+pub(crate) mod trace {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static SEEN: RefCell<Option<Vec<(&'static str, String)>>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn begin() {
+        SEEN.with(|seen| *seen.borrow_mut() = Some(Vec::new()));
+    }
+
+    pub(super) fn note(name: &'static str, sign: &str) {
+        SEEN.with(|seen| {
+            if let Some(seen) = seen.borrow_mut().as_mut().filter(|_| !sign.is_empty()) {
+                match seen.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, places)) => {
+                        places.push(' ');
+                        places.push_str(sign);
+                    }
+                    None => seen.push((name, sign.to_owned())),
+                }
+            }
+        });
+    }
+
+    pub(crate) fn end() -> Vec<(&'static str, String)> {
+        SEEN.with(|seen| seen.borrow_mut().take().unwrap_or_default())
     }
 }

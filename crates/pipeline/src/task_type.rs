@@ -103,6 +103,7 @@ const TABLE: &[Row] = &[
             "async",
             "cacheTTL",
             "headers",
+            "checkRequired",
         ],
     ),
     (CborParse, "cborparse", Pure, &["data", "mode"]),

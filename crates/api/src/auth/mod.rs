@@ -5,6 +5,7 @@
 //! door is kept: passwords as argon2id, session ids as SHA-256, token secrets as salted SHA3-256.
 
 mod cookie;
+mod initiator;
 mod password;
 mod session;
 mod token;
@@ -22,6 +23,7 @@ use crate::server::App;
 pub use password::{FirstUserError, PasswordRule, check_password, ensure_first_user};
 
 pub(crate) use cookie::{clear_cookie, session_cookie};
+pub(crate) use initiator::{Caller, NewCredentials, Pinger};
 pub(crate) use password::PasswordWork;
 pub(crate) use session::{log_in, log_out};
 pub(crate) use token::NewToken;

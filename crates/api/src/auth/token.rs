@@ -36,13 +36,13 @@ impl NewToken {
     }
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0u8; N];
     rand::rng().fill_bytes(&mut bytes);
     bytes
 }
 
-fn hash(key: &str, secret: &str, salt: &str) -> String {
+pub(super) fn hash(key: &str, secret: &str, salt: &str) -> String {
     hex::encode(Sha3_256::digest(format!("v0-{key}-{secret}-{salt}")))
 }
 

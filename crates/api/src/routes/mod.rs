@@ -3,9 +3,12 @@
 mod bridges;
 mod chains;
 mod health;
+mod initiators;
 mod jobs;
 mod keys;
 mod metrics;
+mod resume;
+mod run_now;
 mod runs;
 mod sessions;
 mod status;
@@ -85,8 +88,9 @@ fn api() -> Router<Arc<App>> {
         .route("/v2/user/token/delete", post(user::delete_token))
         .route("/v2/jobs", get(jobs::list).post(jobs::create))
         .route("/v2/jobs/{id}", get(jobs::show).delete(jobs::destroy))
-        .route("/v2/jobs/{id}/runs", get(runs::of_job).post(runs::start))
+        .route("/v2/jobs/{id}/runs", get(runs::of_job).post(run_now::start))
         .route("/v2/jobs/{id}/runs/{run}", get(runs::show_of_job))
+        .route("/v2/resume/{task}", patch(resume::resume))
         .route("/v2/pipeline/runs", get(runs::list))
         .route("/v2/pipeline/runs/{run}", get(runs::show))
         .route(
@@ -99,6 +103,14 @@ fn api() -> Router<Arc<App>> {
             get(bridges::show)
                 .patch(bridges::update)
                 .delete(bridges::destroy),
+        )
+        .route(
+            "/v2/external_initiators",
+            get(initiators::list).post(initiators::create),
+        )
+        .route(
+            "/v2/external_initiators/{name}",
+            delete(initiators::destroy),
         )
         .route("/v2/transactions", get(txs::list))
         .route("/v2/transactions/{hash}", get(txs::show))

@@ -17,10 +17,8 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::jobs::{PipelineSpec, find};
-use crate::auth;
 use crate::auth::View;
 use crate::http::{LONG_LIST, Paging, Refusal, Resource, document, page};
-use crate::observe;
 use crate::server::App;
 
 #[derive(Serialize)]
@@ -153,7 +151,7 @@ async fn one_page(app: &App, job: Option<JobId>, uri: &Uri) -> Result<Response, 
     Ok(page(resources, total, paging, uri.path()))
 }
 
-async fn one(app: &App, id: &str) -> Result<Response, Refusal> {
+pub(super) async fn one(app: &App, id: &str) -> Result<Response, Refusal> {
     let number = id
         .parse()
         .map_err(|_| Refusal::unprocessable(format!("{id:?} is not a run's number")))?;
@@ -200,21 +198,6 @@ pub(super) async fn show_of_job(
     Path((_job, run)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     one(&app, &run).await
-}
-
-/// Runs by hand. Only job types that can run without something from the chain could, and this version
-/// has none of them.
-pub(super) async fn start(
-    auth::Run(identity): auth::Run,
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let job = find(&mut app.store.read().await?, &id).await?;
-    observe::run_by_hand_refused(job.id, &identity.email);
-    Err(Refusal::unprocessable(format!(
-        "job {} is of type {}: its runs begin with a request on chain, whose data the pipeline needs, so it cannot be run by hand; send a request to its oracle contract instead",
-        job.id, job.spec.kind
-    )))
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::auth::View;
+use crate::auth::{Pinger, View};
 use crate::http::{Resource, list};
 use crate::server::App;
 
-pub(super) async fn ping(_: View) -> Json<Value> {
+pub(super) async fn ping(_: Pinger) -> Json<Value> {
     Json(json!({ "message": "pong" }))
 }
 

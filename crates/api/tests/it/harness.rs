@@ -48,6 +48,7 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) health: Health,
     pub(crate) job_pokes: Waiter,
+    pub(crate) run_pokes: Waiter,
     _stop: oneshot::Sender<()>,
     _database: Database,
 }
@@ -111,7 +112,13 @@ impl Node {
 
     pub(crate) async fn with(engine: Engine, config: ApiConfig, chains: Vec<ChainView>) -> Self {
         let jobs = Poke::new();
-        let (store, database) = open(engine, [("jobs", jobs.clone())].into()).await;
+        let (ended, runs) = (Poke::new(), Poke::new());
+        let pokes = [
+            ("jobs", jobs.clone()),
+            ("ended", ended.clone()),
+            ("runs", runs.clone()),
+        ];
+        let (store, database) = open(engine, pokes.into()).await;
         let password = SecretString::from(PASSWORD);
         assert!(ensure_first_user(&store, EMAIL, &password).await.unwrap());
         let health = Health::default();
@@ -126,6 +133,7 @@ impl Node {
                     ("schedule".to_owned(), false),
                 ]
             }),
+            run_ended: ended,
             metrics_render: Arc::new(|| {
                 "# TYPE recorded_total counter\nrecorded_total 7\n".to_owned()
             }),
@@ -142,6 +150,7 @@ impl Node {
             store,
             health,
             job_pokes: jobs.subscribe(),
+            run_pokes: runs.subscribe(),
             _stop: stop,
             _database: database,
         }
@@ -268,6 +277,9 @@ fn scrub(json: &mut Value) {
                     "incomingToken",
                     "outgoingToken",
                     "accessKey",
+                    "incomingAccessKey",
+                    "incomingSecret",
+                    "outgoingSecret",
                     "secret",
                     "uptimeSeconds",
                 ];

@@ -172,7 +172,7 @@ async fn what_is_no_job_spec_is_refused_with_the_reason() {
         (
             400,
             "not supported by this version",
-            spec("").replace("directrequest", "cron"),
+            spec("").replace("directrequest", "keeper"),
         ),
         (
             400,

@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bridges;
+mod calls;
+mod cron;
 mod front;
 mod harness;
 mod health;
+mod initiators;
 mod jobs;
 mod keys;
 mod metrics;
 mod page;
+mod resume;
 mod roles;
 mod rows;
 mod runs;

@@ -15,6 +15,7 @@ use crate::vault::FakeVault;
 fn api(node: &Node, config: ApiConfig) -> Api {
     Api::new(
         Parts {
+            run_ended: dodona_runtime::Poke::new(),
             store: node.store.clone(),
             health: node.health.clone(),
             vault: Arc::new(FakeVault::new(node.store.clone())),

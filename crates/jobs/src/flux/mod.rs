@@ -16,7 +16,6 @@ mod service;
 mod submission;
 mod timers;
 
-pub(crate) use contract::Latest;
 pub(crate) use occasion::Asked;
 pub use service::FluxMonitors;
 pub(crate) use submission::{Closing, Concluded, close, conclude};

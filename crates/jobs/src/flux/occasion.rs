@@ -1,6 +1,7 @@
 //! Why a flux monitor looks at its number.
 
 use alloy::primitives::Address;
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// Why a flux monitor looks.
@@ -62,11 +63,18 @@ impl Occasion {
     }
 }
 
-/// What a run is asked to do with the number it finds.
+/// What a run is asked to do with the number it finds: its purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) occasion: Occasion,
     pub(crate) round: u32,
     /// The key that submits.
     pub(crate) oracle: Address,
+}
+
+impl Asked {
+    /// From a run's inputs; `None`: nothing is to be done with its result.
+    pub(crate) fn read(purpose: &serde_json::Value) -> anyhow::Result<Option<Self>> {
+        serde_json::from_value(purpose.clone()).context("the run's purpose cannot be read")
+    }
 }

@@ -5,7 +5,7 @@ use alloy::sol_types::SolEvent;
 use anyhow::Context;
 use dodona_model::flux::{ANSWER_UPDATED, NEW_ROUND};
 use dodona_model::{JobId, Timestamp};
-use dodona_pipeline::FluxMonitor;
+use dodona_pipeline::{FluxMonitor, Inputs, JobFacts, Value, read_json};
 use dodona_rpc::Pool;
 use dodona_runtime::{Service, clock};
 use dodona_store::flux::{self, Monitor};
@@ -21,7 +21,6 @@ use super::occasion::{Asked, Occasion};
 use super::round::{self, Declined};
 use super::submission;
 use super::timers::Timers;
-use crate::inputs::{self, Inputs};
 use crate::specs::{Ready, Specs};
 use crate::{FluxConfig, observe};
 
@@ -356,10 +355,11 @@ impl FluxMonitors {
         let Some(asked) = accepted.filter(|_| alive) else {
             return Ok(false);
         };
-        let vars = inputs::of_flux(&known.ready.job, look.latest.as_ref());
-        let mut inputs = Inputs::new(&vars);
-        inputs.flux = Some(asked);
-        let run = runs::insert(tx, known.monitor.job_id, &inputs.to_text()?, now).await?;
+        let inputs = Inputs {
+            purpose: serde_json::to_value(asked)?,
+            ..Inputs::new(&variables(&known.ready, &look))
+        };
+        let run = runs::insert(tx, known.monitor.job_id, &inputs.to_text(), now).await?;
         known.monitor.run_id = Some(run);
         flux::save(tx, &known.monitor, now).await?;
         observe::flux_looks(&known.ready.job, run, asked.occasion.as_str(), asked.round);
@@ -478,6 +478,22 @@ fn settle(
         .looked(spec, state.started_at, state.timeout, now);
     standing.look = false;
     left
+}
+
+/// `$(jobSpec…)` and `$(jobRun…)`: bridges are told what the aggregator says now.
+fn variables(ready: &Ready, look: &Look) -> Value {
+    let spec = &ready.job.spec;
+    let facts = JobFacts {
+        id: ready.job.id,
+        external_job_id: spec.external_job_id,
+        name: &spec.name,
+        evm_chain_id: spec.chain_id,
+    };
+    let latest = look.latest.as_ref();
+    facts.for_a_round(latest.map(|latest| {
+        let answer = read_json(&latest.answer.to_string()).unwrap_or_default();
+        (answer, latest.updated_at)
+    }))
 }
 
 /// From 0 to 1.

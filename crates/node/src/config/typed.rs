@@ -108,6 +108,7 @@ fn web(view: &View<'_>) -> WebConfig {
         http_max_size_bytes: view.must("WebServer.HTTPMaxSize"),
         http_write_timeout: view.must("WebServer.HTTPWriteTimeout"),
         bridge_response_url: view.get("WebServer.BridgeResponseURL"),
+        bridge_cache_ttl: view.must("WebServer.BridgeCacheTTL"),
         rate_limit: RateLimitConfig {
             enabled: !view.must::<bool>("Insecure.DisableRateLimiting"),
             authenticated: view.must("WebServer.RateLimit.Authenticated"),
@@ -146,6 +147,7 @@ fn pipeline(view: &View<'_>) -> PipelineConfig {
     PipelineConfig {
         max_concurrent_runs: view.must("Dodona.MaxConcurrentRuns"),
         max_run_duration: view.must("JobPipeline.MaxRunDuration"),
+        external_initiators_enabled: view.must("JobPipeline.ExternalInitiatorsEnabled"),
         max_successful_runs: view.must("JobPipeline.MaxSuccessfulRuns"),
         reaper_interval: view.must("JobPipeline.ReaperInterval"),
         reaper_threshold: view.must("JobPipeline.ReaperThreshold"),

@@ -105,6 +105,8 @@ pub struct WebConfig {
     pub http_write_timeout: Duration,
     /// Base of the address a bridge calls back; the node appends `/v2/resume/<task run>`.
     pub bridge_response_url: Option<url::Url>,
+    /// How old a bridge's last good answer may be to stand in for one it fails to give; zero: none is kept.
+    pub bridge_cache_ttl: Duration,
     pub rate_limit: RateLimitConfig,
 }
 
@@ -168,6 +170,8 @@ pub struct PipelineConfig {
     pub max_concurrent_runs: usize,
     /// Zero: no limit.
     pub max_run_duration: Duration,
+    /// Whether external initiators may be registered and may start runs.
+    pub external_initiators_enabled: bool,
     /// Successful runs kept for each job; 0 keeps none.
     pub max_successful_runs: u64,
     /// How often old runs are removed; zero: never.

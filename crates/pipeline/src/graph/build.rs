@@ -113,6 +113,7 @@ impl Builder<'_> {
             inputs: Vec::new(),
             waits_for: Vec::new(),
             feeds: Vec::new(),
+            required_paths: Vec::new(),
         };
         crate::check::refuse(&task).map_err(|(name, why)| match attribute(name) {
             Some(a) => refuse(a, why),
@@ -254,7 +255,29 @@ fn number(
         task.feeds.sort_unstable();
         task.waits_for.sort_unstable();
     }
+    require(&mut tasks);
     tasks
+}
+
+/// Tells each bridge that asks for it which paths others need from its answer.
+fn require(tasks: &mut [TaskDef]) {
+    for n in 0..tasks.len() {
+        let bridge = &tasks[n];
+        if bridge.kind != TaskType::Bridge || bridge.attribute("checkRequired").is_none() {
+            continue;
+        }
+        let paths = bridge
+            .feeds
+            .iter()
+            .map(|next| &tasks[*next])
+            .filter(|next| next.kind == TaskType::JsonParse)
+            .filter_map(|next| {
+                let first = next.inputs.first() == Some(&n);
+                crate::tasks::jsonparse::required_path(next, &bridge.dot_id, first)
+            })
+            .collect();
+        tasks[n].required_paths = paths;
+    }
 }
 
 /// A 32-bit integer as Go reads one with an automatic base.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::convert::{json_text, map, string};
+use crate::convert::{boolean, json_text, map, string};
 use crate::duration::parse_duration;
 use crate::error::{TaskError, excerpt};
 use crate::observe;
@@ -20,6 +20,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
         key = task.param("includeInputAtKey").raw().to(string),
         headers = headers(task),
         cache_ttl = cache_ttl(task),
+        check = task.param("checkRequired").literal().or(false).to(boolean),
     };
     let is_async = task.def.suspends();
     let mut body = data;
@@ -41,7 +42,12 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
     let began = Instant::now();
     let answer = match task.ports.http(call).await {
         Ok(reply) if is_async && answers_later(&reply) => return Ok(Done::Pending),
-        Ok(reply) => judge(&shown(&target.url), &reply).map(|()| body_value(&reply)),
+        Ok(reply) => judge(&shown(&target.url), &reply)
+            .and_then(|()| match check && !cache_ttl.is_zero() {
+                true => has_required(task, &reply),
+                false => Ok(()),
+            })
+            .map(|()| body_value(&reply)),
         Err(error) => Err(failed(&error)),
     };
     observe::bridge_answered(&name, began.elapsed());
@@ -82,6 +88,16 @@ async fn stand_in(
         None => observe::bridge_cache_missed(name),
     }
     cached
+}
+
+/// An answer without a path that the job needs is no answer: an earlier one is better.
+fn has_required(task: &Task<'_>, reply: &HttpReply) -> Result<(), TaskError> {
+    for path in &task.def.required_paths {
+        super::jsonparse::pick(&reply.body, path).map_err(|error| {
+            error.within("the answer lacks what a jsonparse task needs (checkRequired)")
+        })?;
+    }
+    Ok(())
 }
 
 /// Whole seconds; less than one switches the cache off.

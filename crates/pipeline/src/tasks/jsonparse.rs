@@ -24,6 +24,32 @@ pub(super) fn run(task: &Task<'_>) -> Result<Value, TaskError> {
     walk(document, &path, lax)
 }
 
+/// The paths that strict `jsonparse` tasks read from what `bridge` answers, where both are plain to
+/// see in the source: given as texts, fed by an edge or by `$(bridge)`.
+pub(crate) fn required_path(
+    def: &crate::graph::TaskDef,
+    bridge: &str,
+    feeds: bool,
+) -> Option<Vec<String>> {
+    let text = |name: &str| def.attribute(name).unwrap_or_default();
+    let lax = crate::convert::parse_bool(text("lax").trim()).unwrap_or(false);
+    let reads = match text("data").trim() {
+        "" => feeds,
+        data => crate::params::whole_expression(data) == Some(bridge),
+    };
+    let path = text("path");
+    if lax || !reads || path.is_empty() || path.contains("$(") {
+        return None;
+    }
+    let separator = def.attribute("separator").unwrap_or(",");
+    split(&Value::from(path), separator).ok()
+}
+
+/// The value at a path, strictly.
+pub(super) fn pick(document: &[u8], path: &[String]) -> Result<Value, TaskError> {
+    walk(json_text(document, Numbers::Exact)?, path, false)
+}
+
 /// A list of strings, or one text cut at the separator. Empty: the whole document.
 fn split(value: &Value, separator: &str) -> Result<Vec<String>, TaskError> {
     if let Value::List(items) = value {

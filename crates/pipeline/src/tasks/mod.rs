@@ -13,7 +13,7 @@ mod estimategaslimit;
 mod ethcall;
 pub(crate) mod ethtx;
 mod http;
-mod jsonparse;
+pub(crate) mod jsonparse;
 mod text;
 
 use std::ops::RangeInclusive;

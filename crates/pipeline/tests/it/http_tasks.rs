@@ -6,7 +6,7 @@ use dodona_pipeline::egress::HttpError;
 use dodona_pipeline::{HttpCall, HttpReply, Limits, Outcome, Reach, RunInput, RunState, Value};
 use uuid::uuid;
 
-use crate::fake::{World, error, input, output, reply, run_in};
+use crate::fake::{World, error, input, output, reply, result, run_in};
 
 const ID: uuid::Uuid = uuid!("0f3a61c4-92d0-4f0e-8f0b-3c2f7c0d5e11");
 
@@ -353,4 +353,43 @@ async fn a_bridge_may_answer_later() {
         bridge("async=True", later, given()).await.0.state,
         RunState::Completed
     );
+}
+
+/// What a bridge with `checkRequired` made of an answer, with an earlier answer at hand.
+async fn checked(bridge_attributes: &str, reader: &str, body: &str) -> Result<Value, String> {
+    let world = World::default()
+        .bridge("b", "http://bridge/")
+        .answers("http://bridge/", 200, body)
+        .remembers(Value::from(r#"{"data":{"result":7}}"#));
+    let source = format!("t [type=bridge name=b {bridge_attributes}]\np [{reader}]\nt -> p");
+    let (outcome, _) = run_in(&source, world, input([])).await;
+    let found = result(&outcome, "p");
+    found
+        .output
+        .clone()
+        .ok_or(found.error.clone().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_answer_that_lacks_what_the_job_needs_is_replaced_by_an_earlier_one_where_asked() {
+    let needs = r#"type=jsonparse path="data,result""#;
+    let on = "cacheTTL=\"1m\" checkRequired=true";
+    let lacking = r#"{"data":{}}"#;
+    assert_eq!(checked(on, needs, lacking).await, Ok(Value::Int(7)));
+    assert_eq!(
+        checked(on, needs, r#"{"data":{"result":8}}"#).await,
+        Ok(Value::Int(8))
+    );
+    // Read through an expression, and with another separator.
+    let by_name = r#"type=jsonparse data="$(t)" path="data.result" separator=".""#;
+    assert_eq!(checked(on, by_name, lacking).await, Ok(Value::Int(7)));
+    for (attributes, reader) in [
+        ("cacheTTL=\"1m\"", needs),
+        ("checkRequired=true", needs),
+        ("cacheTTL=\"1m\" checkRequired=false", needs),
+        (on, r#"type=jsonparse path="data,result" lax=true"#),
+    ] {
+        let got = checked(attributes, reader, lacking).await;
+        assert_ne!(got, Ok(Value::Int(7)), "{attributes} {reader}");
+    }
 }

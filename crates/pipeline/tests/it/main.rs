@@ -14,3 +14,4 @@ mod jobs;
 mod legacy;
 mod source;
 mod specs;
+mod tools;

@@ -11,7 +11,7 @@ use dodona_store::{Conn, StoreError, bridges, keys};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{POKE, document};
+use super::{POKE, document, kinds};
 use crate::auth::Edit;
 use crate::http::{self, Payload, Refusal, Unreadable};
 use crate::observe;
@@ -81,6 +81,7 @@ async fn faults(app: &App, conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String
             "evmChainID: chain {chain} is not configured ({known}); correct it or add the chain to the configuration"
         ));
     }
+    faults.extend(kinds::unknown_initiators(conn, spec).await?);
     for name in spec.pipeline.bridges() {
         // A name with an expression in it is known only when the task runs.
         if name.contains("$(") {
@@ -96,8 +97,13 @@ async fn faults(app: &App, conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String
 }
 
 /// What is allowed and will not work as it stands.
-async fn warnings(conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String>, StoreError> {
+async fn warnings(app: &App, conn: &mut Conn, spec: &JobSpec) -> Result<Vec<String>, StoreError> {
     let mut warnings = spec.warnings.clone();
+    if !app.config.external_initiators && kinds::initiators(spec).next().is_some() {
+        warnings.push(
+            "external initiators are switched off: none can start this job until JobPipeline.ExternalInitiatorsEnabled is true".to_owned(),
+        );
+    }
     if let Some(chain) = spec.kind.evm_chain_id()
         && keys::of_chain(conn, chain).await?.is_empty()
     {
@@ -120,7 +126,7 @@ pub(in crate::routes) async fn create(
     if !faults.is_empty() {
         return Err(Refusal::faults(axum::http::StatusCode::BAD_REQUEST, faults));
     }
-    let warnings = warnings(&mut tx, &spec).await?;
+    let warnings = warnings(&app, &mut tx, &spec).await?;
     let new = row(&spec, body.toml);
     if let Some(other) = jobs::find_external(&mut tx, new.external_job_id).await? {
         return Err(taken(&new, Some(&other)));
@@ -130,6 +136,7 @@ pub(in crate::routes) async fn create(
         Err(error) if error.is_duplicate() => return Err(taken(&new, None)),
         other => other?,
     };
+    kinds::furnish(&mut tx, id, &new, &spec, now).await?;
     tx.poke_on_commit(POKE);
     tx.commit().await?;
     observe::job_created(id, &new.name, &identity.email);
@@ -139,7 +146,12 @@ pub(in crate::routes) async fn create(
         created_at: now,
         deleted_at: None,
     };
-    Ok(http::document(document::resource(&job, &[], &warnings)))
+    Ok(http::document(document::resource(
+        &job,
+        kinds::schedule(&spec),
+        &[],
+        &warnings,
+    )))
 }
 
 fn taken(new: &NewJob, other: Option<&jobs::Job>) -> Refusal {

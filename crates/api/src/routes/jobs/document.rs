@@ -10,15 +10,13 @@ use crate::http::Resource;
 use crate::written::go_duration;
 
 /// Spec objects of other job types: clients expect the keys.
-const OTHER_SPECS: [&str; 17] = [
+const OTHER_SPECS: [&str; 15] = [
     "fluxMonitorSpec",
     "creSettingsSpec",
-    "cronSpec",
     "offChainReportingOracleSpec",
     "offChainReporting2OracleSpec",
     "keeperSpec",
     "vrfSpec",
-    "webhookSpec",
     "blockhashStoreSpec",
     "blockHeaderFeederSpec",
     "bootstrapSpec",
@@ -43,6 +41,8 @@ struct Attributes<'a> {
     #[serde(rename = "externalJobID")]
     external_job_id: String,
     direct_request_spec: Option<DirectRequest>,
+    cron_spec: Option<Cron>,
+    webhook_spec: Option<Webhook>,
     #[serde(flatten)]
     others: BTreeMap<&'static str, ()>,
     pipeline_spec: PipelineSpec<'a>,
@@ -65,6 +65,23 @@ struct DirectRequest {
     updated_at: Timestamp,
     #[serde(rename = "evmChainID")]
     evm_chain_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cron {
+    schedule: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(rename = "evmChainID")]
+    evm_chain_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook {
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 /// The graph of a job. A job has one, so they share a number.
@@ -105,8 +122,24 @@ fn direct_request(job: &Job) -> DirectRequest {
     }
 }
 
-pub(super) fn resource(job: &Job, errors: &[JobError], warnings: &[String]) -> Resource {
+/// `schedule`: of a cron job.
+pub(super) fn resource(
+    job: &Job,
+    schedule: Option<String>,
+    errors: &[JobError],
+    warnings: &[String],
+) -> Resource {
     let spec = &job.spec;
+    let cron = (spec.kind == "cron").then(|| Cron {
+        schedule,
+        created_at: job.created_at,
+        updated_at: job.created_at,
+        evm_chain_id: spec.chain_id.map(|chain| chain.to_string()),
+    });
+    let webhook = (spec.kind == "webhook").then_some(Webhook {
+        created_at: job.created_at,
+        updated_at: job.created_at,
+    });
     Resource::new(
         "jobs",
         job.id,
@@ -119,6 +152,8 @@ pub(super) fn resource(job: &Job, errors: &[JobError], warnings: &[String]) -> R
             max_task_duration: go_duration(spec.max_task_duration.unwrap_or_default()),
             external_job_id: spec.external_job_id.to_string(),
             direct_request_spec: (spec.kind == "directrequest").then(|| direct_request(job)),
+            cron_spec: cron,
+            webhook_spec: webhook,
             others: OTHER_SPECS.into_iter().map(|name| (name, ())).collect(),
             pipeline_spec: PipelineSpec {
                 id: job.id,

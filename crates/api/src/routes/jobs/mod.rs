@@ -2,6 +2,7 @@
 
 mod create;
 mod document;
+mod kinds;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,9 +63,13 @@ pub(super) async fn list(
     let mut errors = errors_by_job(&mut conn).await?;
     let shown = jobs::list(&mut conn, paging.size, paging.offset()).await?;
     let total = jobs::count(&mut conn).await?;
+    let mut schedules = kinds::schedules(&mut conn, &shown).await?;
     let resources = shown
         .iter()
-        .map(|job| document::resource(job, &errors.remove(&job.id).unwrap_or_default(), &[]))
+        .map(|job| {
+            let errors = errors.remove(&job.id).unwrap_or_default();
+            document::resource(job, schedules.remove(&job.id), &errors, &[])
+        })
         .collect();
     Ok(http::page(resources, total, paging, uri.path()))
 }
@@ -77,7 +82,14 @@ pub(super) async fn show(
     let mut conn = app.store.read().await?;
     let job = find(&mut conn, &id).await?;
     let errors = jobs::errors(&mut conn, job.id).await?;
-    Ok(http::document(document::resource(&job, &errors, &[])))
+    let schedule = kinds::schedules(&mut conn, std::slice::from_ref(&job)).await?;
+    let schedule = schedule.into_values().next();
+    Ok(http::document(document::resource(
+        &job,
+        schedule,
+        &errors,
+        &[],
+    )))
 }
 
 /// Ends the job; its finished runs stay readable.
@@ -88,6 +100,7 @@ pub(super) async fn destroy(
 ) -> Result<Response, Refusal> {
     let mut tx = app.store.begin().await?;
     let job = find(&mut tx, &id).await?;
+    kinds::dismantle(&mut tx, &job).await?;
     if !jobs::delete(&mut tx, job.id, clock::now()).await? {
         return Err(Refusal::not_found(format!("there is no job {id}")));
     }

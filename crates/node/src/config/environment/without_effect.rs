@@ -34,14 +34,8 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "webhook jobs are not part of this version",
     ),
     ("FEATURE_CRON_V2", "cron jobs are not part of this version"),
-    (
-        "FEATURE_FLUX_MONITOR",
-        "flux monitor jobs always run",
-    ),
-    (
-        "FEATURE_FLUX_MONITOR_V2",
-        "flux monitor jobs always run",
-    ),
+    ("FEATURE_FLUX_MONITOR", "flux monitor jobs always run"),
+    ("FEATURE_FLUX_MONITOR_V2", "flux monitor jobs always run"),
     (
         "REPLAY_FROM_BLOCK",
         "the node finds the requests it has missed by itself",

@@ -257,9 +257,14 @@ fn web_server() -> Vec<Key> {
              `/v2/resume/<task run>`.",
         )
         .old(&["BRIDGE_RESPONSE_URL"]),
-        Key::new("WebServer.BridgeCacheTTL", Duration, "0s", "")
-            .old(&["BRIDGE_CACHE_TTL"])
-            .without_effect("answers of bridges are not kept beyond their run"),
+        Key::new(
+            "WebServer.BridgeCacheTTL",
+            Duration,
+            "0s",
+            "How old a bridge's last good answer may be to stand in for one it fails to give, where \
+             the task has no `cacheTTL`; 0 keeps none.",
+        )
+        .old(&["BRIDGE_CACHE_TTL"]),
         Key::new("WebServer.StartTimeout", Duration, "15s", "")
             .without_effect("a port in use ends the start with a sentence"),
         Key::new(
@@ -378,9 +383,14 @@ fn pipeline() -> Vec<Key> {
             "Largest answer of a data source, in bytes.",
         )
         .old(&["DEFAULT_HTTP_LIMIT"]),
-        Key::new("JobPipeline.ExternalInitiatorsEnabled", Bool, "false", "")
-            .old(&["FEATURE_EXTERNAL_INITIATORS"])
-            .without_effect("external initiators are not part of this version"),
+        Key::new(
+            "JobPipeline.ExternalInitiatorsEnabled",
+            Bool,
+            "false",
+            "Whether external initiators may be registered and may start runs of the webhook jobs \
+             that list them.",
+        )
+        .old(&["FEATURE_EXTERNAL_INITIATORS"]),
         Key::new("JobPipeline.ResultWriteQueueDepth", ANY, "100", "")
             .old(&["JOB_PIPELINE_RESULT_WRITE_QUEUE_DEPTH"])
             .without_effect("results are written as they come"),

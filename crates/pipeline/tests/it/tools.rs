@@ -1,0 +1,491 @@
+//! Tools for writing jobs: the linter, rehearsals, pictures.
+
+use dodona_pipeline::lint::{Facts, Finding, Level, RULES, lint};
+use dodona_pipeline::rehearsal::{Rehearsal, Report, Sources};
+use dodona_pipeline::{JobSpec, RunState, draw};
+
+const HEAD: &str = r#"type = "directrequest"
+schemaVersion = 1
+externalJobID = "7d1c4f0a-52b3-4a8e-9c36-1f0e6a2b9d41"
+evmChainID = "1"
+contractAddress = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+minContractPaymentLinkJuels = "1000"
+"#;
+
+fn job(extra: &str, source: &str) -> String {
+    format!("{HEAD}{extra}observationSource = '''\n{source}\n'''\n")
+}
+
+fn found(toml: &str) -> Vec<Finding> {
+    lint(toml, &Facts::default())
+}
+
+#[track_caller]
+fn has(toml: &str, rule: &str, level: Level, words: &str) -> Finding {
+    let all = found(toml);
+    all.iter()
+        .find(|f| f.rule == rule && f.level == level && f.message.contains(words))
+        .unwrap_or_else(|| panic!("no {rule} with {words:?} in {all:#?}"))
+        .clone()
+}
+
+#[track_caller]
+fn has_not(toml: &str, rule: &str) {
+    let all = found(toml);
+    assert!(!all.iter().any(|f| f.rule == rule), "{all:#?}");
+}
+
+const LOG: &str = r#"log [type=ethabidecodelog abi="OracleRequest(bytes32 indexed specId, bytes data)" data="$(jobRun.logData)" topics="$(jobRun.logTopics)"]
+req [type=cborparse data="$(log.data)"]"#;
+
+#[test]
+fn a_refused_spec_is_an_error_at_its_place() {
+    let broken = job("", "a [type=http\n  url=\"x\"]\nb [type=jsonprase]");
+    let f = has(
+        &broken,
+        "invalid-spec",
+        Level::Error,
+        "did you mean \"jsonparse\"",
+    );
+    // The caret's place in the file: six lines of head, the key, then the third line of the source.
+    assert_eq!((f.place.line, f.place.column), (10, 9));
+    let f = has(
+        "type = \"cron\"\nschedule = ",
+        "invalid-spec",
+        Level::Error,
+        "TOML",
+    );
+    assert_eq!(f.place.line, 2);
+    let f = has(
+        &job("maxTaskDuration = \"x\"\n", "a [type=memo value=1]"),
+        "invalid-spec",
+        Level::Error,
+        "maxTaskDuration",
+    );
+    assert_eq!(f.place.line, 7);
+}
+
+#[test]
+fn what_is_ignored_is_pointed_out() {
+    let spec = job(
+        "minIncomingConfirmation = 3\n",
+        "a [type=http url=\"https://a.example/$(b)\" metod=GET]\nb [type=memo value=<{x}>]",
+    );
+    has(
+        &spec,
+        "unknown-key",
+        Level::Warning,
+        "minIncomingConfirmations",
+    );
+    assert_eq!(
+        has(
+            &spec,
+            "unknown-attribute",
+            Level::Warning,
+            "did you mean `method`"
+        )
+        .place
+        .line,
+        9
+    );
+    has(&spec, "no-interpolation", Level::Warning, "`url`");
+    has(&spec, "unreadable-json", Level::Warning, "`value`");
+}
+
+#[test]
+fn a_url_of_the_requester_is_followed_through_all_that_computes() {
+    let direct = job(
+        "",
+        &format!("{LOG}\na [type=http url=\"$(req.get)\" allowUnrestrictedNetworkAccess=true]"),
+    );
+    has(
+        &direct,
+        "unrestricted-requester-url",
+        Level::Warning,
+        "inside your network",
+    );
+    let through = job(
+        "",
+        &format!(
+            "{LOG}\nup [type=lowercase input=\"$(req.get)\"]\nm [type=merge left=<{{\"u\": $(up)}}> right=\"{{}}\"]\na [type=http url=\"$(m.u)\" allowUnrestrictedNetworkAccess=true]"
+        ),
+    );
+    has(
+        &through,
+        "unrestricted-requester-url",
+        Level::Warning,
+        "inside your network",
+    );
+    let restricted = job("", &format!("{LOG}\na [type=http url=\"$(req.get)\"]"));
+    has(
+        &restricted,
+        "requester-url",
+        Level::Note,
+        "strict egress profile",
+    );
+    has_not(&restricted, "unrestricted-requester-url");
+    let own = job(
+        "",
+        "a [type=http url=\"https://a.example\" allowUnrestrictedNetworkAccess=true]\nb [type=jsonparse path=next]\na -> b\nc [type=http url=\"$(b)\" allowUnrestrictedNetworkAccess=true]",
+    );
+    has_not(&own, "unrestricted-requester-url");
+}
+
+#[test]
+fn a_source_without_tls_is_worth_a_thought() {
+    has(
+        &job("", "a [type=http url=\"http://a.example\"]"),
+        "plain-http",
+        Level::Note,
+        "use https",
+    );
+    has_not(
+        &job(
+            "",
+            "a [type=http url=\"http://a.internal\" allowUnrestrictedNetworkAccess=true]",
+        ),
+        "plain-http",
+    );
+}
+
+#[test]
+fn no_confirmations_matter_only_beside_an_effect() {
+    let zero = "minIncomingConfirmations = 0\n";
+    let f = has(
+        &job(zero, "a [type=bridge name=pay]"),
+        "zero-confirmations",
+        Level::Warning,
+        "`a`",
+    );
+    assert_eq!(f.place.line, 7);
+    has_not(
+        &job(zero, "a [type=http url=\"https://a.example\"]"),
+        "zero-confirmations",
+    );
+    has_not(
+        &job("minIncomingConfirmations = 1\n", "a [type=bridge name=pay]"),
+        "zero-confirmations",
+    );
+}
+
+#[test]
+fn transactions_nobody_watches_are_pointed_out() {
+    let tx = "a [type=ethtx to=\"0x5FbDB2315678afecb367f032d93F642f64180aa3\" data=\"0x00\" minConfirmations=0";
+    has(
+        &job("", &format!("{tx} failOnRevert=true]")),
+        "unwatched-revert",
+        Level::Warning,
+        "no effect",
+    );
+    has(
+        &job("", &format!("{tx}]")),
+        "unwatched-revert",
+        Level::Note,
+        "list of transactions",
+    );
+}
+
+#[test]
+fn addresses_without_checksum_are_shown_with_it() {
+    let low = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
+    let spec = job(
+        "",
+        &format!("a [type=ethtx to=\"{low}\" data=\"0x00\" from=<[\"{low}\"]>]"),
+    );
+    has(
+        &spec,
+        "missing-checksum",
+        Level::Warning,
+        "to: 0x5fbdb2315678afecb367f032d93f642f64180aa3 has no checksum: if the address is right, write 0x5FbDB2315678afecb367f032d93F642f64180aa3",
+    );
+    has(&spec, "missing-checksum", Level::Warning, "from:");
+    let wrong = job(
+        "",
+        "a [type=ethcall contract=\"0x5FbDB2315678afecb367f032d93F642f64180aA3\" data=\"0x00\"]",
+    );
+    has(&wrong, "missing-checksum", Level::Warning, "wrong checksum");
+}
+
+#[test]
+fn a_factor_that_no_value_survives_is_found() {
+    let spec = |times: &str, ty: &str| {
+        job(
+            "",
+            &format!(
+                "a [type=http url=\"https://a.example\"]\nm [type=multiply times=\"{times}\"]\na -> m\ne [type=ethabiencode abi=\"({ty} v)\" data=<{{\"v\": $(m)}}>]"
+            ),
+        )
+    };
+    has(
+        &spec("256", "uint8"),
+        "abi-overflow",
+        Level::Warning,
+        "does not fit uint8",
+    );
+    has(
+        &spec("1e18", "int32"),
+        "abi-overflow",
+        Level::Warning,
+        "does not fit int32",
+    );
+    has_not(&spec("255", "uint8"), "abi-overflow");
+    has_not(&spec("1e18", "uint256"), "abi-overflow");
+    let chained = job(
+        "",
+        "a [type=http url=\"https://a.example\"]\nm [type=multiply times=\"1000\"]\nn [type=multiply input=\"$(m)\" times=1000]\na -> m\ne [type=ethabiencode2 abi=<{\"inputs\":[{\"name\":\"v\",\"type\":\"uint16\"}]}> data=<{\"v\": $(n)}>]",
+    );
+    has(&chained, "abi-overflow", Level::Warning, "1000000");
+}
+
+#[test]
+fn a_condition_that_stops_nothing_is_found() {
+    let send = "send [type=ethtx to=\"0x5FbDB2315678afecb367f032d93F642f64180aa3\" data=\"$(v)\"]";
+    let aside = job(
+        "",
+        &format!(
+            "a [type=http url=\"https://a.example\"]\nv [type=memo value=1]\nok [type=conditional data=\"$(a)\"]\n{send}"
+        ),
+    );
+    has(&aside, "no-fail-early", Level::Warning, "stops nothing");
+    let stops = job(
+        "",
+        &format!(
+            "a [type=http url=\"https://a.example\"]\nv [type=memo value=1]\nok [type=conditional data=\"$(a)\" failEarly=true]\n{send}"
+        ),
+    );
+    has_not(&stops, "no-fail-early");
+    let source = job(
+        "",
+        &format!("v [type=http url=\"https://a.example\"]\n{send}"),
+    );
+    has(&source, "no-fail-early", Level::Note, "needs this source");
+    let one_of_many = job(
+        "",
+        &format!(
+            "a [type=http url=\"https://a.example\"]\nb [type=http url=\"https://b.example\"]\nv [type=median allowedFaults=1]\na -> v\nb -> v\n{send}"
+        ),
+    );
+    has_not(&one_of_many, "no-fail-early");
+    has_not(&one_of_many, "one-source-is-enough");
+    let silent = job(
+        "",
+        "a [type=memo value=1]\nb [type=memo value=2]\nc [type=memo value=3]\nv [type=median]\na -> v\nb -> v\nc -> v",
+    );
+    has(
+        &silent,
+        "one-source-is-enough",
+        Level::Note,
+        "2 of 3 values may fail",
+    );
+}
+
+#[test]
+fn answers_that_cost_more_than_they_earn_are_found() {
+    let send = "send [type=ethtx to=\"0x5FbDB2315678afecb367f032d93F642f64180aa3\" data=\"0x00\" gasLimit=500000]";
+    let free = job("", send).replace("\"1000\"", "\"0\"");
+    has(&free, "payment-below-cost", Level::Warning, "earns nothing");
+    let facts = Facts {
+        gas_price_wei: Some(20_000_000_000),
+        ether_per_link: Some("0.005".parse().unwrap()),
+    };
+    // 500,000 gas at 20 gwei are 0.01 ether; 0.1 LINK are 0.0005 of it, 3 LINK 0.015.
+    let paid = |juels: &str| job("", send).replace("\"1000\"", &format!("\"{juels}\""));
+    let cheap = lint(&paid("100000000000000000"), &facts);
+    assert!(
+        cheap.iter().any(|f| f.rule == "payment-below-cost"
+            && f.message.contains("0.01 ether")
+            && f.message.contains("0.0005")),
+        "{cheap:#?}"
+    );
+    let fair = lint(&paid("3000000000000000000"), &facts);
+    assert!(
+        !fair.iter().any(|f| f.rule == "payment-below-cost"),
+        "{fair:#?}"
+    );
+}
+
+#[test]
+fn outputs_without_an_order_are_found() {
+    has(
+        &job("", "a [type=memo value=1]\nb [type=memo value=2]"),
+        "unordered-outputs",
+        Level::Note,
+        "index",
+    );
+    has_not(
+        &job("", "a [type=memo value=1]\nb [type=memo value=2 index=1]"),
+        "unordered-outputs",
+    );
+}
+
+#[test]
+fn findings_are_written_for_people_scripts_and_scanners() {
+    let findings = found(&job("", "a [type=http url=\"http://a.example\" retris=2]"));
+    let files = [("job.toml", findings.as_slice())];
+    let text = dodona_pipeline::lint::text(&files);
+    assert!(
+        text.starts_with("job.toml:8:1: warning: task `a`: a http task has no attribute `retris`"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("1 file: 0 errors, 1 warning, 1 note\n"),
+        "{text}"
+    );
+    let sarif = dodona_pipeline::lint::sarif(&files, "1.0");
+    assert_eq!(sarif["version"], "2.1.0");
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), findings.len());
+    for result in results {
+        let index = result["ruleIndex"].as_u64().unwrap() as usize;
+        assert_eq!(
+            sarif["runs"][0]["tool"]["driver"]["rules"][index]["id"],
+            result["ruleId"]
+        );
+        assert_eq!(
+            result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"],
+            "job.toml"
+        );
+    }
+    let json = dodona_pipeline::lint::json(&files);
+    assert_eq!(
+        (json[0]["line"].as_u64(), json[0]["level"].as_str()),
+        (Some(8), Some("warning"))
+    );
+}
+
+#[test]
+fn every_rule_is_named_once() {
+    let mut names: Vec<_> = RULES.iter().map(|(id, _)| id).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), RULES.len());
+}
+
+fn shipped(name: &str) -> JobSpec {
+    let path = format!(
+        "{}/../../testdata/specs/{name}.toml",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    JobSpec::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+async fn rehearse(spec: &JobSpec, input: &str, sources: &str) -> Report {
+    let sources = Sources::read(sources).unwrap();
+    Rehearsal {
+        spec,
+        input,
+        sources,
+        live: None,
+    }
+    .run()
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_job_is_rehearsed_with_recorded_answers() {
+    let spec = shipped("get-uint256");
+    let report = rehearse(
+        &spec,
+        r#"{"get": "https://prices.example/eth", "path": "data,usd", "times": 100}"#,
+        "[[http]]\nurl = \"https://prices.example/*\"\nbody = { data = { usd = 2000.5 } }",
+    )
+    .await;
+    assert_eq!(report.outcome.state, RunState::Suspended, "{report:#?}");
+    let line = |id: &str| {
+        report
+            .lines
+            .iter()
+            .find(|l| l.dot_id == id)
+            .unwrap()
+            .text
+            .clone()
+    };
+    assert_eq!(line("scaled"), "\"200050\"");
+    assert!(
+        line("send").starts_with("would send") && line("send").contains("0x4ab0d190"),
+        "{}",
+        line("send")
+    );
+    assert_eq!(
+        report.verdict(),
+        "The run would send one transaction and wait for it."
+    );
+    let drawn = draw::text(&spec.pipeline, |id| report.label(id));
+    let row = |id: &str| {
+        let has = |l: &&str| l.split_whitespace().any(|w| w == id);
+        drawn.lines().find(has).unwrap().to_owned()
+    };
+    assert!(row("scaled").starts_with('✔'), "{drawn}");
+    assert!(row("send").starts_with('…'), "{drawn}");
+    assert!(
+        draw::svg(&spec.pipeline, |id| report.label(id))
+            .unwrap()
+            .contains("#12b76a")
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_recorded_is_named_and_nobody_is_asked() {
+    let spec = shipped("get-uint256");
+    let report = rehearse(
+        &spec,
+        r#"{"get": "https://prices.example/eth", "path": "a"}"#,
+        "",
+    )
+    .await;
+    assert_eq!(report.outcome.state, RunState::Errored);
+    assert!(
+        report.verdict().contains("too many errors"),
+        "{}",
+        report.verdict()
+    );
+    let fetch = report.lines.iter().find(|l| l.dot_id == "fetch").unwrap();
+    assert!(
+        fetch
+            .text
+            .contains("no answer is recorded for GET https://prices.example/eth"),
+        "{fetch:?}"
+    );
+}
+
+#[tokio::test]
+async fn bridges_and_contracts_are_rehearsed_too() {
+    let toml = "type = \"webhook\"\nschemaVersion = 1\nobservationSource = '''\n\
+        b [type=bridge name=Weather requestData=<{\"x\": 1}>]\n\
+        t [type=jsonparse path=\"data,result\"]\n b -> t\n\
+        c [type=ethcall contract=\"0x5FbDB2315678afecb367f032d93F642f64180aa3\" data=\"0x50d25bcd\" evmChainID=1 index=1]\n\
+        body [type=jsonparse data=\"$(jobRun.requestBody)\" path=\"who\" index=2]\n'''";
+    let spec = JobSpec::parse(toml).unwrap();
+    let sources = r#"{"bridge": [{"name": "weather", "body": {"data": {"result": 21}}}],
+        "ethcall": [{"contract": "0x5fbdb2315678afecb367f032d93f642f64180aa3", "result": "0x2a"}]}"#;
+    let report = rehearse(&spec, r#"{"who": "me"}"#, sources).await;
+    let outputs: Vec<_> = report
+        .outcome
+        .outputs
+        .iter()
+        .flatten()
+        .map(|v| v.to_output_json())
+        .collect();
+    assert_eq!(outputs, ["21", "\"0x2a\"", "\"me\""]);
+    assert!(report.is_good());
+}
+
+#[test]
+fn sources_that_make_no_sense_are_refused_in_words() {
+    for (text, words) in [
+        ("x = 1", "none of gas, http, bridge, ethcall"),
+        ("http = 1", "no list"),
+        ("[[http]]\nbody = 'x'", "no url"),
+        ("[[http]]\nurl = 'x'", "neither body nor status"),
+        (
+            "[[ethcall]]\ncontract = '0x'",
+            "neither a result nor an error",
+        ),
+        ("[[bridge]]\nbody = 'x'", "no name"),
+        ("{", "EOF"),
+    ] {
+        let error = Sources::read(text).unwrap_err().to_string();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
