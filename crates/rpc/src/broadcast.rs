@@ -15,7 +15,7 @@ use crate::http::HttpEndpoint;
 use crate::node::Node;
 use crate::observe;
 use crate::pool::{Pool, Shared};
-use crate::send::{SendOutcome, SendReport, combine};
+use crate::send::{SendOutcome, SendRefusal, SendReport, combine};
 use crate::send_errors;
 use crate::status::NodeState;
 
@@ -57,13 +57,29 @@ fn nobody(why: &str) -> SendReport {
     SendReport {
         outcome: SendOutcome::Retryable(why.to_owned()),
         per_node: Vec::new(),
+        refusal: None,
+    }
+}
+
+/// An endpoint's verdict and, if it refused, its words.
+struct Said {
+    outcome: SendOutcome,
+    refusal: Option<SendRefusal>,
+}
+
+impl From<SendOutcome> for Said {
+    fn from(outcome: SendOutcome) -> Self {
+        Self {
+            outcome,
+            refusal: None,
+        }
     }
 }
 
 /// One endpoint's answers, one per transaction.
 struct Answers<'a> {
     node: &'a Node,
-    outcomes: Vec<SendOutcome>,
+    said: Vec<Said>,
 }
 
 async fn broadcast(pool: &Shared, raws: &[Bytes], caller: oneshot::Sender<Vec<SendReport>>) {
@@ -101,7 +117,7 @@ async fn broadcast(pool: &Shared, raws: &[Bytes], caller: oneshot::Sender<Vec<Se
 async fn answers_of<'a>(pool: &Shared, node: &'a Node, raws: &[Bytes]) -> Answers<'a> {
     Answers {
         node,
-        outcomes: send_to(pool, node, raws).await,
+        said: send_to(pool, node, raws).await,
     }
 }
 
@@ -135,7 +151,7 @@ fn is_decided(came: &[Answers<'_>], primaries: usize, transactions: usize) -> bo
     let enough = (7 * primaries).div_ceil(10).max(1);
     of_primaries().count() >= enough
         || (0..transactions)
-            .all(|at| of_primaries().any(|answers| answers.outcomes[at].is_success()))
+            .all(|at| of_primaries().any(|answers| answers.said[at].outcome.is_success()))
 }
 
 fn tell(
@@ -146,17 +162,25 @@ fn tell(
 ) {
     let Some(caller) = caller.take() else { return };
     let reports = (0..transactions).map(|at| {
-        let of_primaries = came
-            .iter()
-            .filter(|answers| !answers.node.send_only)
-            .map(|answers| &answers.outcomes[at]);
-        let outcome = combine(of_primaries)
+        let of_primaries = || {
+            came.iter()
+                .filter(|answers| !answers.node.send_only)
+                .map(|answers| &answers.said[at])
+        };
+        let outcome = combine(of_primaries().map(|said| &said.outcome))
             .unwrap_or_else(|| SendOutcome::Retryable(pool.no_answer(Vec::new(), 0).to_string()));
         let per_node = came
             .iter()
-            .map(|answers| (answers.node.name.clone(), answers.outcomes[at].clone()))
+            .map(|answers| (answers.node.name.clone(), answers.said[at].outcome.clone()))
             .collect();
-        SendReport { outcome, per_node }
+        let refusal = of_primaries()
+            .filter(|said| said.outcome == outcome)
+            .find_map(|said| said.refusal.clone());
+        SendReport {
+            outcome,
+            per_node,
+            refusal,
+        }
     });
     // The caller may have gone; the transactions are out all the same.
     let _ = caller.send(reports.collect());
@@ -167,31 +191,30 @@ fn report_contradictions(pool: &Shared, came: &[Answers<'_>]) {
         .iter()
         .filter(|answers| !answers.node.send_only)
         .collect();
-    let transactions = primaries
-        .first()
-        .map_or(0, |answers| answers.outcomes.len());
+    let transactions = primaries.first().map_or(0, |answers| answers.said.len());
     for at in 0..transactions {
         let took = primaries
             .iter()
-            .find(|answers| answers.outcomes[at] == SendOutcome::Accepted);
+            .find(|answers| answers.said[at].outcome == SendOutcome::Accepted);
         let refused = primaries
             .iter()
-            .find(|answers| answers.outcomes[at].is_severe());
+            .find(|answers| answers.said[at].outcome.is_severe());
         if let (Some(took), Some(refused)) = (took, refused) {
             observe::contradiction(
                 pool.config.chain_id,
                 &took.node.name,
                 &refused.node.name,
-                &refused.outcomes[at],
+                &refused.said[at].outcome,
             );
         }
     }
 }
 
 /// One endpoint's answers, over both of its URLs where it has a second one for sending.
-async fn send_to(pool: &Shared, node: &Node, raws: &[Bytes]) -> Vec<SendOutcome> {
+async fn send_to(pool: &Shared, node: &Node, raws: &[Bytes]) -> Vec<Said> {
     if let Err(error) = node.ensure_verified().await {
-        return vec![SendOutcome::Retryable(error.to_string()); raws.len()];
+        let lost = || Said::from(SendOutcome::Retryable(error.to_string()));
+        return std::iter::repeat_with(lost).take(raws.len()).collect();
     }
     let Some(extra) = &node.extra_write else {
         return send_over(pool, node, node.http.as_ref(), raws).await;
@@ -203,7 +226,13 @@ async fn send_to(pool: &Shared, node: &Node, raws: &[Bytes]) -> Vec<SendOutcome>
     first
         .into_iter()
         .zip(second)
-        .map(|(first, second)| first.or(second))
+        .map(|(first, second)| {
+            if second.outcome.outweighs(&first.outcome) {
+                second
+            } else {
+                first
+            }
+        })
         .collect()
 }
 
@@ -212,7 +241,7 @@ async fn send_over(
     node: &Node,
     http: Option<&HttpEndpoint>,
     raws: &[Bytes],
-) -> Vec<SendOutcome> {
+) -> Vec<Said> {
     // The hash that comes back is ours to know; whatever it is, the transaction was taken.
     type Taken = serde::de::IgnoredAny;
     let answers: Result<Vec<Result<Taken, RpcError>>, RpcError> = match (raws, http) {
@@ -226,7 +255,10 @@ async fn send_over(
             .into_iter()
             .map(|answer| understand(pool, node, answer))
             .collect(),
-        Err(error) => vec![understand(pool, node, Err::<Taken, _>(error)); raws.len()],
+        Err(error) => raws
+            .iter()
+            .map(|_| understand(pool, node, Err::<Taken, _>(error.clone())))
+            .collect(),
     }
 }
 
@@ -234,13 +266,19 @@ fn params(raws: &[Bytes]) -> Vec<[&Bytes; 1]> {
     raws.iter().map(|raw| [raw]).collect()
 }
 
-fn understand<T>(pool: &Shared, node: &Node, answer: Result<T, RpcError>) -> SendOutcome {
+fn understand<T>(pool: &Shared, node: &Node, answer: Result<T, RpcError>) -> Said {
     let error = match answer {
-        Ok(_) => return SendOutcome::Accepted,
+        Ok(_) => return SendOutcome::Accepted.into(),
         Err(error) => error,
     };
-    let RpcError::Refused { message, data, .. } = &error else {
-        return SendOutcome::Retryable(error.to_string());
+    let RpcError::Refused {
+        code,
+        message,
+        data,
+        ..
+    } = &error
+    else {
+        return SendOutcome::Retryable(error.to_string()).into();
     };
     let classify =
         |text: &str| send_errors::outcome(text, &pool.config.chain_type, &pool.overrides);
@@ -257,5 +295,12 @@ fn understand<T>(pool: &Shared, node: &Node, answer: Result<T, RpcError>) -> Sen
     {
         node.meters.unknown_send_error(text);
     }
-    outcome
+    Said {
+        outcome,
+        refusal: Some(SendRefusal {
+            code: *code,
+            message: message.clone(),
+            data: data.clone(),
+        }),
+    }
 }

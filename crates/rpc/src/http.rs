@@ -79,16 +79,26 @@ impl HttpEndpoint {
 
     /// Posts a request and gives back the answer's bytes if they may be JSON-RPC.
     pub(crate) async fn post(&self, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
+        self.post_within(method, body, self.timeout).await
+    }
+
+    /// The same with a time-out of its own.
+    pub(crate) async fn post_within(
+        &self,
+        method: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RpcError> {
         let request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .timeout(self.timeout)
+            .timeout(within)
             .body(body);
         let mut response = request
             .send()
             .await
-            .map_err(|error| self.failed(method, error))?;
+            .map_err(|error| self.failed(method, within, error))?;
         let status = response.status();
         let retry_after = response
             .headers()
@@ -111,12 +121,12 @@ impl HttpEndpoint {
         let mut first = response
             .chunk()
             .await
-            .map_err(|error| self.failed(method, error))?
+            .map_err(|error| self.failed(method, within, error))?
             .unwrap_or_default();
         if let Some(second) = response
             .chunk()
             .await
-            .map_err(|error| self.failed(method, error))?
+            .map_err(|error| self.failed(method, within, error))?
         {
             let mut whole =
                 BytesMut::with_capacity(announced.unwrap_or(2 * (first.len() + second.len())));
@@ -125,7 +135,7 @@ impl HttpEndpoint {
             while let Some(chunk) = response
                 .chunk()
                 .await
-                .map_err(|error| self.failed(method, error))?
+                .map_err(|error| self.failed(method, within, error))?
             {
                 if whole.len() + chunk.len() > self.max_bytes {
                     return Err(too_large());
@@ -134,13 +144,14 @@ impl HttpEndpoint {
             }
             first = whole.freeze();
         }
-        self.judge(method, status, retry_after, first)
+        self.judge(method, within, status, retry_after, first)
     }
 
     /// A status other than 200 is still an answer when its body is JSON-RPC.
     fn judge(
         &self,
         method: &str,
+        within: Duration,
         status: StatusCode,
         retry_after: Option<String>,
         body: Bytes,
@@ -167,7 +178,7 @@ impl HttpEndpoint {
             return Err(RpcError::Timeout {
                 node: self.node.to_string(),
                 method: method.to_owned(),
-                after: self.timeout,
+                after: within,
             });
         }
         Err(self.not_json_rpc(&format!("HTTP {status}"), &body))
@@ -187,13 +198,13 @@ impl HttpEndpoint {
         }
     }
 
-    fn failed(&self, method: &str, error: reqwest::Error) -> RpcError {
+    fn failed(&self, method: &str, within: Duration, error: reqwest::Error) -> RpcError {
         let node = self.node.to_string();
         if error.is_timeout() {
             return RpcError::Timeout {
                 node,
                 method: method.to_owned(),
-                after: self.timeout,
+                after: within,
             };
         }
         RpcError::Unreachable {

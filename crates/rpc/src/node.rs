@@ -1,13 +1,19 @@
 //! One endpoint: what is known about it, and what follows from that.
 
 mod asking;
+mod forwarding;
+
+pub(crate) use forwarding::Forwarded;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
+
 use crate::config::{NodeConfig, PoolConfig};
 use crate::error::RpcError;
+use crate::fitness::Fitness;
 use crate::head::{BlockTag, Head};
 use crate::http::HttpEndpoint;
 use crate::observe::Meters;
@@ -38,6 +44,8 @@ pub(crate) struct Node {
     calls: AtomicU64,
     failures: AtomicU64,
     latency_micros: AtomicU64,
+    /// What only the gateway keeps of it.
+    pub(crate) fitness: Fitness,
     batch_size: u64,
     /// Halved when the endpoint refuses a batch as too large, grows slowly while it does not.
     batch_limit: AtomicU64,
@@ -48,9 +56,19 @@ pub(crate) struct Condition {
     pub(crate) state: NodeState,
     pub(crate) reason: Option<String>,
     pub(crate) highest: Option<u64>,
+    /// The head it showed last; after a reorganisation it may be lower than `highest`.
+    pub(crate) head: Option<Spot>,
     /// When `highest` rose last, or else when the endpoint became usable.
     pub(crate) risen: Instant,
     pub(crate) client_version: Option<String>,
+}
+
+/// Where an endpoint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
+    pub(crate) parent: B256,
 }
 
 impl Node {
@@ -100,6 +118,7 @@ impl Node {
                 state: NodeState::Undialed,
                 reason: None,
                 highest: None,
+                head: None,
                 risen: Instant::now(),
                 client_version: None,
             }),
@@ -110,6 +129,7 @@ impl Node {
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             latency_micros: AtomicU64::new(0),
+            fitness: Fitness::default(),
             batch_size: pool.batch_size as u64,
             batch_limit: AtomicU64::new(pool.batch_size as u64),
             name,
@@ -160,8 +180,14 @@ impl Node {
     }
 
     /// Keeps a head in mind; true if it is higher than all before.
-    pub(crate) fn saw(&self, number: u64) -> bool {
+    pub(crate) fn saw(&self, head: &Head) -> bool {
+        let number = head.number;
         let mut condition = self.condition();
+        condition.head = Some(Spot {
+            number,
+            hash: head.hash,
+            parent: head.parent_hash,
+        });
         let higher = condition.highest.is_none_or(|highest| number > highest);
         if higher {
             condition.highest = Some(number);
@@ -193,6 +219,11 @@ impl Node {
         if self.state() != NodeState::InvalidChainId {
             self.turn(NodeState::Unreachable, Some(error.to_string()));
         }
+    }
+
+    /// Moving average over its calls, in microseconds; 0 before the first.
+    pub(crate) fn latency_micros(&self) -> u64 {
+        self.latency_micros.load(Ordering::Relaxed)
     }
 
     /// Waits until it becomes alive.
@@ -257,7 +288,7 @@ impl Node {
         let head: Head = self
             .ask("eth_getBlockByNumber", (BlockTag::Latest, false))
             .await?;
-        self.saw(head.number);
+        self.saw(&head);
         Ok(head)
     }
 

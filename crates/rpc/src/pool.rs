@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) unknown_texts: UnknownTexts,
     pub(crate) sends: Semaphore,
     heads: watch::Sender<Option<Head>>,
+    /// Counts what endpoints show, so that whoever follows the chain need not poll.
+    pub(crate) seen: watch::Sender<u64>,
     /// Whose head was published last.
     heads_from: AtomicUsize,
     in_use: AtomicUsize,
@@ -81,6 +83,7 @@ impl Pool {
             unknown_texts: UnknownTexts::default(),
             sends: Semaphore::new(SENDS_IN_FLIGHT),
             heads: watch::Sender::new(None),
+            seen: watch::Sender::new(0),
             heads_from: AtomicUsize::new(NOBODY),
             in_use: AtomicUsize::new(NOBODY),
             shown: Mutex::new(None),
@@ -317,7 +320,8 @@ impl Shared {
     /// An endpoint showed a head: tell those who wait for one, unless it is old news. Another
     /// block from whoever spoke last is news even when it is not higher (a reorganisation).
     pub(crate) fn head_seen(&self, node: &Node, head: Head) {
-        node.saw(head.number);
+        node.saw(&head);
+        self.seen.send_modify(|seen| *seen = seen.wrapping_add(1));
         self.heads.send_if_modified(|newest| {
             let news = match newest {
                 None => true,

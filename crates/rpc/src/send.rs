@@ -51,6 +51,17 @@ pub struct SendReport {
     pub outcome: SendOutcome,
     /// The answers that had come when `outcome` was decided, by endpoint name, send-only ones too.
     pub per_node: Vec<(Arc<str>, SendOutcome)>,
+    /// The words of the endpoint whose refusal decided; none if it was taken, or nobody answered.
+    pub refusal: Option<SendRefusal>,
+}
+
+/// An endpoint's own words for not taking a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendRefusal {
+    pub code: i64,
+    pub message: String,
+    /// As text: a JSON string without its quotes, anything else as JSON.
+    pub data: Option<String>,
 }
 
 impl SendOutcome {
@@ -82,13 +93,9 @@ impl SendOutcome {
         (3..=11).contains(&self.rank())
     }
 
-    /// The weightier of two answers.
-    pub(crate) fn or(self, other: Self) -> Self {
-        if other.rank() < self.rank() {
-            other
-        } else {
-            self
-        }
+    /// Whether this answer decides over another one.
+    pub(crate) fn outweighs(&self, other: &Self) -> bool {
+        self.rank() < other.rank()
     }
 }
 
@@ -134,7 +141,7 @@ mod tests {
             for (b, second) in all().iter().enumerate() {
                 let expected = &all()[a.min(b)];
                 assert_eq!(combine([first, second]).as_ref(), Some(expected));
-                assert_eq!(&first.clone().or(second.clone()), expected);
+                assert_eq!(first.outweighs(second), a < b);
             }
         }
         assert_eq!(combine([]), None);

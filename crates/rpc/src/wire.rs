@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 /// How much of an unreadable answer is quoted.
 const QUOTED_CHARS: usize = 80;
@@ -83,6 +84,71 @@ pub(crate) fn decode<T: DeserializeOwned>(
         ))),
         _ => reply.outcome(),
     }
+}
+
+/// A request whose parameters are JSON already.
+pub(crate) fn encode_raw(id: u64, method: &str, params: &str) -> Bytes {
+    let mut body = Vec::with_capacity(64 + method.len() + params.len());
+    body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    body.extend_from_slice(id.to_string().as_bytes());
+    body.extend_from_slice(br#","method":"#);
+    // Quotes and control characters in a method's name are nobody's, but they are escaped.
+    serde_json::to_writer(&mut body, method).unwrap_or_default();
+    body.extend_from_slice(br#","params":"#);
+    body.extend_from_slice(params.as_bytes());
+    body.push(b'}');
+    body.into()
+}
+
+/// An answer taken apart without reading what is in it: the bytes of `result`, or those of
+/// `error` beside what they say.
+pub(crate) fn split(id: u64, bytes: &Bytes) -> Result<Result<Bytes, (Refusal, Bytes)>, Unreadable> {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(default)]
+        id: Id,
+        #[serde(borrow, default, deserialize_with = "present")]
+        result: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        error: Option<&'a RawValue>,
+    }
+    let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
+    match raw.id.0 {
+        Some(other) if other != id => {
+            return Err(Unreadable::Content(format!(
+                "it answers request {other} and not {id}"
+            )));
+        }
+        None if raw.error.is_none() && raw.result.is_some() => {
+            return Err(Unreadable::Content(
+                "its answer does not say to which request".to_owned(),
+            ));
+        }
+        _ => {}
+    }
+    match (raw.error, raw.result) {
+        (Some(error), _) => {
+            let refusal: Refusal = serde_json::from_str::<WireRefusal>(error.get())
+                .map_err(unreadable)?
+                .into();
+            let span = if error.get().starts_with('{') {
+                bytes.slice_ref(error.get().as_bytes())
+            } else {
+                // A bare text at some providers; clients expect an object.
+                serde_json::json!({ "code": -32603, "message": refusal.message })
+                    .to_string()
+                    .into()
+            };
+            Ok(Err((refusal, span)))
+        }
+        (None, Some(result)) => Ok(Ok(bytes.slice_ref(result.get().as_bytes()))),
+        (None, None) => Err(Unreadable::NotJsonRpc),
+    }
+}
+
+/// A member that is there, `null` or not.
+pub(crate) fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(d).map(Some)
 }
 
 /// What came back for a batch.
@@ -277,7 +343,7 @@ pub(crate) struct Envelope<'a> {
 #[derive(Deserialize)]
 struct Notification<'a> {
     #[serde(borrow, default)]
-    result: Option<&'a serde_json::value::RawValue>,
+    result: Option<&'a RawValue>,
 }
 
 impl<'a> Envelope<'a> {

@@ -147,8 +147,19 @@ impl WsEndpoint {
     }
 
     pub(crate) async fn call(&self, id: u64, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
+        self.call_within(id, method, body, self.timeout).await
+    }
+
+    /// The same with a time-out of its own.
+    pub(crate) async fn call_within(
+        &self,
+        id: u64,
+        method: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RpcError> {
         let connection = self.connection().await?;
-        self.call_on(&connection, id, method, body).await
+        self.exchange(&connection, id, method, body, within).await
     }
 
     /// Asks over a certain connection, within the request time-out.
@@ -159,13 +170,25 @@ impl WsEndpoint {
         method: &str,
         body: Bytes,
     ) -> Result<Bytes, RpcError> {
+        self.exchange(connection, id, method, body, self.timeout)
+            .await
+    }
+
+    async fn exchange(
+        &self,
+        connection: &Connection,
+        id: u64,
+        method: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RpcError> {
         let text =
             Utf8Bytes::try_from(body).map_err(|cause| self.unreachable(cause.to_string()))?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + within;
         let late = |_| RpcError::Timeout {
             node: self.node.to_string(),
             method: method.to_owned(),
-            after: self.timeout,
+            after: within,
         };
         let closed = || self.unreachable("the WebSocket connection broke".to_owned());
 

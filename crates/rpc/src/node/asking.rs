@@ -207,11 +207,11 @@ impl Node {
         }
     }
 
-    fn refused(&self, method: &str, refusal: Refusal) -> RpcError {
+    pub(super) fn refused(&self, method: &str, refusal: Refusal) -> RpcError {
         refusal::judge(&self.name, method, refusal, &self.overrides)
     }
 
-    fn unreadable(
+    pub(super) fn unreadable(
         &self,
         method: &str,
         http: Option<&HttpEndpoint>,
@@ -257,7 +257,7 @@ impl Node {
     }
 
     /// Measures an exchange and draws conclusions about the endpoint from it.
-    async fn timed<T>(
+    pub(super) async fn timed<T>(
         &self,
         method: &str,
         exchange: impl Future<Output = Result<T, RpcError>>,

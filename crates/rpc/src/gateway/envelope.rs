@@ -1,0 +1,303 @@
+//! JSON-RPC as clients send it: taken apart without reading what does not concern us, answered with
+//! their own ids, byte for byte.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::wire::present;
+
+/// One request; all of it borrowed from the body it came in.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// None: a notification, which gets no answer.
+    pub(crate) id: Option<&'a str>,
+    pub(crate) method: Cow<'a, str>,
+    /// A JSON array or object; `[]` where there is none.
+    pub(crate) params: &'a str,
+}
+
+/// What a body holds.
+pub(crate) enum Body<'a> {
+    One(Result<Request<'a>, Answer>),
+    /// In the client's order; an element that is no request has its error already.
+    Batch(Vec<Result<Request<'a>, Answer>>),
+}
+
+/// What a client gets for one request.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// The bytes of `result`.
+    Result(Bytes),
+    /// The bytes of `error`.
+    Error(Bytes),
+    /// The answer to something that was not a request: its id is null.
+    Nameless(Bytes),
+}
+
+impl Answer {
+    pub(crate) fn error(code: i64, message: &str) -> Self {
+        Self::Error(error_bytes(code, message))
+    }
+
+    pub(crate) fn text(result: &str) -> Self {
+        let mut bytes = BytesMut::with_capacity(result.len() + 2);
+        bytes.put_u8(b'"');
+        bytes.put_slice(result.as_bytes());
+        bytes.put_u8(b'"');
+        Self::Result(bytes.freeze())
+    }
+
+    pub(crate) fn literal(result: &'static str) -> Self {
+        Self::Result(Bytes::from_static(result.as_bytes()))
+    }
+}
+
+pub(crate) fn error_bytes(code: i64, message: &str) -> Bytes {
+    serde_json::json!({ "code": code, "message": message })
+        .to_string()
+        .into()
+}
+
+/// Reads a body. The error is the answer to the whole of it.
+pub(crate) fn read(body: &[u8], most: usize) -> Result<Body<'_>, Answer> {
+    let parse_error = |what: &str| Answer::Nameless(error_bytes(-32700, what));
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Err(Answer::Nameless(error_bytes(-32600, "empty request"))),
+        Some(b'[') => {
+            let each: Vec<&RawValue> = serde_json::from_slice(body)
+                .map_err(|cause| parse_error(&format!("the batch is not JSON: {cause}")))?;
+            if each.is_empty() {
+                return Err(Answer::Nameless(error_bytes(-32600, "empty batch")));
+            }
+            if each.len() > most {
+                let text = format!(
+                    "batch too large: {} requests, the limit is {most}",
+                    each.len()
+                );
+                return Err(Answer::Nameless(error_bytes(-32600, &text)));
+            }
+            Ok(Body::Batch(
+                each.iter().map(|raw| request(raw.get())).collect(),
+            ))
+        }
+        Some(b'{') => {
+            let text = std::str::from_utf8(body)
+                .map_err(|_| parse_error("the request is not UTF-8 text"))?;
+            match request(text) {
+                Err(_) if serde_json::from_str::<&RawValue>(text).is_err() => {
+                    Err(parse_error("the request is not JSON"))
+                }
+                other => Ok(Body::One(other)),
+            }
+        }
+        Some(_) => Err(parse_error(
+            "a request is a JSON object or an array of them",
+        )),
+    }
+}
+
+fn request(text: &str) -> Result<Request<'_>, Answer> {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        id: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        method: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        params: Option<&'a RawValue>,
+    }
+    let invalid = |what: &str| Answer::Nameless(error_bytes(-32600, what));
+    let wire: Wire<'_> = serde_json::from_str(text)
+        .map_err(|cause| invalid(&format!("invalid request: {cause}")))?;
+    let id = wire.id.map(RawValue::get);
+    if id.is_some_and(|id| id.starts_with(['{', '[', 't', 'f'])) {
+        return Err(invalid(
+            "invalid request: an id is a string, a number or null",
+        ));
+    }
+    let method = wire
+        .method
+        .filter(|method| !method.is_empty())
+        .ok_or_else(|| invalid("invalid request: it names no method"))?;
+    let params = match wire.params.map(RawValue::get) {
+        None => "[]",
+        Some(params) if params.starts_with(['[', '{']) => params,
+        Some(_) => return Err(invalid("invalid request: params are an array or an object")),
+    };
+    Ok(Request { id, method, params })
+}
+
+/// Results up to this size are copied next to their envelope; larger ones travel beside it.
+const COPIED: usize = 32 << 10;
+
+/// A response as the pieces it is made of, to be written one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces(pub(crate) std::collections::VecDeque<Bytes>);
+
+impl Pieces {
+    pub(crate) fn one(bytes: impl Into<Bytes>) -> Self {
+        Self([bytes.into()].into())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// In one piece, for a WebSocket message.
+    pub(crate) fn whole(mut self) -> Bytes {
+        if self.0.len() == 1 {
+            return self.0.pop_front().unwrap_or_default();
+        }
+        let mut bytes = BytesMut::with_capacity(self.len());
+        for piece in self.0 {
+            bytes.put(piece);
+        }
+        bytes.freeze()
+    }
+}
+
+/// Writes answers, the small ones into one buffer.
+#[derive(Default)]
+pub(crate) struct Writer {
+    pieces: Pieces,
+    open: BytesMut,
+}
+
+impl Writer {
+    pub(crate) fn put(&mut self, text: &[u8]) {
+        self.open.put_slice(text);
+    }
+
+    fn put_bytes(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPIED {
+            return self.open.put_slice(&bytes);
+        }
+        let before = self.open.split().freeze();
+        self.pieces.0.extend([before, bytes]);
+    }
+
+    pub(crate) fn answer(&mut self, id: &str, answer: Answer) {
+        let (id, member, content) = match answer {
+            Answer::Result(result) => (id, &b",\"result\":"[..], result),
+            Answer::Error(error) => (id, &b",\"error\":"[..], error),
+            Answer::Nameless(error) => ("null", &b",\"error\":"[..], error),
+        };
+        self.open.reserve(40 + id.len() + content.len().min(COPIED));
+        self.put(br#"{"jsonrpc":"2.0","id":"#);
+        self.put(id.as_bytes());
+        self.put(member);
+        self.put_bytes(content);
+        self.put(b"}");
+    }
+
+    pub(crate) fn done(mut self) -> Pieces {
+        if !self.open.is_empty() {
+            self.pieces.0.push_back(self.open.freeze());
+        }
+        self.pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(text: &str) -> Result<(Option<String>, String, String), String> {
+        match read(text.as_bytes(), 10) {
+            Ok(Body::One(Ok(request))) => Ok((
+                request.id.map(str::to_owned),
+                request.method.into_owned(),
+                request.params.to_owned(),
+            )),
+            Ok(Body::One(Err(Answer::Nameless(error)))) | Err(Answer::Nameless(error)) => {
+                Err(String::from_utf8(error.to_vec()).unwrap())
+            }
+            _ => panic!("something else: {text}"),
+        }
+    }
+
+    #[test]
+    fn ids_are_kept_to_the_byte() {
+        for id in [
+            "1",
+            "0",
+            "-7",
+            "1e400",
+            "12345678901234567890123",
+            "1.50",
+            "null",
+            "\"\"",
+            "\"a\\u0041\"",
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id": {id} ,"method":"m","params":[1, 2]}}"#);
+            let (seen, _, params) = one(&text).unwrap();
+            assert_eq!((seen.as_deref(), params.as_str()), (Some(id), "[1, 2]"));
+            let mut writer = Writer::default();
+            writer.answer(id, Answer::literal("true"));
+            let whole = writer.done().whole();
+            assert_eq!(
+                std::str::from_utf8(&whole).unwrap(),
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":true}}"#)
+            );
+        }
+        assert_eq!(
+            one(r#"{"method":"m"}"#).unwrap(),
+            (None, "m".to_owned(), "[]".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_so_in_the_codes_of_json_rpc() {
+        for (text, code) in [
+            ("", -32600),
+            ("[]", -32600),
+            ("{", -32700),
+            ("7", -32700),
+            ("[1,", -32700),
+            ("{\"id\":1}", -32600),
+            ("{\"id\":1,\"method\":\"\"}", -32600),
+            ("{\"id\":1,\"method\":5}", -32600),
+            ("{\"id\":{},\"method\":\"m\"}", -32600),
+            ("{\"id\":[1],\"method\":\"m\"}", -32600),
+            ("{\"id\":1,\"method\":\"m\",\"params\":7}", -32600),
+            ("[1,2,3,4,5,6,7,8,9,10,11]", -32600),
+        ] {
+            let error = one(text).unwrap_err();
+            assert!(
+                error.contains(&format!("\"code\":{code}")),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_result_is_not_copied() {
+        let large = Bytes::from(vec![b'7'; COPIED + 1]);
+        let mut writer = Writer::default();
+        writer.answer("1", Answer::Result(large.clone()));
+        let pieces = writer.done();
+        assert_eq!(pieces.0.len(), 3);
+        assert_eq!(pieces.0[1].as_ptr(), large.as_ptr());
+        assert_eq!(pieces.len(), pieces.whole().len());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes, 3);
+        }
+
+        #[test]
+        fn what_serde_takes_for_a_request_is_one(id in any::<i64>(), method in "[a-z_]{1,20}", params in prop::collection::vec(any::<u32>(), 0..5)) {
+            let text = serde_json::json!({"jsonrpc":"2.0","id":id,"method":method,"params":params}).to_string();
+            let (seen, name, raw) = one(&text).unwrap();
+            prop_assert_eq!(seen.unwrap(), id.to_string());
+            prop_assert_eq!(name, method);
+            prop_assert_eq!(serde_json::from_str::<Vec<u32>>(&raw).unwrap(), params);
+        }
+    }
+}

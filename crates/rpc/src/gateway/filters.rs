@@ -1,0 +1,209 @@
+//! Filters that live here and not in any endpoint: a cursor into the journal and what is wanted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use serde_json::value::RawValue;
+
+use super::Core;
+use super::chain::{Change, Cursor, Gap};
+use super::envelope::Answer;
+use super::log::Criteria;
+
+/// A filter nobody asks about for so long is gone, as at clients.
+const IDLE: Duration = Duration::from_secs(300);
+
+#[derive(Default)]
+pub(crate) struct Filters(Mutex<HashMap<u128, Filter>>);
+
+#[derive(Clone)]
+struct Filter {
+    wants: Wants,
+    cursor: Cursor,
+    used: Instant,
+}
+
+#[derive(Clone)]
+enum Wants {
+    Blocks,
+    /// With the parameters as they came, for `eth_getFilterLogs`.
+    Logs(Arc<Criteria>, Arc<str>),
+}
+
+/// An id nobody can guess.
+pub(crate) fn new_id() -> u128 {
+    rand::rng().random()
+}
+
+pub(crate) fn read_id(params: &str) -> Option<u128> {
+    let (text,): (String,) = serde_json::from_str(params).ok()?;
+    crate::quantity::parse(&text)
+}
+
+fn not_found() -> Answer {
+    Answer::error(-32000, "filter not found")
+}
+
+impl Filters {
+    fn map(&self) -> MutexGuard<'_, HashMap<u128, Filter>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.map().len()
+    }
+}
+
+impl Core {
+    pub(crate) fn new_block_filter(&self) -> Answer {
+        self.install(Wants::Blocks)
+    }
+
+    pub(crate) fn new_log_filter(&self, params: &str) -> Answer {
+        let filter = match serde_json::from_str::<Vec<&RawValue>>(params).as_deref() {
+            Ok([filter]) => filter.get().to_owned(),
+            Ok([]) => "{}".to_owned(),
+            _ => return Answer::error(-32602, "invalid params: eth_newFilter takes one filter"),
+        };
+        match Criteria::read(&filter) {
+            Ok(criteria) => self.install(Wants::Logs(
+                Arc::new(criteria),
+                format!("[{filter}]").into(),
+            )),
+            Err(wrong) => Answer::error(-32602, &wrong),
+        }
+    }
+
+    fn install(&self, wants: Wants) -> Answer {
+        let mut filters = self.filters.map();
+        filters.retain(|_, filter| filter.used.elapsed() < IDLE);
+        if filters.len() >= self.config.max_filters {
+            return Answer::error(-32005, "too many filters: uninstall some");
+        }
+        let id = new_id();
+        filters.insert(
+            id,
+            Filter {
+                wants,
+                cursor: self.chain.now(),
+                used: Instant::now(),
+            },
+        );
+        Answer::text(&format!("{id:#x}"))
+    }
+
+    pub(crate) fn uninstall_filter(&self, params: &str) -> Answer {
+        match read_id(params) {
+            Some(id) if self.filters.map().remove(&id).is_some() => Answer::literal("true"),
+            _ => Answer::literal("false"),
+        }
+    }
+
+    pub(crate) async fn filter_changes(&self, params: &str) -> Answer {
+        let Some(id) = read_id(params) else {
+            return Answer::error(
+                -32602,
+                "invalid params: eth_getFilterChanges takes a filter's id",
+            );
+        };
+        let filter = {
+            let mut filters = self.filters.map();
+            match filters.get_mut(&id) {
+                Some(filter) if filter.used.elapsed() < IDLE => {
+                    filter.used = Instant::now();
+                    filter.clone()
+                }
+                _ => return not_found(),
+            }
+        };
+        let (changes, next) = match self.chain.since(filter.cursor, usize::MAX) {
+            Ok(came) => came,
+            Err(Gap) => {
+                self.filters.map().remove(&id);
+                return Answer::error(
+                    -32000,
+                    "filter not found: the gateway lost the thread of the chain since; make a new one and look back with eth_getLogs",
+                );
+            }
+        };
+        let list = match &filter.wants {
+            Wants::Blocks => changes
+                .iter()
+                .filter_map(|change| match change {
+                    Change::Add(block) => Some(format!("\"{}\"", block.head.hash)),
+                    Change::Remove(_) => None,
+                })
+                .collect::<Vec<_>>()
+                .join(","),
+            Wants::Logs(criteria, _) => match self.logs_in(&changes, criteria).await {
+                Some(list) => list,
+                None => {
+                    return Answer::error(
+                        -32603,
+                        "no upstream gives the logs of a new block yet; ask again",
+                    );
+                }
+            },
+        };
+        if let Some(kept) = self.filters.map().get_mut(&id) {
+            kept.cursor = next;
+        }
+        Answer::Result(format!("[{list}]").into())
+    }
+
+    /// What the changes mean for a filter; none if some logs cannot be had now.
+    async fn logs_in(&self, changes: &[Change], criteria: &Criteria) -> Option<String> {
+        let mut list = String::new();
+        let mut push = |raw: &[u8]| {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(&String::from_utf8_lossy(raw));
+        };
+        for change in changes {
+            match change {
+                Change::Add(block) => {
+                    let bloom = block.head.logs_bloom.as_deref();
+                    if bloom.is_some_and(|bloom| !bloom.is_zero() && !criteria.may_be_in(bloom)) {
+                        continue;
+                    }
+                    let Some(logs) = self.logs_of(block).await else {
+                        // Gone from the chain and from all endpoints: told nobody, missed by nobody.
+                        if !self.chain.is_canonical(block) {
+                            continue;
+                        }
+                        return None;
+                    };
+                    logs.0
+                        .iter()
+                        .filter(|log| criteria.matches(log))
+                        .for_each(|log| push(&log.raw));
+                }
+                Change::Remove(block) => {
+                    let Some(logs) = block.logs.lock().await.clone() else {
+                        continue;
+                    };
+                    logs.0
+                        .iter()
+                        .rev()
+                        .filter(|log| criteria.matches(log))
+                        .for_each(|log| push(&log.removed()));
+                }
+            }
+        }
+        Some(list)
+    }
+
+    pub(crate) async fn filter_logs(self: &Arc<Self>, params: &str) -> Answer {
+        let wants = read_id(params).and_then(|id| {
+            let filters = self.filters.map();
+            filters.get(&id).map(|filter| filter.wants.clone())
+        });
+        match wants {
+            Some(Wants::Logs(_, asked)) => self.logs(&asked).await,
+            _ => not_found(),
+        }
+    }
+}

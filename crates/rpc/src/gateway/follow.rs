@@ -1,0 +1,441 @@
+//! The loop that keeps the journal where the endpoints are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, interval, timeout};
+
+use super::Core;
+use super::chain::Block;
+use super::log::BlockLogs;
+use super::observe;
+use super::tip::{self, Move, Seen};
+use crate::head::{BlockTag, Head};
+use crate::node::{Forwarded, Node, Spot};
+use crate::status::NodeState;
+use crate::wire;
+
+/// Blocks an outage may last and still be made up for without anybody noticing.
+pub(crate) const BACKFILL: u64 = 1024;
+/// The loop looks at least so often, whatever endpoints tell.
+const LOOK: Duration = Duration::from_millis(500);
+/// A tip nobody who is left has is kept for so long.
+const HOLD: Duration = Duration::from_secs(30);
+/// One question of the loop.
+const WITHIN: Duration = Duration::from_secs(3);
+/// The finalized block is looked for at most so often.
+const FINALITY_EVERY: Duration = Duration::from_millis(1500);
+/// Rounds over all endpoints before logs that do not fit the bloom are taken all the same.
+const LOG_ROUNDS: usize = 4;
+const LOG_PAUSE: Duration = Duration::from_millis(100);
+
+impl Core {
+    /// Runs until dropped.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        tokio::join!(
+            self.follow_tip(),
+            self.follow_finality(),
+            self.pay_budgets()
+        );
+    }
+
+    async fn pay_budgets(&self) {
+        let mut every = interval(Duration::from_secs(1));
+        loop {
+            every.tick().await;
+            self.retries.second_passed();
+        }
+    }
+
+    async fn follow_tip(&self) {
+        let mut seen = Seen::default();
+        let mut news = self.pool.0.seen.subscribe();
+        let mut behind_since: Option<Instant> = None;
+        loop {
+            let moved = self.step(&mut seen, &mut behind_since).await;
+            if !moved {
+                let _ = timeout(LOOK, news.changed()).await;
+            }
+        }
+    }
+
+    /// Heads of usable endpoints, the preferred first: alive ones, or whoever shows any.
+    fn heads(&self) -> Vec<Spot> {
+        let of = |wanted: NodeState| {
+            let mut nodes: Vec<(u32, Spot)> = self
+                .pool
+                .0
+                .nodes
+                .iter()
+                .filter(|node| !node.send_only)
+                .filter_map(|node| {
+                    let condition = node.condition();
+                    let head = condition.head.filter(|_| condition.state == wanted)?;
+                    Some((node.order, head))
+                })
+                .collect();
+            nodes.sort_by_key(|(order, _)| *order);
+            nodes.into_iter().map(|(_, head)| head).collect::<Vec<_>>()
+        };
+        let alive = of(NodeState::Alive);
+        if alive.is_empty() {
+            of(NodeState::OutOfSync)
+        } else {
+            alive
+        }
+    }
+
+    /// One look; true if the tip moved.
+    async fn step(&self, seen: &mut Seen, behind_since: &mut Option<Instant>) -> bool {
+        let heads = self.heads();
+        for head in &heads {
+            seen.add(*head);
+        }
+        let tip = self.chain.tip();
+        self.fill(seen, &heads, tip.as_deref()).await;
+        let standing = tip.as_ref().map(|tip| spot(&tip.head));
+        let chosen = tip::choose(&heads, standing, |n| self.chain.hash_at(n), seen);
+        match chosen {
+            Move::Stay => {
+                *behind_since = None;
+                // They may have caught up with a tip that was given up on.
+                if let (Some(tip), Some(tags)) = (&tip, self.chain.tags())
+                    && tags.latest < tip.head.number
+                    && !heads.is_empty()
+                {
+                    self.chain.lower_to(tip.head.number);
+                    return true;
+                }
+                false
+            }
+            Move::Behind(best) => {
+                let since = *behind_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > HOLD
+                    && self
+                        .chain
+                        .tags()
+                        .is_some_and(|tags| tags.latest != best.number)
+                {
+                    observe::tip_lowered(best.number);
+                    self.chain.lower_to(best.number);
+                }
+                false
+            }
+            Move::To(target) => {
+                *behind_since = None;
+                self.go_to(seen, target).await
+            }
+        }
+    }
+
+    /// Looks up the links between heads and the tip that nobody has shown, so that the choice is
+    /// made on what is known.
+    async fn fill(&self, seen: &mut Seen, heads: &[Spot], tip: Option<&Block>) {
+        let Some(tip) = tip else { return };
+        for head in heads {
+            let mut at = *head;
+            // Longer gaps are walked when the head is chosen.
+            for _ in 0..8 {
+                if at.number <= tip.head.number || seen.get(at.parent).is_some() {
+                    break;
+                }
+                if self.chain.hash_at(at.number - 1) == Some(at.parent) {
+                    break;
+                }
+                let Some(block) = self.fetch(at.parent).await else {
+                    break;
+                };
+                at = spot(&block.head);
+                seen.add(at);
+            }
+        }
+    }
+
+    /// Walks from the target down to the journal and appends what lies between.
+    async fn go_to(&self, seen: &mut Seen, target: Spot) -> bool {
+        let Some(first) = self.fetch(target.hash).await else {
+            return false;
+        };
+        let Some(tip) = self.chain.tip() else {
+            observe::following(target.number);
+            self.chain.begin(first);
+            return true;
+        };
+        let lowest = tip.head.number.saturating_sub(BACKFILL);
+        let far = target.number > tip.head.number + BACKFILL;
+        let mut blocks = vec![first];
+        let fork = loop {
+            let last = &blocks[blocks.len() - 1].head;
+            let (number, parent) = (last.number, last.parent_hash);
+            if number == 0 {
+                break None;
+            }
+            if self.chain.hash_at(number - 1) == Some(parent) {
+                break Some(number - 1);
+            }
+            if far || number <= lowest {
+                break None;
+            }
+            let Some(block) = self.fetch(parent).await else {
+                return false;
+            };
+            seen.add(spot(&block.head));
+            blocks.push(block);
+        };
+        blocks.reverse();
+        let Some(fork) = fork else {
+            observe::gap(tip.head.number, target.number);
+            if let Some(block) = blocks.pop() {
+                self.chain.begin(block);
+            }
+            return true;
+        };
+        let removed = self.chain.advance(fork, blocks);
+        if removed > 0 {
+            observe::reorganised(removed, fork);
+        }
+        true
+    }
+
+    /// The block with this hash, from whoever shows it first.
+    async fn fetch(&self, hash: B256) -> Option<Arc<Block>> {
+        let params = format!("[\"{hash}\",false]");
+        let mut nodes: Vec<&Node> = self.readable().collect();
+        nodes.sort_by_key(|node| {
+            let shows = node.condition().head.is_some_and(|head| head.hash == hash);
+            (!shows, node.latency_micros())
+        });
+        for node in nodes {
+            let Some(result) = self.forward(node, "eth_getBlockByHash", &params).await else {
+                continue;
+            };
+            let Some(block) = block(&result) else {
+                continue;
+            };
+            if block.head.hash == hash {
+                return Some(Arc::new(block));
+            }
+        }
+        None
+    }
+
+    /// Endpoints that may be asked, whatever they are good for.
+    fn readable(&self) -> impl Iterator<Item = &Node> {
+        self.pool.0.nodes.iter().filter(|node| {
+            !node.send_only && matches!(node.state(), NodeState::Alive | NodeState::OutOfSync)
+        })
+    }
+
+    async fn forward(&self, node: &Node, method: &str, params: &str) -> Option<Bytes> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let body = wire::encode_raw(id, method, params);
+        match node.forward(id, method, body, WITHIN).await {
+            Ok(Forwarded::Result(result)) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// All logs of a block; fetched once for whoever needs them. None if nobody gives them now.
+    pub(crate) async fn logs_of(&self, block: &Block) -> Option<Arc<BlockLogs>> {
+        let mut kept = block.logs.lock().await;
+        if let Some(logs) = &*kept {
+            return Some(Arc::clone(logs));
+        }
+        let logs = Arc::new(self.fetch_logs(&block.head).await?);
+        *kept = Some(Arc::clone(&logs));
+        Some(logs)
+    }
+
+    async fn fetch_logs(&self, head: &Head) -> Option<BlockLogs> {
+        // Some L2s leave the bloom empty; then there is nothing to compare with.
+        let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
+        let params = format!("[{{\"blockHash\":\"{}\"}}]", head.hash);
+        let mut best: Option<BlockLogs> = None;
+        for round in 0..LOG_ROUNDS {
+            let mut nodes: Vec<&Node> = self.readable().collect();
+            let now = std::time::Instant::now();
+            nodes.sort_by_key(|node| {
+                let has_it = node
+                    .condition()
+                    .head
+                    .is_some_and(|at| at.number >= head.number);
+                (
+                    !has_it,
+                    !node.fitness.is_fit("eth_getLogs", now),
+                    node.latency_micros(),
+                )
+            });
+            for node in nodes {
+                let Some(result) = self.forward(node, "eth_getLogs", &params).await else {
+                    continue;
+                };
+                let Some(logs) = BlockLogs::read(&result) else {
+                    continue;
+                };
+                match bloom {
+                    Some(bloom) if logs.bloom() != *bloom => {
+                        observe::logs_missing(&node.name, head.number);
+                        // The index may only be late at first.
+                        if round > 0 {
+                            node.fitness
+                                .failed("eth_getLogs", std::time::Instant::now());
+                        }
+                        if best.as_ref().is_none_or(|best| best.0.len() < logs.0.len()) {
+                            best = Some(logs);
+                        }
+                    }
+                    _ => return Some(logs),
+                }
+            }
+            tokio::time::sleep(LOG_PAUSE * 2_u32.pow(u32::try_from(round).unwrap_or(0))).await;
+        }
+        if best.is_some() {
+            observe::logs_unproven(head.number);
+        }
+        best
+    }
+
+    async fn follow_finality(&self) {
+        let mut changed = self.chain.changed();
+        let mut silent: HashMap<usize, u32> = HashMap::new();
+        loop {
+            let _ = timeout(4 * FINALITY_EVERY, changed.changed()).await;
+            let nodes: Vec<&Node> = self
+                .readable()
+                // Asked less and less where the tags are not known.
+                .filter(|node| {
+                    let silent = silent.entry(node.index).or_default();
+                    *silent = silent.saturating_sub(1);
+                    *silent == 0 || silent.is_multiple_of(32)
+                })
+                .collect();
+            let said = join_all(nodes.iter().map(|node| async move {
+                let of = |tag: BlockTag| async move {
+                    let params = format!("[\"{tag}\",false]");
+                    let result = self.forward(node, "eth_getBlockByNumber", &params).await?;
+                    serde_json::from_slice::<Head>(&result).ok()
+                };
+                Said {
+                    node: node.index,
+                    safe: of(BlockTag::Safe).await,
+                    finalized: of(BlockTag::Finalized).await,
+                }
+            }))
+            .await;
+            for said in &said {
+                if said.finalized.is_none() {
+                    silent.insert(said.node, 128);
+                }
+            }
+            let latest = self.chain.tags().map_or(0, |tags| tags.latest);
+            let highest = |of: fn(&Said) -> Option<&Head>| {
+                said.iter()
+                    .filter_map(of)
+                    .map(|head| head.number)
+                    .filter(|number| *number <= latest)
+                    .max()
+            };
+            self.compare_finalized(&said);
+            self.chain.finality(
+                highest(|said| said.safe.as_ref()),
+                highest(|said| said.finalized.as_ref()),
+            );
+            tokio::time::sleep(FINALITY_EVERY).await;
+        }
+    }
+
+    /// Two endpoints with different finalized blocks at one height are on different chains.
+    fn compare_finalized(&self, said: &[Said]) {
+        let finalized: Vec<(usize, &Head)> = said
+            .iter()
+            .filter_map(|said| Some((said.node, said.finalized.as_ref()?)))
+            .collect();
+        for (at, (index, head)) in finalized.iter().enumerate() {
+            let other = finalized[..at]
+                .iter()
+                .find(|(_, other)| other.number == head.number && other.hash != head.hash);
+            if let Some((other, _)) = other {
+                let name = |index: usize| &*self.pool.0.nodes[index].name;
+                observe::finality_conflict(name(*other), name(*index), head.number);
+            }
+        }
+    }
+}
+
+/// What an endpoint says about finality.
+struct Said {
+    node: usize,
+    safe: Option<Head>,
+    finalized: Option<Head>,
+}
+
+fn spot(head: &Head) -> Spot {
+    Spot {
+        number: head.number,
+        hash: head.hash,
+        parent: head.parent_hash,
+    }
+}
+
+/// Members of a block that are not members of a header notification.
+const NOT_IN_A_HEADER: &[&str] = &[
+    "transactions",
+    "uncles",
+    "withdrawals",
+    "size",
+    "totalDifficulty",
+];
+
+fn block(result: &Bytes) -> Option<Block> {
+    let text = std::str::from_utf8(result).ok()?;
+    let head: Head = serde_json::from_str(text).ok()?;
+    let mut header = String::with_capacity(text.len());
+    for (name, value) in super::block::members(text)? {
+        if NOT_IN_A_HEADER.contains(&&*name) {
+            continue;
+        }
+        header.push(if header.is_empty() { '{' } else { ',' });
+        push_member(&mut header, &name, value);
+    }
+    header.push('}');
+    Some(Block {
+        head,
+        header: header.into(),
+        logs: Default::default(),
+    })
+}
+
+fn push_member(text: &mut String, name: &str, value: &RawValue) {
+    text.push('"');
+    text.push_str(name);
+    text.push_str("\":");
+    text.push_str(value.get());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_keeps_every_member_that_belongs_there_to_the_byte() {
+        let result = format!(
+            r#"{{"number":"0x5","hash":"{h}","parentHash":"{h}","timestamp":"0x1","size":"0x9","x":{{"of": [1.50]}},"transactions":["0x1"],"uncles":[],"gasLimit":"0x2"}}"#,
+            h = B256::ZERO
+        );
+        let block = block(&result.into()).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&block.header).unwrap(),
+            format!(
+                r#"{{"number":"0x5","hash":"{h}","parentHash":"{h}","timestamp":"0x1","x":{{"of": [1.50]}},"gasLimit":"0x2"}}"#,
+                h = B256::ZERO
+            )
+        );
+        assert_eq!(block.head.number, 5);
+    }
+}

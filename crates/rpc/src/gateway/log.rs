@@ -1,0 +1,234 @@
+//! The logs of a block, read just enough to be matched against filters.
+
+use alloy::primitives::{Address, B256, Bloom, BloomInput};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// All logs of one block.
+#[derive(Debug, Default)]
+pub(crate) struct BlockLogs(pub(crate) Vec<RawLog>);
+
+#[derive(Debug)]
+pub(crate) struct RawLog {
+    /// The endpoint's bytes.
+    pub(crate) raw: Bytes,
+    address: Address,
+    topics: Vec<B256>,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    address: Address,
+    #[serde(default)]
+    topics: Vec<B256>,
+}
+
+impl BlockLogs {
+    /// Reads the result of `eth_getLogs`.
+    pub(crate) fn read(result: &Bytes) -> Option<Self> {
+        let list: Vec<&RawValue> = serde_json::from_slice(result).ok()?;
+        let logs = list.into_iter().map(|raw| {
+            let wire: Wire = serde_json::from_str(raw.get()).ok()?;
+            Some(RawLog {
+                raw: result.slice_ref(raw.get().as_bytes()),
+                address: wire.address,
+                topics: wire.topics,
+            })
+        });
+        logs.collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// The bloom these logs make; if the header's has more, logs are missing.
+    pub(crate) fn bloom(&self) -> Bloom {
+        let mut bloom = Bloom::ZERO;
+        for log in &self.0 {
+            bloom.accrue(BloomInput::Raw(log.address.as_slice()));
+            for topic in &log.topics {
+                bloom.accrue(BloomInput::Raw(topic.as_slice()));
+            }
+        }
+        bloom
+    }
+}
+
+impl RawLog {
+    /// The same log as one that left the chain.
+    pub(crate) fn removed(&self) -> Bytes {
+        let text = String::from_utf8_lossy(&self.raw);
+        if let Some(at) = text.find("\"removed\"") {
+            let rest = &text[at + 9..];
+            if let Some(value) = rest.find("false")
+                && rest[..value].chars().all(|c| c == ':' || c.is_whitespace())
+            {
+                let start = at + 9 + value;
+                return format!("{}true{}", &text[..start], &text[start + 5..]).into();
+            }
+            return self.raw.clone();
+        }
+        match text.rfind('}') {
+            Some(end) => format!("{},\"removed\":true}}", &text[..end]).into(),
+            None => self.raw.clone(),
+        }
+    }
+}
+
+/// What a subscriber wants of the logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Criteria {
+    /// Any of them; empty: all.
+    addresses: Vec<Address>,
+    /// By position: any of them; empty: whatever is there.
+    topics: Vec<Vec<B256>>,
+}
+
+/// Addresses or topics one filter may name.
+const ITEMS: usize = 10_000;
+
+impl Criteria {
+    /// Reads the filter object of `eth_subscribe` or `eth_newFilter`; the error says what is wrong.
+    pub(crate) fn read(raw: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum OneOrMany<T> {
+            Many(Vec<T>),
+            One(T),
+        }
+        #[derive(Deserialize)]
+        struct Wire {
+            #[serde(default)]
+            address: Option<OneOrMany<Address>>,
+            #[serde(default)]
+            topics: Option<Vec<Option<OneOrMany<Option<B256>>>>>,
+        }
+        let wire: Wire =
+            serde_json::from_str(raw).map_err(|cause| format!("invalid filter: {cause}"))?;
+        let addresses = match wire.address {
+            None => Vec::new(),
+            Some(OneOrMany::One(address)) => vec![address],
+            Some(OneOrMany::Many(list)) => list,
+        };
+        let mut topics = Vec::new();
+        for position in wire.topics.unwrap_or_default() {
+            topics.push(match position {
+                None | Some(OneOrMany::One(None)) => Vec::new(),
+                Some(OneOrMany::One(Some(topic))) => vec![topic],
+                // A null among alternatives makes the position free.
+                Some(OneOrMany::Many(list)) => list
+                    .into_iter()
+                    .collect::<Option<Vec<_>>>()
+                    .unwrap_or_default(),
+            });
+        }
+        if topics.len() > 4 {
+            return Err("invalid filter: a log has at most four topics".to_owned());
+        }
+        if addresses.len() + topics.iter().map(Vec::len).sum::<usize>() > ITEMS {
+            return Err(format!(
+                "invalid filter: more than {ITEMS} addresses and topics"
+            ));
+        }
+        Ok(Self { addresses, topics })
+    }
+
+    pub(crate) fn matches(&self, log: &RawLog) -> bool {
+        (self.addresses.is_empty() || self.addresses.contains(&log.address))
+            && self.topics.len() <= log.topics.len()
+            && self
+                .topics
+                .iter()
+                .zip(&log.topics)
+                .all(|(wanted, topic)| wanted.is_empty() || wanted.contains(topic))
+    }
+
+    /// Whether a block with this bloom can have a log for us.
+    pub(crate) fn may_be_in(&self, bloom: &Bloom) -> bool {
+        let has = |item: &[u8]| bloom.contains_input(BloomInput::Raw(item));
+        (self.addresses.is_empty() || self.addresses.iter().any(|address| has(address.as_slice())))
+            && self
+                .topics
+                .iter()
+                .all(|wanted| wanted.is_empty() || wanted.iter().any(|topic| has(topic.as_slice())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(list: serde_json::Value) -> BlockLogs {
+        BlockLogs::read(&list.to_string().into()).unwrap()
+    }
+
+    fn log(address: u8, topics: &[u8]) -> serde_json::Value {
+        serde_json::json!({
+            "address": Address::repeat_byte(address),
+            "topics": topics.iter().map(|n| B256::repeat_byte(*n)).collect::<Vec<_>>(),
+            "removed": false,
+        })
+    }
+
+    fn wants(filter: serde_json::Value) -> Criteria {
+        Criteria::read(&filter.to_string()).unwrap()
+    }
+
+    #[test]
+    fn filters_match_as_clients_do() {
+        let all = logs(serde_json::json!([
+            log(1, &[1, 2]),
+            log(1, &[1]),
+            log(2, &[])
+        ]));
+        let bloom = all.bloom();
+        let (one, two) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        let a = Address::repeat_byte(1);
+        for (filter, expected) in [
+            (serde_json::json!({}), 3),
+            (serde_json::json!({"address": null, "topics": null}), 3),
+            (serde_json::json!({"address": a}), 2),
+            (
+                serde_json::json!({"address": [a, Address::repeat_byte(2)]}),
+                3,
+            ),
+            (serde_json::json!({"topics": [one]}), 2),
+            (serde_json::json!({"topics": [null, two]}), 1),
+            (serde_json::json!({"topics": [[two, one]]}), 2),
+            (serde_json::json!({"topics": [two]}), 0),
+            (serde_json::json!({"topics": [null, null]}), 1),
+            (serde_json::json!({"address": Address::repeat_byte(9)}), 0),
+        ] {
+            let criteria = wants(filter.clone());
+            let found = all.0.iter().filter(|log| criteria.matches(log)).count();
+            assert_eq!(found, expected, "{filter}");
+            assert!(found == 0 || criteria.may_be_in(&bloom), "{filter}");
+        }
+        assert!(!wants(serde_json::json!({"address": Address::repeat_byte(9)})).may_be_in(&bloom));
+    }
+
+    #[test]
+    fn a_log_that_left_the_chain_says_so_and_is_otherwise_the_same() {
+        let of = |text: &str| {
+            let log = RawLog {
+                raw: text.to_owned().into(),
+                address: Address::ZERO,
+                topics: vec![],
+            };
+            String::from_utf8(log.removed().to_vec()).unwrap()
+        };
+        assert_eq!(
+            of(r#"{"removed":false,"data":"0x"}"#),
+            r#"{"removed":true,"data":"0x"}"#
+        );
+        assert_eq!(of(r#"{"removed" : false}"#), r#"{"removed" : true}"#);
+        assert_eq!(of(r#"{"data":"0x"}"#), r#"{"data":"0x","removed":true}"#);
+    }
+
+    #[test]
+    fn a_bloom_with_more_than_the_logs_make_tells_of_missing_ones() {
+        let all = logs(serde_json::json!([log(1, &[1]), log(2, &[2])]));
+        let some = logs(serde_json::json!([log(1, &[1])]));
+        assert_ne!(all.bloom(), some.bloom());
+        assert!(Criteria::read(r#"{"topics":["0x1"]}"#).is_err());
+        assert!(Criteria::read(r#"{"topics":[null,null,null,null,null]}"#).is_err());
+    }
+}

@@ -1,0 +1,237 @@
+//! `eth_getLogs` over ranges that no single endpoint would answer: split, asked in order of the
+//! blocks, put together as one array.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::time::timeout;
+
+use super::Core;
+use super::block::{LogsOf, LogsQuestion, Needs};
+use super::envelope::Answer;
+use super::method::{self, Method};
+use super::route::Question;
+use crate::send_errors::Overrides;
+use crate::wire::Refusal;
+
+/// Blocks asked for at once before anything is learned.
+pub(crate) const FIRST_RANGE: u64 = 10_000;
+/// Parts of one question under way.
+const PARTS: usize = 4;
+/// A range that ends just above the tip may be waited for.
+const FUTURE: Duration = Duration::from_secs(2);
+/// Largest answer put together from parts.
+const MOST_BYTES: usize = 256 << 20;
+
+impl Core {
+    pub(crate) async fn logs(self: &Arc<Self>, params: &str) -> Answer {
+        let Some(mut tags) = self.tags().await else {
+            return self.nobody(&[]);
+        };
+        let question = LogsQuestion::read(params, tags);
+        let method = method::find("eth_getLogs");
+        let (question, first, last) = match question {
+            Some(question) => match question.of {
+                LogsOf::Range(first, last) => (question, first, last),
+                LogsOf::Hash => return self.whole(method, params, Needs::Hash).await,
+                LogsOf::Left => return self.whole(method, params, Needs::Tip).await,
+            },
+            None => return self.whole(method, params, Needs::Tip).await,
+        };
+        if first > last {
+            return Answer::error(-32602, "invalid block range params");
+        }
+        if last > tags.latest {
+            let mut changed = self.chain.changed();
+            let reached = async {
+                while self.chain.tags().is_some_and(|tags| tags.latest < last) {
+                    if changed.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            // Only the next block or two can come in time.
+            if last <= tags.latest + 2 {
+                let _ = timeout(FUTURE, reached).await;
+            }
+            tags = self.chain.tags().unwrap_or(tags);
+            if last > tags.latest {
+                return Answer::error(-32602, "block range extends beyond current head block");
+            }
+        }
+        if last - first >= self.config.max_log_range {
+            let text = format!("exceed maximum block range {}", self.config.max_log_range);
+            return Answer::error(-32005, &text);
+        }
+        let end = self.chain.hash_at(last);
+        let answer = self.parts(method, &question, first, last).await;
+        if end.is_some() && self.chain.hash_at(last) != end {
+            // The chain changed under the question: what was put together may be of two branches.
+            return self.parts(method, &question, first, last).await;
+        }
+        answer
+    }
+
+    async fn whole(
+        self: &Arc<Self>,
+        method: &'static Method,
+        params: &str,
+        needs: Needs,
+    ) -> Answer {
+        let question = Question::new(self, method, method.name, needs, params);
+        self.ask(&question, true).await
+    }
+
+    async fn parts(
+        self: &Arc<Self>,
+        method: &'static Method,
+        question: &LogsQuestion<'_>,
+        first: u64,
+        last: u64,
+    ) -> Answer {
+        let width = self.log_range.load(Ordering::Relaxed).max(1);
+        if last - first < width {
+            return self.part(method, question, first, last).await;
+        }
+        let starts = (0..=(last - first) / width).map(|n| first + n * width);
+        let mut parts = stream::iter(starts)
+            .map(|start| self.part(method, question, start, last.min(start + width - 1)))
+            .buffered(PARTS);
+        let mut merged = Merged::default();
+        while let Some(part) = parts.next().await {
+            match part {
+                Answer::Result(part) => {
+                    if let Err(answer) = merged.add(&part) {
+                        return answer;
+                    }
+                }
+                error => return error,
+            }
+        }
+        merged.done()
+    }
+
+    /// A part, halved as often as endpoints find it too large.
+    async fn part(
+        self: &Arc<Self>,
+        method: &'static Method,
+        question: &LogsQuestion<'_>,
+        first: u64,
+        last: u64,
+    ) -> Answer {
+        let mut merged = Merged::default();
+        let mut open = vec![(first, last)];
+        while let Some((first, last)) = open.pop() {
+            let params = question.part(first, last);
+            let asked = Question::new(self, method, method.name, Needs::Number(last), &params);
+            match self.ask(&asked, true).await {
+                Answer::Result(result) if open.is_empty() && merged.is_empty() => {
+                    return Answer::Result(result);
+                }
+                Answer::Result(result) => {
+                    if let Err(answer) = merged.add(&result) {
+                        return answer;
+                    }
+                }
+                error if last > first && is_too_large(&error) => {
+                    let width = last - first + 1;
+                    self.log_range
+                        .fetch_min((width / 2).max(1), Ordering::Relaxed);
+                    let middle = first + width / 2 - 1;
+                    open.push((middle + 1, last));
+                    open.push((first, middle));
+                }
+                error => return error,
+            }
+        }
+        merged.done()
+    }
+}
+
+fn is_too_large(answer: &Answer) -> bool {
+    let Answer::Error(error) = answer else {
+        return false;
+    };
+    #[derive(serde::Deserialize)]
+    struct Words {
+        #[serde(default)]
+        code: i64,
+        #[serde(default)]
+        message: String,
+    }
+    let Ok(words) = serde_json::from_slice::<Words>(error) else {
+        return false;
+    };
+    let refusal = Refusal {
+        code: words.code,
+        message: words.message,
+        data: None,
+    };
+    super::class::class("eth_getLogs", &refusal, &Overrides::default())
+        == super::class::Class::RangeTooLarge
+}
+
+/// Arrays put together as bytes.
+#[derive(Default)]
+struct Merged(BytesMut);
+
+impl Merged {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, array: &Bytes) -> Result<(), Answer> {
+        let text = array.trim_ascii();
+        let inner = text
+            .strip_prefix(b"[")
+            .and_then(|rest| rest.strip_suffix(b"]"))
+            .ok_or_else(|| {
+                Answer::error(-32603, "an upstream answered eth_getLogs without a list")
+            })?
+            .trim_ascii();
+        if self.0.len() + inner.len() > MOST_BYTES {
+            return Err(Answer::error(-32003, "response too large"));
+        }
+        if self.0.is_empty() {
+            self.0.put_u8(b'[');
+        } else if !inner.is_empty() && self.0.len() > 1 {
+            self.0.put_u8(b',');
+        }
+        self.0.put_slice(inner);
+        Ok(())
+    }
+
+    fn done(mut self) -> Answer {
+        if self.0.is_empty() {
+            self.0.put_u8(b'[');
+        }
+        self.0.put_u8(b']');
+        Answer::Result(self.0.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_put_together_in_order_and_empty_ones_leave_no_trace() {
+        let mut merged = Merged::default();
+        for part in ["[]", " [ {\"a\":1} , 2 ] ", "[]", "[3]"] {
+            merged.add(&Bytes::from_static(part.as_bytes())).unwrap();
+        }
+        let Answer::Result(whole) = merged.done() else {
+            panic!("no result")
+        };
+        assert_eq!(&whole[..], br#"[{"a":1} , 2,3]"#);
+        let Answer::Result(none) = Merged::default().done() else {
+            panic!("no result")
+        };
+        assert_eq!(&none[..], b"[]");
+        assert!(Merged::default().add(&Bytes::from_static(b"null")).is_err());
+    }
+}

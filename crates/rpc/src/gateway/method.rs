@@ -1,0 +1,247 @@
+//! What the gateway knows about methods: one table.
+
+use std::time::Duration;
+
+/// How a question is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Cheap reads.
+    Light,
+    /// Executes code.
+    Call,
+    /// `eth_getLogs`.
+    Logs,
+    /// Traces and simulations, which may take minutes.
+    Trace,
+    /// `eth_sendRawTransaction`.
+    Send,
+    /// Answered by the gateway itself.
+    Own(Own),
+    /// Nothing is known about it: passed on once, and to another endpoint only if it cannot have
+    /// had an effect.
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    ChainId,
+    BlockNumber,
+    Accounts,
+    Subscribe,
+    Unsubscribe,
+    NewFilter,
+    NewBlockFilter,
+    FilterChanges,
+    FilterLogs,
+    UninstallFilter,
+    /// Cannot be had through a gateway of several clients yet; said in words.
+    Unsupported,
+}
+
+/// Where a question says which block it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Not about a block, or any endpoint will do.
+    Nowhere,
+    /// About the newest block without saying so: an endpoint at the tip.
+    Tip,
+    /// In this parameter; missing means `latest`.
+    Param(usize),
+    /// In this parameter; missing is left to the endpoint.
+    Optional(usize),
+    /// A block's hash in the first parameter.
+    Hash,
+    /// A transaction's hash in the first parameter: null is only believed at the tip.
+    Transaction,
+    /// In the filter object of the first parameter.
+    Filter,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) at: At,
+}
+
+const fn m(name: &'static str, kind: Kind, at: At) -> Method {
+    Method { name, kind, at }
+}
+
+use At::{Filter, Hash, Nowhere, Optional, Param, Tip, Transaction};
+use Kind::{Call, Light, Logs, Send, Trace};
+
+/// Sorted by name, so that a look-up needs no map.
+const TABLE: &[Method] = &[
+    m("debug_traceBlockByHash", Trace, Hash),
+    m("debug_traceBlockByNumber", Trace, Param(0)),
+    m("debug_traceCall", Trace, Param(1)),
+    m("debug_traceTransaction", Trace, Transaction),
+    m("eth_accounts", Kind::Own(Own::Accounts), Nowhere),
+    m("eth_blobBaseFee", Light, Tip),
+    m("eth_blockNumber", Kind::Own(Own::BlockNumber), Nowhere),
+    m("eth_call", Call, Param(1)),
+    m("eth_callMany", Call, Tip),
+    m("eth_chainId", Kind::Own(Own::ChainId), Nowhere),
+    m("eth_coinbase", Light, Nowhere),
+    m("eth_createAccessList", Call, Optional(1)),
+    m("eth_estimateGas", Call, Optional(1)),
+    m("eth_feeHistory", Call, Param(1)),
+    m("eth_gasPrice", Light, Tip),
+    m("eth_getAccount", Light, Param(1)),
+    m("eth_getBalance", Light, Param(1)),
+    m("eth_getBlockByHash", Light, Hash),
+    m("eth_getBlockByNumber", Light, Param(0)),
+    m("eth_getBlockReceipts", Light, Param(0)),
+    m("eth_getBlockTransactionCountByHash", Light, Hash),
+    m("eth_getBlockTransactionCountByNumber", Light, Param(0)),
+    m("eth_getCode", Light, Param(1)),
+    m(
+        "eth_getFilterChanges",
+        Kind::Own(Own::FilterChanges),
+        Nowhere,
+    ),
+    m("eth_getFilterLogs", Kind::Own(Own::FilterLogs), Nowhere),
+    m("eth_getHeaderByHash", Light, Hash),
+    m("eth_getHeaderByNumber", Light, Param(0)),
+    m("eth_getLogs", Logs, Filter),
+    m("eth_getProof", Call, Param(2)),
+    m("eth_getRawTransactionByHash", Light, Transaction),
+    m("eth_getStorageAt", Light, Param(2)),
+    m("eth_getTransactionByBlockHashAndIndex", Light, Hash),
+    m("eth_getTransactionByBlockNumberAndIndex", Light, Param(0)),
+    m("eth_getTransactionByHash", Light, Transaction),
+    m("eth_getTransactionCount", Light, Param(1)),
+    m("eth_getTransactionReceipt", Light, Transaction),
+    m("eth_getUncleByBlockHashAndIndex", Light, Hash),
+    m("eth_getUncleByBlockNumberAndIndex", Light, Param(0)),
+    m("eth_getUncleCountByBlockHash", Light, Hash),
+    m("eth_getUncleCountByBlockNumber", Light, Param(0)),
+    m("eth_hashrate", Light, Nowhere),
+    m("eth_maxPriorityFeePerGas", Light, Tip),
+    m("eth_mining", Light, Nowhere),
+    m(
+        "eth_newBlockFilter",
+        Kind::Own(Own::NewBlockFilter),
+        Nowhere,
+    ),
+    m("eth_newFilter", Kind::Own(Own::NewFilter), Nowhere),
+    m(
+        "eth_newPendingTransactionFilter",
+        Kind::Own(Own::Unsupported),
+        Nowhere,
+    ),
+    m("eth_protocolVersion", Light, Nowhere),
+    m("eth_sendRawTransaction", Send, Nowhere),
+    m("eth_simulateV1", Trace, Param(1)),
+    m("eth_subscribe", Kind::Own(Own::Subscribe), Nowhere),
+    m("eth_syncing", Light, Nowhere),
+    m(
+        "eth_uninstallFilter",
+        Kind::Own(Own::UninstallFilter),
+        Nowhere,
+    ),
+    m("eth_unsubscribe", Kind::Own(Own::Unsubscribe), Nowhere),
+    m("net_listening", Light, Nowhere),
+    m("net_peerCount", Light, Nowhere),
+    m("net_version", Light, Nowhere),
+    m("trace_block", Trace, Param(0)),
+    m("trace_call", Trace, Param(2)),
+    m("trace_replayBlockTransactions", Trace, Param(0)),
+    m("trace_transaction", Trace, Transaction),
+    m("txpool_content", Light, Tip),
+    m("txpool_inspect", Light, Tip),
+    m("txpool_status", Light, Tip),
+    m("web3_clientVersion", Light, Nowhere),
+    m("web3_sha3", Light, Nowhere),
+];
+
+/// Everything else.
+pub(crate) const UNKNOWN: Method = m("other", Kind::Other, Tip);
+
+pub(crate) fn find(name: &str) -> &'static Method {
+    match TABLE.binary_search_by(|method| method.name.cmp(name)) {
+        Ok(at) => &TABLE[at],
+        Err(_) => &UNKNOWN,
+    }
+}
+
+impl Kind {
+    /// Whether asking twice is as good as asking once.
+    pub(crate) fn is_repeatable(self) -> bool {
+        !matches!(self, Self::Send | Self::Other)
+    }
+
+    /// All attempts together, and each of them.
+    pub(crate) fn deadlines(self) -> (Duration, Duration) {
+        let secs = |total, attempt| (Duration::from_secs(total), Duration::from_secs(attempt));
+        match self {
+            Self::Light | Self::Own(_) => secs(5, 2),
+            Self::Call | Self::Send => secs(10, 5),
+            Self::Logs | Self::Other => secs(30, 15),
+            Self::Trace => secs(120, 60),
+        }
+    }
+}
+
+/// Namespaces that are nobody's business through a gateway, unless somebody says otherwise: they
+/// hold accounts, steer a client, or belong to the consensus client.
+pub(crate) const DENIED: &[&str] = &[
+    "account_*",
+    "admin_*",
+    "clique_*",
+    "debug_*",
+    "engine_*",
+    "eth_sendTransaction",
+    "eth_sign*",
+    "miner_*",
+    "personal_*",
+];
+
+/// A method's name, or its beginning followed by `*`.
+pub(crate) fn matches(pattern: &str, method: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => method.starts_with(beginning),
+        None => pattern == method,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_every_method_is_found() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for method in TABLE {
+            assert_eq!(find(method.name).name, method.name);
+        }
+        assert_eq!(find("eth_somethingNew").kind, Kind::Other);
+    }
+
+    #[test]
+    fn methods_that_touch_accounts_or_steer_a_client_are_denied_and_reads_are_not() {
+        let denied = |method: &str| DENIED.iter().any(|pattern| matches(pattern, method));
+        for method in [
+            "personal_unlockAccount",
+            "admin_addPeer",
+            "miner_start",
+            "debug_setHead",
+            "engine_newPayloadV4",
+            "account_list",
+            "eth_sign",
+            "eth_signTransaction",
+            "eth_sendTransaction",
+        ] {
+            assert!(denied(method), "{method}");
+        }
+        for method in [
+            "eth_sendRawTransaction",
+            "eth_call",
+            "trace_block",
+            "net_version",
+        ] {
+            assert!(!denied(method), "{method}");
+        }
+    }
+}

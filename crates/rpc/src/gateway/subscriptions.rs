@@ -1,0 +1,318 @@
+//! What one WebSocket client is told: heads and logs, from the journal and so without gaps and
+//! without repetition, whatever becomes of endpoints.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, mpsc};
+
+use super::Core;
+use super::chain::{Block, Change, Cursor, Gap};
+use super::envelope::Answer;
+use super::filters::{new_id, read_id};
+use super::log::Criteria;
+use super::observe;
+
+/// Logs that cannot be had are asked for again after this.
+const LOGS_PAUSE: Duration = Duration::from_millis(250);
+
+/// One client's outgoing side.
+pub(crate) struct Client {
+    out: mpsc::UnboundedSender<Bytes>,
+    queued: AtomicUsize,
+    most_queued: usize,
+    /// Why the connection has to end, once it has to.
+    end: Mutex<Option<(u16, String)>>,
+    pub(crate) ending: Notify,
+    subscriptions: Mutex<Vec<Subscription>>,
+    /// Something new to look after.
+    woken: Notify,
+    pumping: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Subscription {
+    id: u128,
+    topic: Topic,
+    cursor: Cursor,
+}
+
+#[derive(Clone)]
+enum Topic {
+    Heads,
+    Logs(Arc<Criteria>),
+}
+
+impl Client {
+    pub(crate) fn new(most_queued: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Bytes>) {
+        let (out, queue) = mpsc::unbounded_channel();
+        let client = Self {
+            out,
+            queued: AtomicUsize::new(0),
+            most_queued,
+            end: Mutex::new(None),
+            ending: Notify::new(),
+            subscriptions: Mutex::default(),
+            woken: Notify::new(),
+            pumping: AtomicBool::new(false),
+        };
+        (Arc::new(client), queue)
+    }
+
+    /// Puts a message in line. A client that does not read is not told less: it is let go.
+    pub(crate) fn push(&self, message: Bytes) {
+        let length = message.len();
+        let queued = self.queued.fetch_add(length, Ordering::Relaxed) + length;
+        // One message may be larger than the limit; a queue in front of it may not.
+        if queued > self.most_queued && queued > length {
+            observe::slow_client();
+            return self.finish(1013, "too slow: more is waiting than the gateway keeps");
+        }
+        let _ = self.out.send(message);
+    }
+
+    pub(crate) fn written(&self, length: usize) {
+        self.queued.fetch_sub(length, Ordering::Relaxed);
+    }
+
+    pub(crate) fn finish(&self, code: u16, why: &str) {
+        self.lock(&self.end)
+            .get_or_insert_with(|| (code, why.to_owned()));
+        self.ending.notify_one();
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn end(&self) -> Option<(u16, String)> {
+        self.lock(&self.end).clone()
+    }
+
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.lock(&self.subscriptions).len()
+    }
+
+    fn lock<'a, T>(&self, of: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells this client what the journal has for it, until it is gone.
+    async fn pump(self: Arc<Self>, core: Arc<Core>) {
+        let mut changed = core.chain.changed();
+        while self.end().is_none() {
+            match self.tell_next(&core).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tokio::select! {
+                        moved = changed.changed() => if moved.is_err() { return },
+                        () = self.woken.notified() => {}
+                        () = self.out.closed() => return,
+                    }
+                }
+                Err(Gap) => {
+                    observe::fatal_gap();
+                    let from = core.chain.tip().map_or(0, |tip| tip.head.number);
+                    let why = format!(
+                        "subscription gap: reconnect and look back with eth_getLogs; the chain is at {from}"
+                    );
+                    let subscriptions = self.lock(&self.subscriptions).clone();
+                    for subscription in subscriptions {
+                        let error = super::envelope::error_bytes(-32000, &why);
+                        self.push(notification(subscription.id, "error", &error));
+                    }
+                    return self.finish(1012, "subscription gap");
+                }
+            }
+        }
+    }
+
+    /// Tells the oldest change somebody here has not been told; false if there is none.
+    async fn tell_next(&self, core: &Arc<Core>) -> Result<bool, Gap> {
+        let subscriptions = self.lock(&self.subscriptions).clone();
+        let mut oldest: Option<(Cursor, Change, Cursor)> = None;
+        for subscription in &subscriptions {
+            let cursor = subscription.cursor;
+            if oldest
+                .as_ref()
+                .is_some_and(|(oldest, ..)| !cursor.is_before(*oldest))
+            {
+                continue;
+            }
+            let (changes, next) = core.chain.since(cursor, 1)?;
+            if let Some(change) = changes.into_iter().next() {
+                oldest = Some((cursor, change, next));
+            }
+        }
+        let Some((at, change, next)) = oldest else {
+            return Ok(false);
+        };
+        let due: Vec<&Subscription> = subscriptions
+            .iter()
+            .filter(|subscription| subscription.cursor == at)
+            .collect();
+        // Heads first, then the logs of the same block.
+        for subscription in &due {
+            if let (Topic::Heads, Change::Add(block)) = (&subscription.topic, &change) {
+                self.push(notification(subscription.id, "result", &block.header));
+            }
+        }
+        let criteria: Vec<(u128, &Criteria)> = due
+            .iter()
+            .filter_map(|subscription| match &subscription.topic {
+                Topic::Logs(criteria) => Some((subscription.id, &**criteria)),
+                Topic::Heads => None,
+            })
+            .collect();
+        if !criteria.is_empty() {
+            match &change {
+                Change::Add(block) => self.tell_logs(core, block, &criteria).await,
+                Change::Remove(block) => self.tell_removed(block, &criteria).await,
+            }
+        }
+        let ids: Vec<u128> = due.iter().map(|subscription| subscription.id).collect();
+        for subscription in self.lock(&self.subscriptions).iter_mut() {
+            if ids.contains(&subscription.id) {
+                subscription.cursor = next;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn tell_logs(&self, core: &Arc<Core>, block: &Block, criteria: &[(u128, &Criteria)]) {
+        if let Some(bloom) = block.head.logs_bloom.as_deref()
+            && !bloom.is_zero()
+            && !criteria
+                .iter()
+                .any(|(_, criteria)| criteria.may_be_in(bloom))
+        {
+            return;
+        }
+        let logs = loop {
+            if let Some(logs) = core.logs_of(block).await {
+                break logs;
+            }
+            // Gone from the chain and from all endpoints: told nobody, missed by nobody.
+            if !core.chain.is_canonical(block) || self.end().is_some() || self.out.is_closed() {
+                return;
+            }
+            tokio::time::sleep(LOGS_PAUSE).await;
+        };
+        for log in &logs.0 {
+            for (id, criteria) in criteria {
+                if criteria.matches(log) {
+                    self.push(notification(*id, "result", &log.raw));
+                }
+            }
+        }
+    }
+
+    async fn tell_removed(&self, block: &Block, criteria: &[(u128, &Criteria)]) {
+        let Some(logs) = block.logs.lock().await.clone() else {
+            return;
+        };
+        for log in logs.0.iter().rev() {
+            for (id, criteria) in criteria {
+                if criteria.matches(log) {
+                    self.push(notification(*id, "result", &log.removed()));
+                }
+            }
+        }
+    }
+}
+
+fn notification(id: u128, member: &str, content: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(120 + content.len());
+    message
+        .put_slice(br#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":""#);
+    message.put_slice(format!("{id:#x}").as_bytes());
+    message.put_slice(b"\",\"");
+    message.put_slice(member.as_bytes());
+    message.put_slice(b"\":");
+    message.put_slice(content);
+    message.put_slice(b"}}");
+    message.freeze()
+}
+
+/// A client while one of its messages is answered. What the message subscribes to begins when its
+/// answer is in line, so that no client is told about an id it does not know yet.
+pub(crate) struct Subscriber {
+    client: Arc<Client>,
+    fresh: Mutex<Vec<Subscription>>,
+}
+
+impl Subscriber {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            fresh: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn subscribe(&self, core: &Arc<Core>, params: &str) -> Answer {
+        let wrong = |what: &str| Answer::error(-32602, what);
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(params) else {
+            return wrong("invalid params: eth_subscribe takes a topic");
+        };
+        let name = list
+            .first()
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        let topic = match name.as_deref() {
+            Some("newHeads") => Topic::Heads,
+            Some("logs") => {
+                let filter = list.get(1).map_or("{}", |raw| raw.get());
+                match Criteria::read(if filter == "null" { "{}" } else { filter }) {
+                    Ok(criteria) => Topic::Logs(Arc::new(criteria)),
+                    Err(what) => return wrong(&what),
+                }
+            }
+            Some(other) => {
+                return wrong(&format!(
+                    "this gateway has no subscription {other:?}: newHeads and logs are there"
+                ));
+            }
+            None => return wrong("invalid params: eth_subscribe takes a topic"),
+        };
+        let mut fresh = self.client.lock(&self.fresh);
+        if self.client.subscriptions() + fresh.len() >= core.config.max_subscriptions {
+            return Answer::error(-32005, "too many subscriptions on one connection");
+        }
+        let id = new_id();
+        fresh.push(Subscription {
+            id,
+            topic,
+            cursor: core.chain.now(),
+        });
+        Answer::text(&format!("{id:#x}"))
+    }
+
+    pub(crate) fn unsubscribe(&self, params: &str) -> Answer {
+        let Some(id) = read_id(params) else {
+            return Answer::error(
+                -32602,
+                "invalid params: eth_unsubscribe takes a subscription's id",
+            );
+        };
+        let mut subscriptions = self.client.lock(&self.client.subscriptions);
+        let before = subscriptions.len();
+        subscriptions.retain(|subscription| subscription.id != id);
+        if subscriptions.len() == before {
+            return Answer::error(-32601, "subscription not found");
+        }
+        Answer::literal("true")
+    }
+
+    /// The answer is in line: what was subscribed may speak.
+    pub(crate) fn activate(self, core: &Arc<Core>) {
+        let fresh = std::mem::take(&mut *self.client.lock(&self.fresh));
+        if fresh.is_empty() {
+            return;
+        }
+        self.client.lock(&self.client.subscriptions).extend(fresh);
+        if self.client.pumping.swap(true, Ordering::AcqRel) {
+            self.client.woken.notify_one();
+        } else {
+            tokio::spawn(Arc::clone(&self.client).pump(Arc::clone(core)));
+        }
+    }
+}
