@@ -8,7 +8,7 @@ use dodona_rpc::NodeStatus;
 use dodona_runtime::clock;
 use dodona_store::jobs::Job;
 use dodona_store::keys::KeyState;
-use dodona_store::{Conn, Result, heads, jobs, keys, logs, requests, runs, txs, warnings};
+use dodona_store::{Conn, Result, flux, heads, jobs, keys, logs, requests, runs, txs, warnings};
 
 use crate::ChainView;
 use crate::server::App;
@@ -26,6 +26,7 @@ pub(crate) struct Facts {
     pub(crate) runs_unfinished: u64,
     pub(crate) tasks_unfinished: u64,
     pub(crate) warnings: Vec<Warning>,
+    pub(crate) flux: Vec<flux::Figures>,
 }
 
 pub(crate) struct ChainFacts {
@@ -92,6 +93,7 @@ impl Facts {
             jobs: job_facts(jobs::list(conn, MAX_JOBS, 0).await?, &counts),
             tasks_unfinished: runs::count_unfinished_tasks(conn).await?,
             warnings,
+            flux: flux::figures(conn).await?,
         })
     }
 }

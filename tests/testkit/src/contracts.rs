@@ -5,6 +5,7 @@
     reason = "the events have as many fields as they have"
 )]
 mod abi;
+mod feed;
 mod world;
 
 use std::{env, path::PathBuf};
@@ -13,7 +14,8 @@ use alloy::primitives::{B256, Bytes};
 use serde::Deserialize;
 use uuid::Uuid;
 
-pub use abi::{AuthorizedForwarder, Consumer, LinkToken, Operator, Oracle};
+pub use abi::{AuthorizedForwarder, Consumer, Flags, FluxAggregator, LinkToken, Operator, Oracle};
+pub use feed::Feed;
 pub use world::{Requested, World, requests_in};
 
 use crate::workspace;

@@ -12,6 +12,7 @@ mod bad_jobs;
 mod bad_starts;
 mod chance;
 mod endpoints;
+mod flux;
 mod fulfilment;
 mod keys;
 mod kills;

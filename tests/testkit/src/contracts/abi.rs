@@ -66,6 +66,34 @@ sol! {
         function acceptOwnership() external;
     }
 
+    interface FluxAggregator {
+        event NewRound(uint256 indexed roundId, address indexed startedBy, uint256 startedAt);
+        event SubmissionReceived(int256 indexed submission, uint32 indexed round, address indexed oracle);
+
+        function submit(uint256 roundId, int256 submission) external;
+        function changeOracles(
+            address[] calldata removed,
+            address[] calldata added,
+            address[] calldata addedAdmins,
+            uint32 minSubmissions,
+            uint32 maxSubmissions,
+            uint32 restartDelay
+        ) external;
+        function updateFutureRounds(
+            uint128 paymentAmount, uint32 minSubmissions, uint32 maxSubmissions, uint32 restartDelay, uint32 timeout
+        ) external;
+        function updateAvailableFunds() external;
+        function latestAnswer() external view returns (int256);
+        function latestRound() external view returns (uint256);
+        function getAnswer(uint256 roundId) external view returns (int256);
+        function withdrawablePayment(address oracle) external view returns (uint256);
+    }
+
+    interface Flags {
+        function raiseFlags(address[] calldata subjects) external;
+        function lowerFlags(address[] calldata subjects) external;
+    }
+
     interface AuthorizedForwarder {
         function forward(address to, bytes calldata data) external;
         function setAuthorizedSenders(address[] calldata senders) external;

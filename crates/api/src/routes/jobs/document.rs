@@ -6,12 +6,12 @@ use dodona_model::{JobId, Timestamp};
 use dodona_store::jobs::{Job, JobError};
 use serde::Serialize;
 
+use super::flux::{FluxMonitor, flux_monitor};
 use crate::http::Resource;
 use crate::written::go_duration;
 
 /// Spec objects of other job types: clients expect the keys.
-const OTHER_SPECS: [&str; 15] = [
-    "fluxMonitorSpec",
+const OTHER_SPECS: [&str; 14] = [
     "creSettingsSpec",
     "offChainReportingOracleSpec",
     "offChainReporting2OracleSpec",
@@ -41,6 +41,7 @@ struct Attributes<'a> {
     #[serde(rename = "externalJobID")]
     external_job_id: String,
     direct_request_spec: Option<DirectRequest>,
+    flux_monitor_spec: Option<FluxMonitor>,
     cron_spec: Option<Cron>,
     webhook_spec: Option<Webhook>,
     #[serde(flatten)]
@@ -152,6 +153,7 @@ pub(super) fn resource(
             max_task_duration: go_duration(spec.max_task_duration.unwrap_or_default()),
             external_job_id: spec.external_job_id.to_string(),
             direct_request_spec: (spec.kind == "directrequest").then(|| direct_request(job)),
+            flux_monitor_spec: flux_monitor(job),
             cron_spec: cron,
             webhook_spec: webhook,
             others: OTHER_SPECS.into_iter().map(|name| (name, ())).collect(),

@@ -2,6 +2,7 @@
 
 mod create;
 mod document;
+mod flux;
 mod kinds;
 
 use std::collections::BTreeMap;

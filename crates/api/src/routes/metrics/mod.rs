@@ -10,6 +10,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use dodona_store::flux::Figures;
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
@@ -106,6 +107,7 @@ fn rows(out: &mut Exposition, facts: &Facts) {
     );
     keys(out, facts);
     jobs(out, facts);
+    rounds(out, facts);
     chains(out, &facts.chains);
     let mut warnings = out.family(
         "dodona_warnings",
@@ -155,6 +157,44 @@ fn jobs(out: &mut Exposition, facts: &Facts) {
             let n = if errored_only { job.errored } else { job.runs };
             let id = job.job.id.to_string();
             family.sample(&[("job_id", &id), ("job_name", &job.job.spec.name)], n);
+        }
+    }
+}
+
+/// The newest rounds and numbers of flux monitors.
+fn rounds(out: &mut Exposition, facts: &Facts) {
+    type Read = fn(&Figures) -> Option<f64>;
+    fn number(text: &Option<String>) -> Option<f64> {
+        text.as_ref()?.parse().ok()
+    }
+    let gauges: [(&'static str, &'static str, Read); 4] = [
+        (
+            "flux_monitor_seen_round",
+            "the newest round anybody began",
+            |it| it.seen_round.map(f64::from),
+        ),
+        ("flux_monitor_seen_value", "the number found last", |it| {
+            number(&it.seen_value)
+        }),
+        (
+            "flux_monitor_reported_round",
+            "the round submitted to last",
+            |it| it.reported_round.map(f64::from),
+        ),
+        (
+            "flux_monitor_reported_value",
+            "the number submitted last",
+            |it| number(&it.reported_value),
+        ),
+    ];
+    for (name, help, read) in gauges {
+        let known = || facts.flux.iter().filter_map(|it| Some((it, read(it)?)));
+        if known().next().is_none() {
+            continue;
+        }
+        let mut family = out.family(name, Kind::Gauge, help);
+        for (figures, value) in known() {
+            family.sample(&[("job_spec_id", &figures.job_id.to_string())], value);
         }
     }
 }
