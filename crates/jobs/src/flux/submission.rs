@@ -1,5 +1,7 @@
 //! A run has found its number: is it submitted? Decided again, on what the contract says now.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, I256, U256, keccak256};
 use dodona_model::{ChainId, Timestamp, tx};
 use dodona_pipeline::decimal::{self, BigDecimal};
@@ -9,13 +11,18 @@ use dodona_store::txs::NewTx;
 use dodona_store::{Tx, flux, keys, txs};
 use uuid::Uuid;
 
-use super::contract::{self, Look};
+use super::contract::{self, Look, LookError};
 use super::deviation;
 use super::occasion::Asked;
 use super::round::{self, Declined};
 use crate::ChainRules;
 use crate::ports::Outside;
 use crate::specs::Ready;
+
+/// How soon an endpoint that did not answer is asked again, doubled each time…
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// … up to this, half a minute in all; then the run ends errored.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// What a run came back with.
 pub(crate) struct Closing {
@@ -65,10 +72,19 @@ async fn find(
         format!("this node is not configured for chain {chain}")
     })?;
     let ours = [asked.oracle];
-    let look = contract::look(pool, spec.contract_address, None, &ours, asked.round)
-        .await
-        .map_err(|cause| cause.to_string())?;
-    Ok((number, look))
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match contract::look(pool, spec.contract_address, None, &ours, asked.round).await {
+            Ok(look) => return Ok((number, look)),
+            // A run that goes on right after a start may be quicker than the endpoints, and a number that
+            // was found is not given up for a moment's silence.
+            Err(LookError::Unreachable(_)) if pause <= LONGEST_PAUSE => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Err(cause) => return Err(cause.to_string()),
+        }
+    }
 }
 
 fn spec_of(ready: &Ready) -> Result<&FluxMonitor, String> {
