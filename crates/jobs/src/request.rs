@@ -22,6 +22,8 @@ pub(crate) enum Decision {
     Refuse { life: u32, reason: String },
     /// The same request in another place, on the same terms: what was computed stays right.
     MovedOn,
+    /// The same request in another place, and answered there for good.
+    Settled,
     /// The same request with other terms (another expiration): the answer must be encoded anew.
     EncodeAnew,
     /// It was orphaned before anything ran for it.
@@ -32,35 +34,41 @@ pub(crate) enum Decision {
     Wait,
 }
 
+/// `gone` says that the place where we knew the request is no longer on the chain.
 pub(crate) fn decide(
     asked: &Asked,
     at: &Incarnation,
     newest: Option<&Request>,
+    gone: bool,
     terms: &Terms,
 ) -> Decision {
     let Some(known) = newest else {
         return begin(asked, terms, 1);
     };
-    let same_place = known.incarnation.block.hash == at.block.hash
-        && known.incarnation.log_index == at.log_index;
+    let same_place = is_at(known, at);
     match known.state {
         State::Orphaned => match (known.run_id, refusal(asked, terms)) {
             (Some(_), _) if known.incarnation.terms == at.terms => Decision::MovedOn,
             (Some(_), _) => Decision::EncodeAnew,
             (None, None) => Decision::RunAgain,
-            (None, Some(_)) if same_place => Decision::Known,
             (None, Some(reason)) => Decision::Refuse {
                 life: known.life + 1,
                 reason,
             },
         },
         _ if same_place => Decision::Known,
+        State::Fulfilled if gone => Decision::Settled,
         // The contract took the id again, so it has forgotten the earlier request.
         State::Fulfilled | State::Cancelled | State::Failed | State::Refused => {
             begin(asked, terms, known.life + 1)
         }
         State::Open | State::Answered => Decision::Wait,
     }
+}
+
+/// Whether a request was seen in this very place.
+pub(crate) fn is_at(known: &Request, at: &Incarnation) -> bool {
+    known.incarnation.block.hash == at.block.hash && known.incarnation.log_index == at.log_index
 }
 
 fn begin(asked: &Asked, terms: &Terms, life: u32) -> Decision {
@@ -160,11 +168,11 @@ mod tests {
     #[test]
     fn a_payment_equal_to_the_minimum_is_enough() {
         assert_eq!(
-            decide(&asked(5), &at(1, 1), None, &terms(5)),
+            decide(&asked(5), &at(1, 1), None, false, &terms(5)),
             Decision::Run { life: 1 }
         );
         assert!(matches!(
-            decide(&asked(4), &at(1, 1), None, &terms(5)),
+            decide(&asked(4), &at(1, 1), None, false, &terms(5)),
             Decision::Refuse { .. }
         ));
     }
@@ -176,7 +184,7 @@ mod tests {
             ..terms(0)
         };
         assert!(matches!(
-            decide(&asked(5), &at(1, 1), None, &listed),
+            decide(&asked(5), &at(1, 1), None, false, &listed),
             Decision::Refuse { .. }
         ));
     }
@@ -185,11 +193,11 @@ mod tests {
     fn a_request_mined_again_on_other_terms_is_encoded_anew_not_run_twice() {
         let orphan = known(State::Orphaned, Some(7));
         assert_eq!(
-            decide(&asked(5), &at(2, 1), Some(&orphan), &terms(0)),
+            decide(&asked(5), &at(2, 1), Some(&orphan), false, &terms(0)),
             Decision::MovedOn
         );
         assert_eq!(
-            decide(&asked(5), &at(2, 2), Some(&orphan), &terms(0)),
+            decide(&asked(5), &at(2, 2), Some(&orphan), false, &terms(0)),
             Decision::EncodeAnew
         );
     }
@@ -198,11 +206,11 @@ mod tests {
     fn an_open_request_seen_elsewhere_waits_until_its_first_place_is_settled() {
         let open = known(State::Open, Some(7));
         assert_eq!(
-            decide(&asked(5), &at(2, 1), Some(&open), &terms(0)),
+            decide(&asked(5), &at(2, 1), Some(&open), false, &terms(0)),
             Decision::Wait
         );
         assert_eq!(
-            decide(&asked(5), &at(1, 1), Some(&open), &terms(0)),
+            decide(&asked(5), &at(1, 1), Some(&open), false, &terms(0)),
             Decision::Known
         );
     }
@@ -211,8 +219,17 @@ mod tests {
     fn a_closed_id_may_begin_a_new_life() {
         let closed = known(State::Fulfilled, Some(7));
         assert_eq!(
-            decide(&asked(5), &at(2, 1), Some(&closed), &terms(0)),
+            decide(&asked(5), &at(2, 1), Some(&closed), false, &terms(0)),
             Decision::Run { life: 2 }
+        );
+    }
+
+    #[test]
+    fn an_answered_request_whose_place_is_gone_begins_no_second_life() {
+        let answered = known(State::Fulfilled, Some(7));
+        assert_eq!(
+            decide(&asked(5), &at(2, 1), Some(&answered), true, &terms(0)),
+            Decision::Settled
         );
     }
 

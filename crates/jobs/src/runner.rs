@@ -14,7 +14,7 @@ use dodona_pipeline::{
 use dodona_runtime::{Poke, Service, clock};
 use dodona_store::runs::{Run, TaskRun};
 use dodona_store::txs::NewTx;
-use dodona_store::{Store, Tx, jobs, keys, requests, runs, txs};
+use dodona_store::{Store, StoreError, Tx, jobs, keys, requests, runs, txs};
 use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -49,7 +49,8 @@ pub struct Runner {
         mpsc::UnboundedReceiver<Executed>,
     ),
     wake: Poke,
-    in_flight: usize,
+    // One entry for each execution; a run that was begun anew meanwhile has two.
+    in_flight: Vec<RunId>,
     renewed: Instant,
     surplus: Surplus,
 }
@@ -86,7 +87,7 @@ impl Runner {
             specs: Specs::default(),
             done: mpsc::unbounded_channel(),
             wake,
-            in_flight: 0,
+            in_flight: Vec::new(),
             renewed: Instant::now(),
         }
     }
@@ -97,7 +98,10 @@ impl Runner {
 
     /// Claims what fits and begins to execute it.
     async fn fill(&mut self) -> anyhow::Result<usize> {
-        let free = self.config.max_in_flight.saturating_sub(self.in_flight);
+        let free = self
+            .config
+            .max_in_flight
+            .saturating_sub(self.in_flight.len());
         if free == 0 {
             return Ok(0);
         }
@@ -106,12 +110,17 @@ impl Runner {
         let claimed = runs::claim(&mut tx, &self.config.me, self.config.claim, limit).await?;
         tx.commit().await?;
         let count = claimed.len();
+        let mut failed = Ok(());
         for run in claimed {
-            if let Err(cause) = self.begin(&run).await {
-                self.refuse(&run, &format!("{cause:#}")).await?;
-            }
+            let begun = match self.begin(&run).await {
+                // The database stumbled, which says nothing about the run: its claim runs out.
+                Err(cause) if cause.chain().any(|cause| cause.is::<StoreError>()) => Err(cause),
+                Err(cause) => self.refuse(&run, &format!("{cause:#}")).await,
+                Ok(()) => Ok(()),
+            };
+            failed = failed.and(begun);
         }
-        Ok(count)
+        failed.map(|()| count)
     }
 
     async fn begin(&mut self, run: &Run) -> anyhow::Result<()> {
@@ -141,7 +150,7 @@ impl Runner {
             Arc::clone(&self.outside),
             flux::Asked::read(&inputs.purpose)?,
         );
-        self.in_flight += 1;
+        self.in_flight.push(run.id);
         // Bounded by max_in_flight; a panic is caught and is that run's error.
         tokio::spawn(async move {
             let executed = AssertUnwindSafe(execute(&ready.pipeline, input, ports))
@@ -235,7 +244,13 @@ impl Runner {
     async fn store_finished(&mut self, round: &mut Round) -> anyhow::Result<()> {
         let mut over = Vec::new();
         while let Ok(executed) = self.done.1.try_recv() {
-            self.in_flight = self.in_flight.saturating_sub(1);
+            if let Some(at) = self
+                .in_flight
+                .iter()
+                .position(|run| *run == executed.run.id)
+            {
+                self.in_flight.swap_remove(at);
+            }
             over.push(executed);
         }
         if over.is_empty() {
@@ -306,11 +321,12 @@ impl Runner {
     ) -> anyhow::Result<Stored> {
         let (run, ready, now) = (&executed.run, &executed.ready, clock::now());
         let me = &self.config.me;
+        // In the order in which the triggers take them. Nobody cancels it unseen while we queue its answer.
+        let request = requests::by_run_locked(tx, run.id).await?;
         if !runs::still_mine(tx, run.id, me, run.generation).await? {
             return Ok(Stored::ClaimLost(run.id));
         }
         let took = now.since(run.created_at);
-        let request = requests::by_run(tx, run.id).await?;
         let ended = |outcome| Stored::Ended {
             run: run.id,
             ready: Arc::clone(ready),
@@ -436,14 +452,18 @@ impl Runner {
                 "task run failed: no sending keys available for chain {chain}{which}; see: dodona keys eth list"
             )));
         };
+        // What has its place already needs no other one.
+        let placed = txs::living_of(tx, intent.task_run_id)
+            .await?
+            .is_some_and(|living| living.state != tx::State::Dead);
         let waiting = queue.waiting(tx, chain, from).await?;
-        if rules.max_queued > 0 && *waiting >= rules.max_queued {
+        if !placed && rules.max_queued > 0 && *waiting >= rules.max_queued {
             return Ok(Err(format!(
                 "cannot create transaction; too many unstarted transactions in the queue ({waiting}/{}). Why the key does not move: dodona status. If it only is too slow, raise EVM.Transactions.MaxQueued",
                 rules.max_queued
             )));
         }
-        *waiting += 1;
+        *waiting += u64::from(!placed);
         queue.used = true;
         let answering = request.filter(|request| {
             request.chain_id == chain
@@ -625,20 +645,20 @@ impl Service<()> for Runner {
     async fn tick(&mut self, (): &()) -> anyhow::Result<Round> {
         let mut round = Round::default();
         self.store_finished(&mut round).await?;
-        if self.in_flight > 0 && self.renewed.elapsed() > self.config.claim / 3 {
+        if !self.in_flight.is_empty() && self.renewed.elapsed() > self.config.claim / 3 {
             let mut tx = self.store().begin().await?;
-            runs::renew_claims(&mut tx, &self.config.me, self.config.claim).await?;
+            let (me, claim) = (&self.config.me, self.config.claim);
+            runs::renew_claims(&mut tx, me, &self.in_flight, claim).await?;
             tx.commit().await?;
             self.renewed = Instant::now();
         }
         self.surplus.prune(&self.outside.store).await?;
-        let before = self.in_flight;
-        round.claimed = self.fill().await?;
-        if before == 0 {
+        if self.in_flight.is_empty() {
             self.renewed = Instant::now();
         }
-        round.in_flight = self.in_flight;
-        round.full = self.in_flight >= self.config.max_in_flight;
+        round.claimed = self.fill().await?;
+        round.in_flight = self.in_flight.len();
+        round.full = round.in_flight >= self.config.max_in_flight;
         Ok(round)
     }
 

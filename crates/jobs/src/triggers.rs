@@ -7,7 +7,7 @@ use dodona_store::heads::Cursor;
 use dodona_store::jobs::Job;
 use dodona_store::logs::Log;
 use dodona_store::requests::{NewRequest, Request};
-use dodona_store::{Leader, LeaderTx, heads, jobs, logs, requests, runs, txs};
+use dodona_store::{LeadError, Leader, LeaderTx, heads, jobs, logs, requests, runs, txs};
 use serde::Serialize;
 
 use crate::TriggerConfig;
@@ -25,7 +25,6 @@ pub struct Round {
     runs: usize,
     consumed: usize,
     waiting: usize,
-    more: bool,
 }
 
 /// Decides what each confirmed, canonical log of one chain means.
@@ -108,13 +107,16 @@ impl Triggers {
             requesters: job.spec.requesters.clone(),
         };
         let at = asked.incarnation(log);
-        let newest = self.known(tx, log, &asked, Some(&job)).await?;
-        let decision = request::decide(&asked, &at, newest.as_ref(), &terms);
+        let (newest, gone) = self.known(tx, log, &asked, Some(&job)).await?;
+        let decision = request::decide(&asked, &at, newest.as_ref(), gone, &terms);
         self.act(tx, log, &job, &asked, newest, decision, round)
             .await
     }
 
-    /// What we know about the request of this log. A reorganisation may change the order of two questions, and
+    /// What we know about the request of this log, and whether the place where we knew it left the chain.
+    ///
+    /// It may have left without being an orphan: an answer that was mined again may be seen before the
+    /// request's new log is considered, and says that the request is there. A reorganisation may change the order of two questions, and
     /// the consumer's next one then has the id of another: an orphan whose id asks something else is closed, so
     /// that nothing that was fetched, computed or signed for it answers the new question.
     async fn known(
@@ -123,12 +125,16 @@ impl Triggers {
         log: &Log,
         asked: &Asked,
         job: Option<&Job>,
-    ) -> anyhow::Result<Option<Request>> {
+    ) -> anyhow::Result<(Option<Request>, bool)> {
         let (chain, id) = (self.config.chain_id, asked.request_id);
-        let known = match requests::newest_life(tx, chain, log.address, id).await? {
-            Some(known) if known.state == State::Orphaned => known,
-            other => return Ok(other),
+        let Some(known) = requests::newest_life(tx, chain, log.address, id).await? else {
+            return Ok((None, false));
         };
+        if known.state != State::Orphaned
+            && (request::is_at(&known, &asked.incarnation(log)) || self.stands(tx, &known).await?)
+        {
+            return Ok((Some(known), false));
+        }
         let run = match known.run_id {
             Some(run) => runs::find(tx, run).await?,
             None => None,
@@ -137,13 +143,22 @@ impl Triggers {
         let same_question = run.is_none_or(|run| {
             Inputs::read(&run.inputs).is_ok_and(|it| inputs::ask_the_same(&it, asked))
         });
+        let (now, why) = (clock::now(), "its block left the canonical chain");
+        requests::apply(tx, known.id, Event::Orphaned, why, now).await?;
         if same_job && same_question {
-            return Ok(Some(known));
+            return Ok((requests::find(tx, known.id).await?, true));
         }
         let why = "it left the chain with its block, and its id stands for another question now";
         self.close(tx, &known, why).await?;
         observe::displaced(id, log.block);
-        Ok(requests::find(tx, known.id).await?)
+        Ok((requests::find(tx, known.id).await?, false))
+    }
+
+    /// Whether the block where we knew a request is on the chain, as far as we still know.
+    async fn stands(&self, tx: &mut LeaderTx, known: &Request) -> anyhow::Result<bool> {
+        let block = known.incarnation.block.hash;
+        let head = heads::by_hash(tx, self.config.chain_id, block).await?;
+        Ok(head.is_none_or(|head| head.canonical))
     }
 
     /// The request is over, and nothing may be sent for it any more. `false`: it was over already.
@@ -210,10 +225,18 @@ impl Triggers {
             (Decision::MovedOn, Some(known)) => {
                 requests::reincarnate(tx, known.id, State::Orphaned, State::Open, &at, now).await?;
                 observe::moved(asked.request_id, log.block);
-                if self.answer_is_lost(tx, &known).await? {
+                if self.is_answered(tx, &known).await? {
+                    let why = "its answer is on the chain";
+                    requests::apply(tx, known.id, Event::Answered, why, now).await?;
+                } else if self.answer_is_lost(tx, &known).await? {
                     self.encode_anew(tx, log, job, asked, &known).await?;
                     round.runs += 1;
                 }
+            }
+            (Decision::Settled, Some(known)) => {
+                let state = known.state;
+                requests::reincarnate(tx, known.id, state, state, &at, now).await?;
+                observe::moved(asked.request_id, log.block);
             }
             (Decision::EncodeAnew, Some(known)) => {
                 requests::reincarnate(tx, known.id, State::Orphaned, State::Open, &at, now).await?;
@@ -223,8 +246,11 @@ impl Triggers {
             }
             (Decision::Known, _) => return Ok(Some("known".to_owned())),
             (Decision::Wait, _) => return Ok(None),
-            // `decide` returns these three only for a request it was shown.
-            (Decision::RunAgain | Decision::MovedOn | Decision::EncodeAnew, None) => {
+            // `decide` returns these only for a request it was shown.
+            (
+                Decision::RunAgain | Decision::MovedOn | Decision::Settled | Decision::EncodeAnew,
+                None,
+            ) => {
                 return Ok(None);
             }
         }
@@ -280,6 +306,20 @@ impl Triggers {
         Ok(())
     }
 
+    /// Whether an answer to this request is on the chain.
+    async fn is_answered(&self, tx: &mut LeaderTx, known: &Request) -> anyhow::Result<bool> {
+        for answer in txs::of_request(tx, known.id).await? {
+            if let Some(mined) = answer.mined.filter(|mined| mined.succeeded) {
+                let chain = self.config.chain_id;
+                let head = heads::by_hash(tx, chain, mined.block.hash).await?;
+                if head.is_some_and(|head| head.canonical) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether nothing that is or will be on chain answers this request, although its run is over.
     async fn answer_is_lost(&self, tx: &mut LeaderTx, known: &Request) -> anyhow::Result<bool> {
         let Some(run) = known.run_id else {
@@ -323,41 +363,102 @@ impl Triggers {
     }
 }
 
-impl Service<Leader> for Triggers {
-    type Report = Round;
-
-    async fn tick(&mut self, lead: &Leader) -> anyhow::Result<Round> {
-        let chain = self.config.chain_id;
-        let (cursor, pending) = {
-            let mut conn = lead.store().read().await?;
-            let Some(cursor) = heads::cursor(&mut conn, chain).await? else {
-                return Ok(Round::default());
-            };
-            let least = u64::from(self.config.min_confirmations.max(1)) - 1;
-            let until = cursor.block.number.saturating_sub(least);
-            (cursor, logs::pending(&mut conn, chain, until, BATCH).await?)
-        };
+impl Triggers {
+    /// Decides some logs in one database transaction; an error leaves all of them as they were.
+    async fn decide_together(
+        &self,
+        lead: &Leader,
+        logs: &[Log],
+        cursor: &Cursor,
+    ) -> anyhow::Result<Round> {
         let mut round = Round::default();
-        if pending.is_empty() {
-            return Ok(round);
-        }
         let mut tx = lead.begin().await?;
-        for log in &pending {
-            self.consider(&mut tx, log, &cursor, &mut round).await?;
+        for log in logs {
+            self.consider(&mut tx, log, cursor, &mut round).await?;
         }
         if round.runs > 0 {
             tx.poke_on_commit("runs");
         }
         tx.commit().await?;
-        round.more = pending.len() == BATCH as usize && round.consumed > 0;
         Ok(round)
+    }
+
+    /// As [`Triggers::decide_together`]; where one of them cannot be decided, the others must not suffer.
+    /// The error is the first one's.
+    async fn decide_each(
+        &self,
+        lead: &Leader,
+        logs: &[Log],
+        cursor: &Cursor,
+        round: &mut Round,
+    ) -> anyhow::Result<()> {
+        match self.decide_together(lead, logs, cursor).await {
+            Ok(decided) => {
+                round.add(decided);
+                return Ok(());
+            }
+            // Nobody else's turn either: we do not lead, or there is no other one.
+            Err(cause) if logs.len() == 1 || cause.is::<LeadError>() => return Err(cause),
+            Err(_) => {}
+        }
+        let mut failed = Ok(());
+        for log in logs {
+            match self
+                .decide_together(lead, std::slice::from_ref(log), cursor)
+                .await
+            {
+                Ok(decided) => round.add(decided),
+                Err(cause) if cause.is::<LeadError>() => return Err(cause),
+                Err(cause) => failed = failed.and(Err(cause)),
+            }
+        }
+        failed
+    }
+}
+
+impl Round {
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.consumed += other.consumed;
+        self.waiting += other.waiting;
+    }
+}
+
+impl Service<Leader> for Triggers {
+    type Report = Round;
+
+    async fn tick(&mut self, lead: &Leader) -> anyhow::Result<Round> {
+        let chain = self.config.chain_id;
+        let cursor = heads::cursor(&mut lead.store().read().await?, chain).await?;
+        let mut round = Round::default();
+        let Some(cursor) = cursor else {
+            return Ok(round);
+        };
+        let least = u64::from(self.config.min_confirmations.max(1)) - 1;
+        let until = cursor.block.number.saturating_sub(least);
+        let mut failed = Ok(());
+        let mut pending = {
+            let mut conn = lead.store().read().await?;
+            logs::pending(&mut conn, chain, until, BATCH).await?
+        };
+        // To the end, past those that wait for more confirmations: nobody waits behind them.
+        while let Some(last) = pending.last() {
+            let after = (last.block.number, last.log_index);
+            let full = pending.len() == BATCH as usize;
+            match self.decide_each(lead, &pending, &cursor, &mut round).await {
+                Err(cause) if cause.is::<LeadError>() => return Err(cause),
+                other => failed = failed.and(other),
+            }
+            if !full {
+                break;
+            }
+            let mut conn = lead.store().read().await?;
+            pending = logs::pending_after(&mut conn, chain, until, after, BATCH).await?;
+        }
+        failed.map(|()| round)
     }
 
     fn worked(round: &Round) -> bool {
         round.consumed > 0
-    }
-
-    fn again(round: &Round) -> bool {
-        round.more
     }
 }

@@ -41,12 +41,15 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "External adapters",
+        "External adapters and initiators",
         &[
             "bridges create",
             "bridges list",
             "bridges show",
             "bridges destroy",
+            "initiators create",
+            "initiators list",
+            "initiators destroy",
         ],
     ),
     ("Transactions", &["txs list", "txs show", "attempts list"]),

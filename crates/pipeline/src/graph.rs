@@ -54,6 +54,8 @@ pub struct TaskDef {
     waits_for: Vec<usize>,
     /// Tasks that wait for this one.
     feeds: Vec<usize>,
+    /// Of an `http` task: whoever made the request chose the URL.
+    pub(crate) url_from_request: bool,
     /// Of a bridge with `checkRequired`: what others need from its answer.
     pub(crate) required_paths: Vec<Vec<String>>,
 }
@@ -181,6 +183,26 @@ impl Pipeline {
     pub(crate) fn defs(&self) -> &[TaskDef] {
         &self.tasks
     }
+}
+
+/// Names of tasks whose value a requester chooses: computed from the request and nothing else asked.
+pub(crate) fn from_request(tasks: &[TaskDef]) -> HashSet<&str> {
+    let mut found = HashSet::new();
+    for task in tasks.iter().filter(|t| t.nature() == Nature::Pure) {
+        let named = task
+            .attributes()
+            .flat_map(|(_, value)| expressions(value))
+            .map(|path| path.split('.').next().unwrap_or(path))
+            .any(|first| first == "jobRun" || found.contains(first));
+        let handed = task
+            .inputs()
+            .iter()
+            .any(|n| found.contains(tasks[*n].dot_id.as_str()));
+        if named || handed {
+            found.insert(task.dot_id.as_str());
+        }
+    }
+    found
 }
 
 /// The paths of all expressions in a text.

@@ -103,6 +103,10 @@ pub struct CallOrigin {
     pub run_id: i64,
     /// The task's name.
     pub dot_id: String,
+    /// The bridge that is asked; none for `http` tasks.
+    pub bridge: Option<String>,
+    /// The URL was computed from the request.
+    pub requester_chose_url: bool,
 }
 
 /// What came back.

@@ -5,7 +5,7 @@
 //! It never takes an endpoint out: when nobody is fit, whoever is left is asked.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(crate) struct Fitness {
     in_flight: AtomicU32,
     /// Set while `methods` holds anything, so that a healthy endpoint costs one load.
     blemished: AtomicU64,
+    /// Its head is on another branch than the one everybody speaks about.
+    strays: AtomicBool,
     marks: Mutex<Marks>,
 }
 
@@ -59,6 +61,14 @@ impl Fitness {
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn strays(&self) -> bool {
+        self.strays.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_strays(&self, strays: bool) {
+        self.strays.store(strays, Ordering::Relaxed);
     }
 
     /// Whether the endpoint is a good choice for this method now.
@@ -126,9 +136,6 @@ impl Fitness {
 
     /// What it is not asked at present, in words; empty for most.
     pub(crate) fn blemishes(&self, now: Instant) -> Vec<String> {
-        if self.blemished.load(Ordering::Relaxed) == 0 {
-            return Vec::new();
-        }
         let marks = self.marks();
         let mut list: Vec<String> = marks
             .methods
@@ -137,6 +144,9 @@ impl Fitness {
             .map(|(name, method)| format!("{} {name}", method.why))
             .collect();
         list.sort();
+        if self.strays() {
+            list.push("is on another branch of the chain".to_owned());
+        }
         if let Some(until) = marks.hold_back_until.filter(|until| *until > now) {
             list.push(format!(
                 "asked us to hold back for {} s more",

@@ -16,6 +16,10 @@ declare! {
     PENDING = "logs.pending" =>
         "SELECT * FROM logs WHERE chain_id = $1 AND state = 'pending' AND block_number <= $2 AND reader = $4
          ORDER BY block_number, log_index LIMIT $3";
+    PENDING_AFTER = "logs.pending_after" =>
+        "SELECT * FROM logs WHERE chain_id = $1 AND state = 'pending' AND block_number <= $2 AND reader = $4
+            AND block_number >= $5 AND (block_number > $5 OR log_index > $6)
+         ORDER BY block_number, log_index LIMIT $3";
     CONSUME = "logs.consume" =>
         "UPDATE logs SET state = 'consumed', note = $2 WHERE id = $1 AND state = 'pending'";
     ORPHAN = "logs.orphan_above" =>
@@ -99,6 +103,22 @@ pub async fn insert(tx: &mut LeaderTx, chain: ChainId, log: &Log) -> Result<bool
 /// most `limit`.
 pub async fn pending(conn: &mut Conn, chain: ChainId, until: u64, limit: u32) -> Result<Vec<Log>> {
     unread(conn, chain, until, limit, REQUESTS).await
+}
+
+/// As [`pending`], behind the log at `after`: for whoever leaves some of them undecided and goes on.
+pub async fn pending_after(
+    conn: &mut Conn,
+    chain: ChainId,
+    until: u64,
+    after: (u64, u64),
+    limit: u32,
+) -> Result<Vec<Log>> {
+    let args = args![chain, until, limit, REQUESTS, after.0, after.1];
+    conn.rows(&PENDING_AFTER, args)
+        .await?
+        .iter()
+        .map(log)
+        .collect()
 }
 
 /// Canonical logs about rounds of flux aggregators that nobody decided about yet, oldest first, at most

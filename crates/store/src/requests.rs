@@ -27,6 +27,9 @@ declare! {
         "SELECT * FROM requests WHERE id = $1 FOR UPDATE";
     BY_RUN = "requests.by_run" =>
         "SELECT * FROM requests WHERE run_id = $1";
+    BY_RUN_LOCKED = "requests.by_run_locked" =>
+        "SELECT * FROM requests WHERE run_id = $1",
+        "SELECT * FROM requests WHERE run_id = $1 FOR UPDATE";
     SET_RUN = "requests.set_run" =>
         "UPDATE requests SET run_id = $2 WHERE id = $1";
     REINCARNATE = "requests.reincarnate" =>
@@ -201,6 +204,15 @@ pub async fn find(conn: &mut Conn, id: RequestRow) -> Result<Option<Request>> {
 /// The request that a run answers.
 pub async fn by_run(conn: &mut Conn, run: RunId) -> Result<Option<Request>> {
     conn.row(&BY_RUN, args![run])
+        .await?
+        .as_ref()
+        .map(request)
+        .transpose()
+}
+
+/// The request that a run answers, locked: nobody cancels it before this transaction is over.
+pub async fn by_run_locked(tx: &mut Tx, run: RunId) -> Result<Option<Request>> {
+    tx.row(&BY_RUN_LOCKED, args![run])
         .await?
         .as_ref()
         .map(request)

@@ -31,9 +31,10 @@ declare! {
          FROM free WHERE runs.id = free.id RETURNING runs.*";
     RENEW = "runs.renew_claims" =>
         "UPDATE runs SET claim_expires_at = $2 + CAST(unixepoch('subsec') * 1000000 AS INTEGER)
-         WHERE claimed_by = $1 AND state = 'running'",
+         WHERE claimed_by = $1 AND state = 'running' AND id IN (SELECT value FROM json_each($3))",
         "UPDATE runs SET claim_expires_at = $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
-         WHERE claimed_by = $1 AND state = 'running'";
+         WHERE claimed_by = $1 AND state = 'running'
+            AND id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($3 AS JSON)))";
     RELEASE = "runs.release_claims" =>
         "UPDATE runs SET claimed_by = NULL, claim_expires_at = NULL, attempts = attempts - 1
          WHERE claimed_by = $1 AND state = 'running'";
@@ -263,9 +264,15 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Extends all claims of `me`.
-pub async fn renew_claims(tx: &mut Tx, me: &str, duration: Duration) -> Result<u64> {
-    tx.run(&RENEW, args![me, micros(duration)]).await
+/// Extends the claims of `me` on these runs. What it no longer works on runs out.
+pub async fn renew_claims(
+    tx: &mut Tx,
+    me: &str,
+    runs: &[RunId],
+    duration: Duration,
+) -> Result<u64> {
+    tx.run(&RENEW, args![me, micros(duration), id_list(runs)])
+        .await
 }
 
 /// Gives all claims of `me` back at a clean stop; the attempt does not count.

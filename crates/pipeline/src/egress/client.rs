@@ -8,9 +8,11 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Request, Response, StatusCode};
 use url::{Host, Url};
 
+use super::policy::Policy;
 use super::resolver::{Checked, Resolve, Rules, SystemResolver};
 use super::{HttpError, MAX_REDIRECTS};
 use crate::error::excerpt;
+use crate::observe;
 use crate::ports::{HttpCall, HttpReply, Reach};
 
 /// Idle connections kept per host: enough for a busy data source, few enough to stay small.
@@ -60,6 +62,7 @@ pub enum EgressError {
 pub struct EgressClient {
     restricted: Line,
     unrestricted: Line,
+    policy: Arc<Policy>,
 }
 
 /// A client with the rules its connections keep.
@@ -100,23 +103,41 @@ impl EgressClient {
         Ok(Self {
             restricted: line(Reach::Restricted)?,
             unrestricted: line(Reach::Unrestricted)?,
+            policy: Arc::new(Policy::standard()),
         })
+    }
+
+    /// The same client under another policy.
+    #[must_use]
+    pub fn under(mut self, policy: Policy) -> Self {
+        self.policy = Arc::new(policy);
+        self
     }
 
     /// Sends a request, follows redirects and reads the whole response.
     ///
     /// Any status is a response; what it means is the caller's business.
     pub async fn send(&self, call: HttpCall) -> Result<HttpReply, HttpError> {
-        match call.timeout {
-            None => self.follow(call).await,
-            Some(limit) => match tokio::time::timeout(limit, self.follow(call)).await {
+        let origin = call.origin.clone();
+        let mut at = Whereabouts {
+            host: host_of(&call.url),
+            address: None,
+        };
+        let result = match call.timeout {
+            None => self.follow(call, &mut at).await,
+            Some(limit) => match tokio::time::timeout(limit, self.follow(call, &mut at)).await {
                 Ok(result) => result,
                 Err(_) => Err(HttpError::TimedOut),
             },
+        };
+        if let Err(HttpError::Disallowed { address, .. }) = &result {
+            at.address = Some(*address);
         }
+        observe::called_out(&origin, &at.host, at.address, &result);
+        result
     }
 
-    async fn follow(&self, call: HttpCall) -> Result<HttpReply, HttpError> {
+    async fn follow(&self, call: HttpCall, at: &mut Whereabouts) -> Result<HttpReply, HttpError> {
         let Line { client, rules } = match call.reach {
             Reach::Restricted => &self.restricted,
             Reach::Unrestricted => &self.unrestricted,
@@ -132,19 +153,43 @@ impl EgressClient {
             url: call.url,
             body: call.body,
         };
+        let mut max_bytes = call.max_response_bytes;
         for _ in 0..=MAX_REDIRECTS {
+            *at = Whereabouts {
+                host: host_of(&hop.url),
+                address: None,
+            };
+            let grant = self.policy.judge(
+                &call.origin,
+                call.reach,
+                &hop.method,
+                &hop.url,
+                hop.body.is_some(),
+                std::time::Instant::now(),
+            )?;
+            max_bytes = max_bytes.min(grant.max_response_bytes.unwrap_or(max_bytes));
             check_literal(&hop.url, rules)?;
             let response = client
                 .execute(hop.request())
                 .await
                 .map_err(|error| explain(&hop.url, &error))?;
+            at.address = response.remote_addr().map(|peer| peer.ip());
             match redirect(&response) {
-                Some(location) => hop = hop.next(response.status(), location)?,
-                None => return read(&hop.url, response, call.max_response_bytes).await,
+                Some(location) => {
+                    observe::redirected(&call.origin, &at.host, at.address);
+                    hop = hop.next(response.status(), location)?;
+                }
+                None => return read(&hop.url, response, max_bytes).await,
             }
         }
         Err(HttpError::TooManyRedirects)
     }
+}
+
+/// How far a call has come, for whoever has to account for it.
+struct Whereabouts {
+    host: String,
+    address: Option<IpAddr>,
 }
 
 fn build(resolver: Checked) -> Result<Client, reqwest::Error> {

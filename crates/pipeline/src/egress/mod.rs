@@ -7,10 +7,12 @@
 
 mod address;
 mod client;
+mod policy;
 mod resolver;
 
 pub use address::{Refusal, check as check_address};
 pub use client::{EgressClient, EgressError};
+pub use policy::{Entry, EntryError, Policy, Subject};
 pub use resolver::{Resolve, SystemResolver};
 
 use std::net::IpAddr;
@@ -41,6 +43,24 @@ pub enum HttpError {
         address: IpAddr,
         /// Why not, and what to do where it is meant.
         refusal: Refusal,
+    },
+    /// The strict profile has no entry for it.
+    #[error(
+        "not on the allow list: {method} {url}; where it is meant, add [[Dodona.Egress.Allow]] with {who} and that URL"
+    )]
+    NotListed {
+        /// As it would have been sent.
+        method: String,
+        /// Without query and credentials.
+        url: String,
+        /// Whose entry it would be.
+        who: String,
+    },
+    /// The entry allows it, but not so often.
+    #[error("the allow list lets {url} be asked less often than this")]
+    TooOften {
+        /// Without query and credentials.
+        url: String,
     },
     /// One redirect led to the next too often.
     #[error("stopped after {MAX_REDIRECTS} redirects")]

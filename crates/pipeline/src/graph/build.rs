@@ -113,6 +113,7 @@ impl Builder<'_> {
             inputs: Vec::new(),
             waits_for: Vec::new(),
             feeds: Vec::new(),
+            url_from_request: false,
             required_paths: Vec::new(),
         };
         crate::check::refuse(&task).map_err(|(name, why)| match attribute(name) {
@@ -256,6 +257,22 @@ fn number(
         task.waits_for.sort_unstable();
     }
     require(&mut tasks);
+    let chosen: Vec<bool> = {
+        let found = super::from_request(&tasks);
+        let of_request = |first: &str| first == "jobRun" || found.contains(first);
+        let chosen = |t: &TaskDef| {
+            let url = t.attribute("url").unwrap_or_default();
+            crate::params::whole_expression(url)
+                .is_some_and(|path| of_request(path.split('.').next().unwrap_or(path)))
+        };
+        tasks
+            .iter()
+            .map(|t| t.kind == TaskType::Http && chosen(t))
+            .collect()
+    };
+    for (task, chosen) in tasks.iter_mut().zip(chosen) {
+        task.url_from_request = chosen;
+    }
     tasks
 }
 

@@ -11,7 +11,7 @@ use crate::abi::{Type, signature};
 use crate::convert::parse_bool;
 use crate::decimal;
 use crate::dot::Place;
-use crate::graph::{Pipeline, TaskDef, expressions};
+use crate::graph::{Pipeline, TaskDef};
 use crate::params::whole_expression;
 use crate::spec::{JobKind, JobSpec};
 use crate::task_type::{Nature, TaskType};
@@ -94,7 +94,6 @@ impl Look<'_> {
 
     /// A URL that comes from the request, through tasks that only compute.
     fn requester_urls(&mut self) {
-        let from_request = tainted(&self.spec.pipeline);
         for n in 0..self.tasks().len() {
             let task = &self.tasks()[n];
             if task.kind != TaskType::Http {
@@ -102,11 +101,12 @@ impl Look<'_> {
             }
             let url = task.attribute("url").unwrap_or_default();
             let unrestricted = truth(task, "allowUnrestrictedNetworkAccess");
-            let first = whole_expression(url).map(first_segment);
+            let literal = whole_expression(url).is_none();
+            let chosen = task.url_from_request;
             let id = task.dot_id.clone();
             let place = self.at(task);
-            match first {
-                Some(first) if first == "jobRun" || from_request.contains(first) => {
+            match (chosen, literal) {
+                (true, _) => {
                     if unrestricted {
                         self.say(Level::Warning, "unrestricted-requester-url", place, format!(
                             "task `{id}`: the URL comes from the request and allowUnrestrictedNetworkAccess is true: whoever makes a request reaches services inside your network; remove that attribute"
@@ -117,7 +117,7 @@ impl Look<'_> {
                         ));
                     }
                 }
-                None if url.trim().starts_with("http://") && !unrestricted => {
+                (_, true) if url.trim().starts_with("http://") && !unrestricted => {
                     self.say(Level::Note, "plain-http", place, format!(
                         "task `{id}`: {} is asked without TLS, so its answer can be changed on the way; use https",
                         crate::error::excerpt(url.trim(), 100)
@@ -403,34 +403,6 @@ fn truth(task: &TaskDef, name: &str) -> bool {
         .map(str::trim)
         .and_then(parse_bool)
         .unwrap_or(false)
-}
-
-fn first_segment(path: &str) -> &str {
-    path.split('.').next().unwrap_or(path)
-}
-
-/// Names of tasks whose value a requester chooses: computed from the request and nothing else asked.
-fn tainted(pipeline: &Pipeline) -> BTreeSet<&str> {
-    let defs = pipeline.defs();
-    let mut found = BTreeSet::new();
-    for task in defs {
-        if task.nature() != Nature::Pure {
-            continue;
-        }
-        let named = task
-            .attributes()
-            .flat_map(|(_, value)| expressions(value))
-            .map(first_segment)
-            .any(|first| first == "jobRun" || found.contains(first));
-        let handed = task
-            .inputs()
-            .iter()
-            .any(|n| found.contains(defs[*n].dot_id.as_str()));
-        if named || handed {
-            found.insert(task.dot_id.as_str());
-        }
-    }
-    found
 }
 
 /// By task: the product of the constants its value was multiplied by on the way.

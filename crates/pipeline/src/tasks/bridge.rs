@@ -34,11 +34,12 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
         body.insert("responseURL".to_owned(), Value::String(response_url(task)));
     }
     let target = task.ports.bridge(&name).await.map_err(TaskError::new)?;
-    let call = HttpCall {
+    let mut call = HttpCall {
         reach: Reach::Unrestricted,
         idempotency_key: Some(task.task_run_id),
         ..task.http_call("POST", target.url.clone(), headers, Some(Value::Map(body)))
     };
+    call.origin.bridge = Some(name.clone());
     let began = Instant::now();
     let answer = match task.ports.http(call).await {
         Ok(reply) if is_async && answers_later(&reply) => return Ok(Done::Pending),

@@ -77,6 +77,8 @@ impl Task<'_> {
                 external_job_id: self.vars.label("jobSpec.externalJobID").into_owned(),
                 run_id: self.run_id,
                 dot_id: self.def.dot_id.clone(),
+                bridge: None,
+                requester_chose_url: self.def.url_from_request,
             },
         }
     }

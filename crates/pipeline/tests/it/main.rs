@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by stopping")]
 
+mod attacks;
 mod chain_tasks;
 mod conformance;
 mod egress;

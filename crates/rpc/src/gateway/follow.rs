@@ -100,6 +100,7 @@ impl Core {
         let tip = self.chain.tip();
         self.fill(seen, &heads, tip.as_deref()).await;
         let standing = tip.as_ref().map(|tip| spot(&tip.head));
+        self.mark_strays(seen, standing);
         let chosen = tip::choose(&heads, standing, |n| self.chain.hash_at(n), seen);
         match chosen {
             Move::Stay => {
@@ -131,6 +132,27 @@ impl Core {
                 *behind_since = None;
                 self.go_to(seen, target).await
             }
+        }
+    }
+
+    /// Remembers who stands on another branch, so that nobody is answered from there.
+    fn mark_strays(&self, seen: &Seen, tip: Option<Spot>) {
+        let Some(tip) = tip else { return };
+        for node in &self.pool.0.nodes {
+            let Some(head) = node.condition().head else {
+                continue;
+            };
+            let strays = if head.number >= tip.number {
+                seen.includes(head, tip) == Some(false)
+            } else {
+                self.chain
+                    .hash_at(head.number)
+                    .is_some_and(|hash| hash != head.hash)
+            };
+            if strays && !node.fitness.strays() {
+                observe::strays(&node.name, head.number);
+            }
+            node.fitness.set_strays(strays);
         }
     }
 

@@ -126,6 +126,15 @@ pub(crate) fn tip_lowered(number: u64) {
     );
 }
 
+/// An upstream stands on another branch than the one the gateway speaks about.
+pub(crate) fn strays(upstream: &str, number: u64) {
+    counter!("dodona_gateway_strays_total", "upstream" => upstream.to_owned()).increment(1);
+    info!(
+        endpoint.name = upstream,
+        "upstream {upstream} shows a block {number} of another branch and is not asked until it is back on ours"
+    );
+}
+
 /// An upstream's logs of a block are fewer than the block's bloom says.
 pub(crate) fn logs_missing(upstream: &str, number: u64) {
     counter!("dodona_gateway_logs_missing_total", "upstream" => upstream.to_owned()).increment(1);

@@ -78,17 +78,31 @@ impl Core {
         let mut last: Option<Answer> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
+        // Somebody said they do not have a block that is on our chain.
+        let mut missing = false;
+        let patience = deadline.min(Instant::now() + BLOCK_WAIT);
+        let mut news = None;
+        let mut first = true;
 
         self.wait_for_block(question, deadline).await;
         while tried.len() < ATTEMPTS && Instant::now() < deadline {
-            let Some((node, rank)) = self.choose(question, &tried) else {
-                break;
+            let next = self
+                .choose(question, &tried)
+                // An answer from somebody who may not have the block is only better than none.
+                .filter(|(_, rank)| *rank < Rank::Behind || last.is_none());
+            let Some((node, rank)) = next else {
+                if !missing || !self.should_exist(question) {
+                    break;
+                }
+                // It will be imported any moment, by them or by others.
+                let news = news.get_or_insert_with(|| self.pool.0.seen.subscribe());
+                if !matches!(timeout_at(patience, news.changed()).await, Ok(Ok(()))) {
+                    break;
+                }
+                tried.clear();
+                continue;
             };
             tried.push(node.index);
-            // An answer from somebody who may not have the block is only better than none.
-            if rank >= Rank::Behind && last.is_some() {
-                break;
-            }
             if rank == Rank::Lost
                 && let Err(error) = node.ensure_verified().await
             {
@@ -96,7 +110,7 @@ impl Core {
                 continue;
             }
             self.retries.asked();
-            if tried.len() > 1 && !self.retries.may_retry() {
+            if !std::mem::take(&mut first) && !self.retries.may_retry() {
                 observe::retry_budget_empty();
                 break;
             }
@@ -110,6 +124,7 @@ impl Core {
                     node.fitness.did_well(question.method.name);
                     if self.is_doubtful(question, node, &result) {
                         observe::null_doubted();
+                        missing = true;
                         last = Some(Answer::Result(result));
                         continue;
                     }
@@ -126,7 +141,8 @@ impl Core {
                         Class::Params => params_doubted = true,
                         Class::RateLimited => node.fitness.hold_back(now, None),
                         Class::NoMethod => node.fitness.lacks(name, now),
-                        Class::MissingBlock | Class::MissingState => {}
+                        Class::MissingBlock => missing = true,
+                        Class::MissingState => {}
                         Class::Internal => {
                             node.fitness.failed(name, now);
                         }
@@ -294,6 +310,7 @@ impl Core {
         let at = head.map_or(0, |head| head.number);
         let has_block = match question.needs {
             Needs::Nothing => true,
+            _ if node.fitness.strays() => false,
             Needs::Number(number) => at >= number && self.is_on_our_branch(head, tags),
             Needs::Tip | Needs::Hash => at >= tags.latest && self.is_on_our_branch(head, tags),
         };
@@ -324,12 +341,7 @@ impl Core {
 
     /// A block at or below the tip that no endpoint has just now may be imported any moment.
     async fn wait_for_block(&self, question: &Question, deadline: Instant) {
-        let waits = match question.needs {
-            Needs::Number(number) => self.chain.tags().is_none_or(|tags| number <= tags.latest),
-            Needs::Tip => true,
-            Needs::Nothing | Needs::Hash => false,
-        };
-        if !waits {
+        if !self.should_exist(question) {
             return;
         }
         let until = deadline.min(Instant::now() + BLOCK_WAIT);
@@ -343,6 +355,15 @@ impl Core {
             if !matches!(timeout_at(until, seen.changed()).await, Ok(Ok(()))) {
                 return;
             }
+        }
+    }
+
+    /// Whether the question is about a block of our chain, so that somebody has to have it.
+    fn should_exist(&self, question: &Question) -> bool {
+        match question.needs {
+            Needs::Number(number) => self.chain.tags().is_none_or(|tags| number <= tags.latest),
+            Needs::Tip => true,
+            Needs::Nothing | Needs::Hash => false,
         }
     }
 

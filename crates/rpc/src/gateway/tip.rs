@@ -28,7 +28,7 @@ impl Seen {
     }
 
     /// Whether `head` is `block` or builds on it, as far as can be known: none if links are missing.
-    fn includes(&self, head: Spot, block: Spot) -> Option<bool> {
+    pub(crate) fn includes(&self, head: Spot, block: Spot) -> Option<bool> {
         let mut at = head;
         loop {
             if at.hash == block.hash {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chain;
+mod gateway;
 mod metrics;
 mod reads;
 mod scripted;

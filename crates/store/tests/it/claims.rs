@@ -98,7 +98,9 @@ async fn an_expired_claim_is_taken_over_and_its_old_holder_changes_nothing() {
         assert!(!mine.unwrap());
         assert!(!runs::drop_run(&mut tx, old.id, "frozen").await.unwrap());
         assert_eq!(
-            runs::renew_claims(&mut tx, "frozen", LONG).await.unwrap(),
+            runs::renew_claims(&mut tx, "frozen", &[old.id], LONG)
+                .await
+                .unwrap(),
             0
         );
         tx.commit().await.unwrap();
@@ -114,12 +116,20 @@ async fn an_expired_claim_is_taken_over_and_its_old_holder_changes_nothing() {
 #[tokio::test]
 async fn a_renewed_claim_is_not_taken_over() {
     for world in World::both().await {
-        with_runs(&world.store, 1).await;
-        claim(&world.store, "alive", Duration::ZERO, 1).await;
+        with_runs(&world.store, 2).await;
+        let mine = claim(&world.store, "alive", Duration::ZERO, 2).await;
+        let (kept, dropped) = (mine[0].id, mine[1].id);
         let mut tx = world.begin().await;
-        assert_eq!(runs::renew_claims(&mut tx, "alive", LONG).await.unwrap(), 1);
+        let renewed = runs::renew_claims(&mut tx, "alive", &[kept, 999], LONG).await;
+        assert_eq!(renewed.unwrap(), 1);
         tx.commit().await.unwrap();
-        assert!(claim(&world.store, "other", LONG, 1).await.is_empty());
+        let store = &world.store;
+        let free = until("the other one is free", async || {
+            claim(store, "other", LONG, 9).await.pop()
+        })
+        .await;
+        assert_eq!(free.id, dropped);
+        assert!(claim(store, "other", LONG, 9).await.is_empty());
     }
 }
 

@@ -62,7 +62,7 @@ async fn a_wrong_password_is_refused_at_the_second_start() {
     let right = std::fs::read_to_string(node.root().join("secrets.toml")).unwrap();
     node.rewrite(
         "secrets.toml",
-        "[Password]\nKeystore = 'not the password of before'\n".into(),
+        "[Password]\nKeystore = 'not the password of before'\n",
     );
     let said = refusal(&mut node).await;
     assert_says(&said, &["key ring", "password"]);

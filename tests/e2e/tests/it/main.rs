@@ -11,12 +11,14 @@
 mod bad_jobs;
 mod bad_starts;
 mod chance;
+mod clocks;
 mod endpoints;
 mod flux;
 mod fulfilment;
 mod keys;
 mod kills;
 mod money;
+mod outside;
 mod refusals;
 mod reorgs;
 mod replicas;

@@ -110,6 +110,7 @@ sol! {
 
         function setOracle(address oracle) external;
         function setCallback(Callback to) external;
+        function callback() external view returns (Callback);
         function requestUint256(bytes32 specId, string get, string path, int256 times, uint256 payment)
             external returns (bytes32);
         function requestMany(uint256 count, bytes32 specId, string get, string path, int256 times, uint256 payment)

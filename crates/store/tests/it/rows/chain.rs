@@ -85,6 +85,10 @@ async fn heads_and_logs(t: &mut Transcript) {
     t.say_each("two pending to 11", unnumbered(pending));
     let pending = logs::pending(&mut conn, CHAIN, u64::MAX, 99).await.unwrap();
     t.say_each("all pending", unnumbered(pending));
+    for after in [(10, 3), (10, 7), (12, 0)] {
+        let behind = logs::pending_after(&mut conn, CHAIN, 12, after, 2).await;
+        t.say_each("pending behind", unnumbered(behind.unwrap()));
+    }
 }
 
 async fn requests_of_blocks(t: &mut Transcript) {
@@ -114,6 +118,14 @@ async fn requests_of_blocks(t: &mut Transcript) {
         requests::by_run(&mut conn, run).await.unwrap(),
     );
     t.say("of no run", requests::by_run(&mut conn, 999).await.unwrap());
+    let mut tx = t.begin().await;
+    for of in [run, 999] {
+        t.say(
+            "locked",
+            requests::by_run_locked(&mut tx, of).await.unwrap(),
+        );
+    }
+    drop(tx);
     t.say_each("requests", requests::list(&mut conn, 10).await.unwrap());
     let states = requests::count_by_state(&mut conn, CHAIN).await.unwrap();
     t.say_each("requests by state", states);

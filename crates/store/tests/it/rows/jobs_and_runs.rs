@@ -197,7 +197,9 @@ async fn claims(t: &mut Transcript, job: JobId) {
     );
     t.say(
         "renewed",
-        runs::renew_claims(&mut tx, "me", LONG).await.unwrap(),
+        runs::renew_claims(&mut tx, "me", &Vec::from_iter(1..99), LONG)
+            .await
+            .unwrap(),
     );
     t.say(
         "given back",

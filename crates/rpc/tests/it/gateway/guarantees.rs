@@ -1,0 +1,319 @@
+//! The guarantees, by name.
+
+use std::time::Duration;
+
+use alloy::primitives::keccak256;
+use dodona_rpc::gateway::GatewayConfig;
+use dodona_testkit::until;
+use serde_json::{Value, json};
+
+use super::upstream::Fault;
+use super::{Door, number, upstreams};
+
+#[tokio::test]
+async fn g1_no_caller_sees_the_chain_go_backwards_when_upstreams_lag() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    let mut highest = 0;
+    for round in 0..60_u64 {
+        // One of them runs ahead, in turn; the other one is up to three blocks behind.
+        let (ahead, behind) = (
+            &clients[round as usize % 2],
+            &clients[1 - round as usize % 2],
+        );
+        ahead.is_at(101 + round);
+        behind.is_at(98 + round);
+        for _ in 0..3 {
+            let shown = door.block_number().await;
+            let called = number(&door.result("eth_call", json!([{}, "latest"])).await);
+            let block = door
+                .result("eth_getBlockByNumber", json!(["latest", false]))
+                .await;
+            for seen in [shown, called, number(&block["number"])] {
+                assert!(seen >= highest, "{seen} after {highest}");
+                highest = seen;
+            }
+        }
+    }
+    assert!(highest > 120, "{highest}");
+}
+
+#[tokio::test]
+async fn g3_no_answer_comes_from_an_upstream_of_another_chain() {
+    let clients = upstreams(2).await;
+    clients[1].belongs_to(5);
+    let door = Door::before(&clients).await;
+    clients[1].is_at(999);
+    for _ in 0..20 {
+        assert_eq!(
+            number(&door.result("eth_call", json!([{}, "latest"])).await),
+            100
+        );
+    }
+    assert_eq!(clients[1].asked("eth_call"), 0);
+    assert_eq!(door.status_of("b").await["state"], "InvalidChainID");
+}
+
+#[tokio::test]
+async fn g4_nothing_is_invented_when_nobody_answers() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    clients.iter().for_each(|client| client.dies());
+    for (method, params) in [
+        (
+            "eth_getBalance",
+            json!(["0x1111111111111111111111111111111111111111", "latest"]),
+        ),
+        ("eth_getLogs", json!([{}])),
+        (
+            "eth_getTransactionReceipt",
+            json!([format!("0x{:064x}", 1)]),
+        ),
+        ("eth_gasPrice", json!([])),
+    ] {
+        let answer = door.ask(method, params).await;
+        assert!(answer.get("result").is_none(), "{method}: {answer}");
+        let text = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            !text.contains("127.0.0.1"),
+            "an upstream's address was told: {text}"
+        );
+    }
+    clients[0].rises().await;
+    until("it answers again", || async {
+        door.ask("eth_gasPrice", json!([]))
+            .await
+            .get("result")
+            .map(|_| ())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn g5_a_revert_is_final_and_is_nobodys_fault() {
+    let clients = upstreams(3).await;
+    let door = Door::before(&clients).await;
+    for client in &clients {
+        client.suffers(Fault::Fails("eth_call", 3, "execution reverted: not owner"));
+    }
+    for _ in 0..9 {
+        let answer = door.ask("eth_call", json!([{}, "latest"])).await;
+        assert_eq!(
+            answer["error"],
+            json!({"code": 3, "message": "execution reverted: not owner"})
+        );
+    }
+    let asked: usize = clients.iter().map(|client| client.asked("eth_call")).sum();
+    assert_eq!(asked, 9, "a revert was asked twice");
+    for name in ["a", "b", "c"] {
+        let status = door.status_of(name).await;
+        assert_eq!(
+            (&status["state"], &status["notAsked"]),
+            (&json!("Alive"), &json!([]))
+        );
+    }
+}
+
+#[tokio::test]
+async fn g6_a_transaction_reaches_everybody_and_being_known_is_success() {
+    let clients = upstreams(3).await;
+    let door = Door::before(&clients).await;
+    let raw = "0x02f86b01";
+    let hash = json!(keccak256([0x02, 0xf8, 0x6b, 0x01]));
+    assert_eq!(
+        door.result("eth_sendRawTransaction", json!([raw])).await,
+        hash
+    );
+    for client in &clients {
+        until("it has the transaction", || async {
+            (client.asked("eth_sendRawTransaction") == 1).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(
+        door.result("eth_sendRawTransaction", json!([raw])).await,
+        hash
+    );
+    for client in &clients {
+        client.suffers(Fault::Fails(
+            "eth_sendRawTransaction",
+            -32000,
+            "insufficient funds for gas * price + value",
+        ));
+    }
+    let refused = door.ask("eth_sendRawTransaction", json!(["0x02aa"])).await;
+    assert_eq!(
+        refused["error"],
+        json!({"code": -32000, "message": "insufficient funds for gas * price + value"})
+    );
+}
+
+#[tokio::test]
+async fn g7_ids_and_results_are_passed_on_to_the_byte() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    for id in [
+        "1",
+        "\"x\\u00e9\"",
+        "null",
+        "1e400",
+        "18446744073709551616",
+        "-0.5",
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","method":"eth_gasPrice","id":{id}}}"#);
+        assert_eq!(
+            door.post(body).await,
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"0x01"}}"#)
+        );
+    }
+    let batch = r#"[{"id":"b","method":"eth_gasPrice"},{"method":"eth_gasPrice"},7,{"id":"b","method":"eth_chainId","params":[]}]"#;
+    assert_eq!(
+        door.post(batch).await,
+        r#"[{"jsonrpc":"2.0","id":"b","result":"0x01"},{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"invalid request: invalid type: integer `7`, expected struct Wire at line 1 column 1"}},{"jsonrpc":"2.0","id":"b","result":"0x1092"}]"#
+    );
+    assert_eq!(door.post(r#"[{"method":"eth_gasPrice"}]"#).await, "");
+}
+
+#[tokio::test]
+async fn g8_no_idempotent_request_fails_because_an_upstream_is_killed() {
+    let clients = upstreams(3).await;
+    let door = Door::before(&clients).await;
+    for victim in &clients {
+        for n in 0..120 {
+            if n == 40 {
+                victim.dies();
+            }
+            door.result("eth_call", json!([{}, "latest"])).await;
+        }
+        victim.rises().await;
+    }
+}
+
+#[tokio::test]
+async fn g9_what_is_too_large_is_refused_in_words() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_request_bytes: 1000,
+        max_batch: 3,
+        max_subscriptions: 2,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let large: Value = serde_json::from_str(&door.post(" ".repeat(1001)).await).unwrap();
+    assert_eq!(large["error"]["message"], "request too large");
+    let one = r#"{"id":1,"method":"eth_chainId"}"#;
+    let batch: Value =
+        serde_json::from_str(&door.post(format!("[{one},{one},{one},{one}]")).await).unwrap();
+    assert_eq!(batch["error"]["code"], -32600);
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["newHeads"])).await;
+    socket.subscribe(json!(["newHeads"])).await;
+    let third = socket.ask("eth_subscribe", json!(["newHeads"])).await;
+    assert_eq!(third["error"]["code"], -32005);
+}
+
+#[tokio::test]
+async fn g10_the_last_upstream_stays_in_use_however_old_its_head_is() {
+    let clients = upstreams(1).await;
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.no_new_heads_threshold = Duration::from_millis(100);
+    })
+    .await;
+    until("it is out of sync", || async {
+        (door.status_of("a").await["state"] == "OutOfSync").then_some(())
+    })
+    .await;
+    assert_eq!(
+        number(&door.result("eth_call", json!([{}, "latest"])).await),
+        100
+    );
+    assert_eq!(door.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn g12_a_gateway_that_stops_finishes_what_it_is_answering() {
+    let clients = upstreams(1).await;
+    let mut door = Door::before(&clients).await;
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["newHeads"])).await;
+    clients[0].suffers(Fault::Slow(Duration::from_millis(400)));
+    let asked = clients[0].asked("eth_gasPrice");
+    let answer = {
+        let url = format!("http://{}/", door.address);
+        let request = door
+            .client
+            .post(url)
+            .body(r#"{"id":1,"method":"eth_gasPrice"}"#);
+        tokio::spawn(async move { request.send().await.unwrap().text().await.unwrap() })
+    };
+    until("the question is on its way", || async {
+        (clients[0].asked("eth_gasPrice") > asked).then_some(())
+    })
+    .await;
+    door.stop.take().unwrap().send(()).unwrap();
+    assert_eq!(
+        answer.await.unwrap(),
+        r#"{"jsonrpc":"2.0","id":1,"result":"0x01"}"#
+    );
+    while socket.message().await.is_some() {}
+    (&mut door.running).await.unwrap();
+}
+
+#[tokio::test]
+async fn doors_that_should_be_closed_are() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        origins: vec!["https://app.example".to_owned()],
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    for method in [
+        "personal_unlockAccount",
+        "admin_addPeer",
+        "debug_setHead",
+        "miner_start",
+        "eth_sign",
+        "eth_sendTransaction",
+        "engine_newPayloadV4",
+    ] {
+        assert_eq!(
+            door.ask(method, json!([])).await["error"]["code"],
+            -32601,
+            "{method}"
+        );
+        assert_eq!(clients[0].asked(method), 0, "{method}");
+    }
+    assert_eq!(door.result("eth_accounts", json!([])).await, json!([]));
+    let url = format!("http://{}/", door.address);
+    let with = |name: &'static str, value: &'static str| {
+        let request = door.client.post(&url).header(name, value);
+        async move {
+            request
+                .body(r#"{"id":1,"method":"eth_chainId"}"#)
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .as_u16()
+        }
+    };
+    assert_eq!(with("origin", "https://evil.example").await, 403);
+    assert_eq!(with("origin", "https://app.example").await, 200);
+    assert_eq!(with("host", "evil.example").await, 403);
+    assert_eq!(with("host", "localhost:8545").await, 200);
+}
+
+#[tokio::test]
+async fn the_pages_say_how_it_is() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    clients[1].dies();
+    until("the page shows the dead one", || async {
+        let (_, page) = door.get("/").await;
+        (page.contains("Unreachable") && page.contains("Alive")).then_some(())
+    })
+    .await;
+    assert_eq!(door.get("/health").await, (200, "ok\n".to_owned()));
+    assert_eq!(door.get("/metrics").await, (200, "metrics 1\n".to_owned()));
+    assert_eq!(door.get("/nothing").await.0, 404);
+}

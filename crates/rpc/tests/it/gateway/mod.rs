@@ -1,0 +1,223 @@
+//! The gateway from outside: real sockets, scripted clients, bad days.
+
+mod bad_days;
+mod guarantees;
+mod real_chain;
+mod subscriptions;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dodona_rpc::gateway::{Gateway, GatewayConfig};
+use dodona_rpc::{NodeConfig, Pool, PoolConfig};
+use dodona_testkit::until;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use upstream::{CHAIN, Upstream};
+
+/// A gateway in front of upstreams, as a client sees it.
+pub(crate) struct Door {
+    address: SocketAddr,
+    client: reqwest::Client,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+pub(crate) async fn upstreams(count: usize) -> Vec<Upstream> {
+    let mut list = Vec::new();
+    for _ in 0..count {
+        list.push(Upstream::start().await);
+    }
+    list
+}
+
+impl Door {
+    pub(crate) async fn before(upstreams: &[Upstream]) -> Self {
+        Self::with(upstreams, GatewayConfig::default(), |_| {}).await
+    }
+
+    pub(crate) async fn with(
+        upstreams: &[Upstream],
+        config: GatewayConfig,
+        adjust: impl FnOnce(&mut PoolConfig),
+    ) -> Self {
+        let names = ["a", "b", "c", "d"];
+        let nodes = names
+            .iter()
+            .zip(upstreams)
+            .map(|(name, upstream)| NodeConfig::primary(*name, upstream.url()))
+            .collect();
+        let mut pool = PoolConfig {
+            request_timeout: Duration::from_secs(1),
+            poll_interval: Duration::from_millis(200),
+            poll_failure_threshold: 2,
+            new_heads_poll_interval: Duration::from_millis(25),
+            ..PoolConfig::new(CHAIN, nodes)
+        };
+        adjust(&mut pool);
+        Self::open(pool, config).await
+    }
+
+    pub(crate) async fn open(pool: PoolConfig, config: GatewayConfig) -> Self {
+        let config = GatewayConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            drain: Duration::from_secs(5),
+            ..config
+        };
+        let gateway = Gateway::new(Pool::new(pool).unwrap(), config, || {
+            "metrics 1\n".to_owned()
+        });
+        let listener = gateway.bind().await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let running = tokio::spawn(gateway.run(listener, async {
+            let _ = stopped.await;
+        }));
+        let door = Self {
+            address,
+            client: dodona_testkit::http(),
+            stop: Some(stop),
+            running,
+        };
+        until("the gateway is ready", || async {
+            (door.get("/readyz").await.0 == 200).then_some(())
+        })
+        .await;
+        door
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address);
+        let response = self.client.get(url).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    pub(crate) async fn post(&self, body: impl Into<String>) -> String {
+        let url = format!("http://{}/", self.address);
+        let request = self.client.post(url).body(body.into());
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The whole answer.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        serde_json::from_str(&self.post(body.to_string()).await).unwrap()
+    }
+
+    /// The result, which has to be there.
+    pub(crate) async fn result(&self, method: &str, params: Value) -> Value {
+        let answer = self.ask(method, params).await;
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    pub(crate) async fn block_number(&self) -> u64 {
+        number(&self.result("eth_blockNumber", json!([])).await)
+    }
+
+    /// Waits until the gateway speaks about this block.
+    pub(crate) async fn reaches(&self, block: u64) {
+        until(&format!("block {block} is the tip"), || async {
+            (self.block_number().await == block).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn status_of(&self, name: &str) -> Value {
+        let status: Value = serde_json::from_str(&self.get("/status").await.1).unwrap();
+        let upstreams = status["upstreams"].as_array().unwrap().clone();
+        upstreams
+            .into_iter()
+            .find(|upstream| upstream["name"] == name)
+            .unwrap()
+    }
+
+    pub(crate) async fn socket(&self) -> Socket {
+        let url = format!("ws://{}/", self.address);
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        Socket {
+            socket,
+            kept: Vec::new(),
+            next: 1,
+        }
+    }
+}
+
+pub(crate) fn number(quantity: &Value) -> u64 {
+    let text = quantity
+        .as_str()
+        .unwrap_or_else(|| panic!("{quantity} is no quantity"));
+    u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap()
+}
+
+type Stream =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// A WebSocket client.
+pub(crate) struct Socket {
+    socket: Stream,
+    kept: Vec<Value>,
+    next: u64,
+}
+
+impl Socket {
+    pub(crate) async fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.next;
+        self.next += 1;
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.socket
+            .send(Message::text(body.to_string()))
+            .await
+            .unwrap();
+        loop {
+            let message = self.message().await.expect("the socket was closed");
+            if message["id"] == id {
+                return message;
+            }
+            self.kept.push(message);
+        }
+    }
+
+    pub(crate) async fn subscribe(&mut self, params: Value) -> String {
+        let answer = self.ask("eth_subscribe", params).await;
+        answer["result"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned()
+    }
+
+    /// The next message; none when the connection is closed.
+    pub(crate) async fn message(&mut self) -> Option<Value> {
+        loop {
+            let came = tokio::time::timeout(Duration::from_secs(20), self.socket.next())
+                .await
+                .expect("nothing came for 20 s");
+            match came {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// What the next notification brings, and for which subscription.
+    pub(crate) async fn told(&mut self) -> (String, Value) {
+        let message = match self.kept.is_empty() {
+            false => self.kept.remove(0),
+            true => self.message().await.expect("the socket was closed"),
+        };
+        let params = &message["params"];
+        (
+            params["subscription"].as_str().unwrap().to_owned(),
+            params["result"].clone(),
+        )
+    }
+}
