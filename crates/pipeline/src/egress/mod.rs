@@ -46,7 +46,7 @@ pub enum HttpError {
     },
     /// The strict profile has no entry for it.
     #[error(
-        "not on the allow list: {method} {url}; where it is meant, add [[Dodona.Egress.Allow]] with {who} and that URL"
+        "not on the allow list: {method} {url}; where it is meant, add \"{who} {method} {url}\" to Dodona.Egress.Allow"
     )]
     NotListed {
         /// As it would have been sent.

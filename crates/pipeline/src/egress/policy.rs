@@ -56,6 +56,11 @@ pub enum EntryError {
         "{0} has a user, a query or a fragment: write scheme, host, port and the beginning of the path"
     )]
     TooMuch(Url),
+    /// Not `job ID METHODS URL` or `bridge NAME METHODS URL`.
+    #[error(
+        "{0:?}: write \"job <external id> GET https://host/path\" or \"bridge <name> POST https://host/path\", then max=<bytes> and rate=<calls a minute> if wanted"
+    )]
+    Notation(String),
     /// No method.
     #[error("the entry for {0} allows no method")]
     NoMethod(Url),
@@ -155,8 +160,8 @@ impl Policy {
             });
         }
         let who = match &origin.bridge {
-            Some(bridge) => format!("Bridge = \"{bridge}\""),
-            None => format!("Job = \"{}\"", origin.external_job_id),
+            Some(bridge) => format!("bridge {bridge}"),
+            None => format!("job {}", origin.external_job_id),
         };
         Err(HttpError::NotListed {
             method: method.to_string(),
@@ -175,6 +180,47 @@ fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     crate::error::excerpt(url.as_str(), 200)
+}
+
+impl std::str::FromStr for Entry {
+    type Err = EntryError;
+
+    /// `job 0f3a61c4-… GET,POST https://api.example.com/v1/ max=32768 rate=60`
+    fn from_str(text: &str) -> Result<Self, EntryError> {
+        let wrong = || EntryError::Notation(crate::error::excerpt(text, 120));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [kind, who, methods, url, more @ ..] = words.as_slice() else {
+            return Err(wrong());
+        };
+        let subject = match *kind {
+            "job" => Subject::Job(Uuid::parse_str(who).map_err(|_| wrong())?),
+            "bridge" => Subject::Bridge(who.to_lowercase()),
+            _ => return Err(wrong()),
+        };
+        let methods: Vec<String> = methods.split(',').map(str::to_owned).collect();
+        let capitals = |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase());
+        if !methods.iter().all(capitals) {
+            return Err(wrong());
+        }
+        let mut entry = Self {
+            subject,
+            url: url.parse().map_err(|_| wrong())?,
+            methods,
+            max_response_bytes: None,
+            per_minute: None,
+        };
+        for word in more {
+            match word.split_once('=') {
+                Some(("max", n)) => {
+                    entry.max_response_bytes = Some(n.parse().map_err(|_| wrong())?)
+                }
+                Some(("rate", n)) => entry.per_minute = Some(n.parse().map_err(|_| wrong())?),
+                _ => return Err(wrong()),
+            }
+        }
+        entry.check()?;
+        Ok(entry)
+    }
 }
 
 impl Entry {
@@ -475,6 +521,35 @@ mod tests {
         assert!(matches!(ask(1), Err(HttpError::TooOften { .. })));
         assert!(ask(31).is_ok());
         assert!(ask(32).is_err());
+    }
+
+    #[test]
+    fn an_entry_is_one_line() {
+        let entry: Entry = format!("job {JOB} GET,POST https://api.example.com/v1/ max=100 rate=2")
+            .parse()
+            .unwrap();
+        let expected = Entry {
+            methods: vec!["GET".into(), "POST".into()],
+            per_minute: Some(2),
+            ..super::tests::entry(job(), "https://api.example.com/v1/")
+        };
+        assert_eq!(entry, expected);
+        assert!(
+            "bridge weather POST http://10.0.0.1:8080/"
+                .parse::<Entry>()
+                .is_ok()
+        );
+        for text in [
+            "",
+            "job x GET https://a.example.com/",
+            "bridge b get https://a.example.com/",
+            "bridge b GET https://*/",
+            "bridge b GET a.example.com",
+            "bridge b GET https://a.example.com/ max=x",
+            "who b GET https://a.example.com/",
+        ] {
+            assert!(text.parse::<Entry>().is_err(), "{text}");
+        }
     }
 
     #[test]
