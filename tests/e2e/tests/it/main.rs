@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     reason = "tests are told by their environment how long they may take and which dice to roll"
 )]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_jobs;
 mod bad_starts;
