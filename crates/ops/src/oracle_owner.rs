@@ -28,7 +28,10 @@ pub struct Looked {
 impl OracleOwner {
     /// The check for one chain.
     pub fn new(pool: Pool) -> Self {
-        Self { chain: pool.chain_id(), pool }
+        Self {
+            chain: pool.chain_id(),
+            pool,
+        }
     }
 }
 
@@ -38,18 +41,34 @@ impl Service<Leader> for OracleOwner {
     async fn tick(&mut self, lead: &Leader) -> anyhow::Result<Looked> {
         let (contracts, own) = {
             let mut conn = lead.store().read().await?;
-            (jobs::contracts(&mut conn, self.chain).await?, keys::of_chain(&mut conn, self.chain).await?)
+            (
+                jobs::contracts(&mut conn, self.chain).await?,
+                keys::of_chain(&mut conn, self.chain).await?,
+            )
         };
-        let mut looked = Looked { contracts: contracts.len(), warnings: 0 };
+        let mut looked = Looked {
+            contracts: contracts.len(),
+            warnings: 0,
+        };
         if contracts.is_empty() {
             return Ok(looked);
         }
-        let calls = contracts.iter().map(|contract| CallRequest::to(*contract, OWNER.to_vec())).collect();
-        let answers = self.pool.call_many(calls, BlockTag::Latest).await.context("asking who owns the oracle contracts")?;
+        let calls = contracts
+            .iter()
+            .map(|contract| CallRequest::to(*contract, OWNER.to_vec()))
+            .collect();
+        let answers = self
+            .pool
+            .call_many(calls, BlockTag::Latest)
+            .await
+            .context("asking who owns the oracle contracts")?;
         let mut tx = lead.begin().await?;
         for (contract, answer) in contracts.iter().zip(answers) {
             // A contract that does not say who owns it (not deployed yet, another kind) warns of nothing.
-            let Some(owner) = answer.ok().filter(|word| word.len() == 32).map(|word| Address::from_slice(&word[12..]))
+            let Some(owner) = answer
+                .ok()
+                .filter(|word| word.len() == 32)
+                .map(|word| Address::from_slice(&word[12..]))
             else {
                 continue;
             };
