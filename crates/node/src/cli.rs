@@ -116,6 +116,8 @@ pub enum Command {
     /// Settings: which there are
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Put several Ethereum clients behind one address that behaves like one good client
+    Gateway(GatewayArgs),
     /// List all commands, one a line
     #[command(name = "help-all")]
     HelpAll,
@@ -156,6 +158,53 @@ pub struct StartArgs {
     /// Show debug lines on the console
     #[arg(long, short = 'd')]
     pub debug: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    override_usage = "dodona gateway [URL]..."
+)]
+pub struct GatewayArgs {
+    /// Clients to use: http, https, ws or wss; a WebSocket address right behind an HTTP address of the same host belongs to it
+    #[arg(value_name = "URL")]
+    pub urls: Vec<Url>,
+    /// TOML file with the clients and everything else
+    #[arg(long, short = 'c', value_name = "FILE", conflicts_with = "urls")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on: of this machine or of a private network
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
+    pub listen: std::net::SocketAddr,
+    /// Chain the clients have to belong to; asked of them when missing
+    #[arg(long, value_name = "ID")]
+    pub chain_id: Option<u64>,
+    /// Client that only ever receives signed transactions; repeatable
+    #[arg(long, value_name = "URL")]
+    pub send_only: Vec<Url>,
+    /// Method to let through although it is refused by default, or its beginning and `*`; repeatable
+    #[arg(long, value_name = "METHOD")]
+    pub allow_method: Vec<String>,
+    /// Origin of web pages that may use the gateway; repeatable
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// Host name clients may use for the gateway; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    #[command(subcommand)]
+    pub command: Option<GatewayCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// Ask the clients once what they are, and say what is wrong with them
+    Check {
+        /// Clients to look at
+        #[arg(value_name = "URL")]
+        urls: Vec<Url>,
+        /// TOML file with the clients
+        #[arg(long, short = 'c', value_name = "FILE", conflicts_with = "urls")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,8 @@
 
 mod admin;
 mod bridges;
+mod gateway;
+mod gateway_config;
 mod health;
 mod initiators;
 mod jobs;
@@ -101,6 +103,7 @@ pub async fn run(cli: Cli, out: &mut Out<'_>) -> anyhow::Result<()> {
             }
         }
         Command::Config(command) => settings::run(command, out),
+        Command::Gateway(arguments) => gateway::run(arguments, out).await,
         Command::HelpAll => out
             .stdout
             .write_all(crate::help::all_commands().as_bytes())
@@ -124,7 +127,7 @@ async fn run_remote(command: Command, client: &Client, out: &mut Out<'_>) -> any
         Command::Initiators(command) => initiators::run(command, client, out).await,
         Command::Txs(command) => txs::run(command, client, out).await,
         Command::Attempts(command) => txs::attempts(command, client, out).await,
-        Command::Node(_) | Command::Config(_) | Command::HelpAll => {
+        Command::Node(_) | Command::Config(_) | Command::Gateway(_) | Command::HelpAll => {
             unreachable!("handled by `run`")
         }
     }

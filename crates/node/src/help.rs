@@ -53,6 +53,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Transactions", &["txs list", "txs show", "attempts list"]),
+    (
+        "In front of Ethereum clients",
+        &["gateway", "gateway check"],
+    ),
     ("More", &["help-all"]),
 ];
 
@@ -177,6 +181,9 @@ fn leaves(command: &Command, path: &str, out: &mut Vec<(String, Command)>) {
             format!("{path} {}", below.get_name())
         };
         if below.has_subcommands() {
+            if !below.is_subcommand_required_set() {
+                out.push((path.clone(), below.clone()));
+            }
             leaves(below, &path, out);
         } else {
             out.push((path, below.clone()));

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = match &cli.command {
-        Command::Node(_) => tokio::runtime::Builder::new_multi_thread()
+        Command::Node(_) | Command::Gateway(_) => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?,
         // A command that asks one question needs no threads.

@@ -1,0 +1,229 @@
+//! `dodona gateway`: several Ethereum clients behind one address.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dodona_rpc::gateway::{self, Finding, Gateway, UpstreamVerdict};
+use dodona_rpc::{NodeConfig, Pool};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use super::Out;
+use super::gateway_config::{self, Settings};
+use crate::cli::{GatewayArgs, GatewayCommand};
+use crate::config::{LogConfig, LogLevel};
+use crate::table::Table;
+use crate::{logging, telemetry, version};
+
+/// Clients that cannot say their chain yet are asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(arguments: GatewayArgs, out: &mut Out<'_>) -> anyhow::Result<()> {
+    match arguments.command {
+        Some(GatewayCommand::Check { urls, config }) => check(urls, config, out).await,
+        None => serve(&arguments).await,
+    }
+}
+
+async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
+    let settings = gateway_config::of_arguments(arguments)?;
+    logging::init(
+        &LogConfig {
+            level: LogLevel::Info,
+            json_console: false,
+            unix_timestamps: false,
+            color: false,
+            file: None,
+        },
+        false,
+    )?;
+    let metrics = telemetry::install()?;
+    tracing::info!("Starting Dodona gateway {}", version::short());
+    let stop = stop_signal()?;
+    tokio::pin!(stop);
+    let chain_id = tokio::select! {
+        chain_id = chain_id(&settings) => chain_id?,
+        () = &mut stop => return Ok(()),
+    };
+    let pool = Pool::new(gateway_config::pool(chain_id, settings.nodes))?;
+    let gateway = Gateway::new(pool, settings.door, move || metrics.render());
+    let listener = gateway.bind().await?;
+    gateway.run(listener, stop).await;
+    tracing::info!("The gateway has stopped");
+    Ok(())
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// The chain as told, or as the clients say; they have to agree.
+async fn chain_id(settings: &Settings) -> anyhow::Result<u64> {
+    if let Some(chain_id) = settings.chain_id {
+        return Ok(chain_id);
+    }
+    loop {
+        let mut said: Vec<(&NodeConfig, u64)> = Vec::new();
+        let mut failures = Vec::new();
+        for node in settings.nodes.iter().filter(|node| !node.send_only) {
+            match gateway::chain_of(node.clone()).await {
+                Ok(chain_id) => said.push((node, chain_id)),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if let Some((first, chain_id)) = said.first() {
+            if let Some((other, differs)) = said.iter().find(|(_, other)| other != chain_id) {
+                anyhow::bail!(
+                    "{} belongs to chain {chain_id} and {} to chain {differs}: a gateway is for one chain; say which one with --chain-id, or remove the stranger",
+                    first.name,
+                    other.name
+                );
+            }
+            return Ok(*chain_id);
+        }
+        tracing::warn!(
+            "no client says its chain yet, asking again (--chain-id would start without asking): {}",
+            failures.join("; ")
+        );
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn check(urls: Vec<Url>, config: Option<PathBuf>, out: &mut Out<'_>) -> anyhow::Result<()> {
+    let settings = match config {
+        Some(path) => gateway_config::of_file(&path)?,
+        None => gateway_config::of_urls(&urls),
+    };
+    anyhow::ensure!(
+        !settings.nodes.is_empty(),
+        "no Ethereum client is given: name at least one URL, or a file with --config"
+    );
+    let chain_id = match settings.chain_id {
+        Some(chain_id) => chain_id,
+        None => first_chain(&settings.nodes).await?,
+    };
+    let pool = Pool::new(gateway_config::pool(chain_id, settings.nodes))?;
+    let (verdicts, together) = gateway::probe(&pool).await;
+    out.value(&json!({
+        "chainId": chain_id,
+        "upstreams": verdicts.iter().map(of_upstream).collect::<Vec<_>>(),
+        "findings": together.iter().map(words).collect::<Vec<_>>(),
+    }))?;
+    out.text(&screen(chain_id, &verdicts, &together))?;
+    let all = verdicts.iter().flat_map(|verdict| &verdict.findings);
+    let failed = all
+        .chain(&together)
+        .filter(|finding| matches!(finding, Finding::Fail(_)))
+        .count();
+    anyhow::ensure!(
+        failed == 0,
+        "{failed} of the findings mean that it will not work like this"
+    );
+    Ok(())
+}
+
+async fn first_chain(nodes: &[NodeConfig]) -> anyhow::Result<u64> {
+    let mut failures = Vec::new();
+    for node in nodes {
+        match gateway::chain_of(node.clone()).await {
+            Ok(chain_id) => return Ok(chain_id),
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    anyhow::bail!(
+        "no client says which chain it belongs to: {}",
+        failures.join("; ")
+    )
+}
+
+fn words(finding: &Finding) -> String {
+    match finding {
+        Finding::Fail(what) => format!("FAIL {what}"),
+        Finding::Warn(what) => format!("WARN {what}"),
+    }
+}
+
+fn of_upstream(verdict: &UpstreamVerdict) -> serde_json::Value {
+    json!({
+        "name": verdict.name,
+        "url": verdict.url,
+        "client": verdict.client,
+        "chainId": verdict.chain_id,
+        "head": verdict.head,
+        "finalized": verdict.finalized,
+        "findings": verdict.findings.iter().map(words).collect::<Vec<_>>(),
+    })
+}
+
+fn screen(chain_id: u64, verdicts: &[UpstreamVerdict], together: &[Finding]) -> String {
+    let mut table = Table::new(
+        format!("Upstreams of chain {chain_id}"),
+        &["name", "client", "chain", "head", "finalized", "verdict"],
+    );
+    let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    for verdict in verdicts {
+        let worst = match &verdict.findings {
+            findings if findings.iter().any(|f| matches!(f, Finding::Fail(_))) => "FAIL",
+            findings if findings.is_empty() => "good",
+            _ => "WARN",
+        };
+        table.row([
+            verdict.name.clone(),
+            verdict.client.clone().unwrap_or_else(|| "-".to_owned()),
+            shown(verdict.chain_id),
+            shown(verdict.head),
+            shown(verdict.finalized),
+            worst.to_owned(),
+        ]);
+    }
+    let mut text = table.render();
+    for verdict in verdicts {
+        for finding in &verdict.findings {
+            text.push_str(&format!("{}: {}\n", verdict.name, words(finding)));
+        }
+    }
+    for finding in together {
+        text.push_str(&format!("{}\n", words(finding)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_a_table_and_the_findings_below_it() {
+        let verdict = |name: &str, findings: Vec<Finding>| UpstreamVerdict {
+            name: name.to_owned(),
+            url: "http://10.0.0.1:8545".to_owned(),
+            client: Some("Geth/v1.16.0".to_owned()),
+            chain_id: Some(1),
+            head: Some(21_000_000),
+            finalized: None,
+            findings,
+        };
+        let text = screen(
+            1,
+            &[
+                verdict("a", vec![]),
+                verdict("b", vec![Finding::Warn("it is still syncing".to_owned())]),
+            ],
+            &[Finding::Warn("all upstreams run geth".to_owned())],
+        );
+        assert!(text.contains("good") && text.contains("WARN"), "{text}");
+        assert!(
+            text.contains("b: WARN it is still syncing\nWARN all upstreams run geth\n"),
+            "{text}"
+        );
+    }
+}
