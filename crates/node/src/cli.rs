@@ -116,6 +116,9 @@ pub enum Command {
     /// Settings: which there are
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The tasks a pipeline can have
+    #[command(subcommand)]
+    Tasks(TasksCommand),
     /// Put several Ethereum clients behind one address that behaves like one good client
     Gateway(GatewayArgs),
     /// List all commands, one a line
@@ -260,6 +263,96 @@ pub enum JobsCommand {
         #[arg(value_name = "JSON or FILE")]
         body: Option<String>,
     },
+    /// Check specifications without a node: errors, and what is allowed but will hurt
+    Lint(LintArgs),
+    /// Run a specification without consequences: no node, no database, no transaction
+    Test(TestArgs),
+    /// Show what is different between two jobs; exit code 1 when something is
+    Diff {
+        /// File with a specification, or number or external id of a job
+        left: String,
+        /// The same
+        right: String,
+    },
+    /// Turn a job of the 0.x line (JSON) into a TOML specification
+    Import(ImportArgs),
+}
+
+/// How `jobs lint` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LintFormat {
+    /// One line each, for people
+    Text,
+    /// For scripts
+    Json,
+    /// For code scanners
+    Sarif,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LintArgs {
+    /// Files with specifications, `-` for stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: LintFormat,
+    /// Exit code 1 for warnings too
+    #[arg(long)]
+    pub strict: bool,
+    /// What gas costs, to compare an answer's cost with its payment
+    #[arg(long, value_name = "GWEI")]
+    pub gas_price_gwei: Option<u32>,
+    /// What a LINK costs in ether, for the same
+    #[arg(long, value_name = "ETHER")]
+    pub ether_per_link: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TestArgs {
+    /// File with a specification, `-` for stdin
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// What starts the run: parameters of a request or the body of a call, itself or a file with it
+    #[arg(long, value_name = "JSON or FILE")]
+    pub input: Option<String>,
+    /// File with recorded answers of sources, bridges and contracts (TOML or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub sources: Option<PathBuf>,
+    /// Ask sources that are not recorded, under the rules for jobs
+    #[arg(long)]
+    pub live: bool,
+    /// Write a picture of the run
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The old specification itself, a file with it, or `-` for stdin
+    #[arg(value_name = "JSON or FILE")]
+    pub file: String,
+    /// Create the jobs on the node; nothing is created when anything is refused
+    #[arg(long)]
+    pub create: bool,
+    /// Chain of the old node, which its specifications do not name
+    #[arg(long, alias = "evmChainID", value_name = "ID")]
+    pub evm_chain_id: Option<u64>,
+    /// Oracle contract of a job that names none
+    #[arg(long, value_name = "ADDRESS")]
+    pub contract_address: Option<String>,
+    /// Signature of a function that the job knows by its selector: `name(uint256)`
+    #[arg(long, value_name = "SIGNATURE")]
+    pub function: Option<String>,
+    /// File with the old node's bridges (`bridges list --json`), to keep what they ask for
+    #[arg(long, value_name = "FILE")]
+    pub bridges: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TasksCommand {
+    /// Print every task with its attributes
+    Reference,
 }
 
 #[derive(Debug, Subcommand)]

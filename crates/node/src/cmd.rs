@@ -9,6 +9,7 @@ mod gateway;
 mod gateway_config;
 mod health;
 mod initiators;
+mod job_tools;
 mod jobs;
 mod keys;
 mod runs;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::cli::{Cli, Command, NodeCommand, RemoteArgs};
+use crate::cli::{Cli, Command, NodeCommand, RemoteArgs, TasksCommand};
 use crate::client::{Answer, Client, Remote};
 use crate::config::Inputs;
 use crate::jsonapi::Document;
@@ -104,6 +105,10 @@ pub async fn run(cli: Cli, out: &mut Out<'_>) -> anyhow::Result<()> {
         }
         Command::Config(command) => settings::run(command, out),
         Command::Gateway(arguments) => gateway::run(arguments, out).await,
+        Command::Tasks(TasksCommand::Reference) => out
+            .stdout
+            .write_all(dodona_pipeline::reference::page().as_bytes())
+            .context("the output cannot be written"),
         Command::HelpAll => out
             .stdout
             .write_all(crate::help::all_commands().as_bytes())
@@ -127,7 +132,11 @@ async fn run_remote(command: Command, client: &Client, out: &mut Out<'_>) -> any
         Command::Initiators(command) => initiators::run(command, client, out).await,
         Command::Txs(command) => txs::run(command, client, out).await,
         Command::Attempts(command) => txs::attempts(command, client, out).await,
-        Command::Node(_) | Command::Config(_) | Command::Gateway(_) | Command::HelpAll => {
+        Command::Node(_)
+        | Command::Config(_)
+        | Command::Tasks(_)
+        | Command::Gateway(_)
+        | Command::HelpAll => {
             unreachable!("handled by `run`")
         }
     }

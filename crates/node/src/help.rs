@@ -31,6 +31,16 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "Writing jobs",
+        &[
+            "jobs lint",
+            "jobs test",
+            "jobs diff",
+            "jobs import",
+            "tasks reference",
+        ],
+    ),
+    (
         "Keys",
         &[
             "keys eth create",

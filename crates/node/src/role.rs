@@ -99,7 +99,8 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         store: store.clone(),
         pools: pools.clone(),
         egress: EgressClient::keeping_off(&database_addresses(&config).await)
-            .context("setting up the HTTP client of jobs")?,
+            .context("setting up the HTTP client of jobs")?
+            .under(settings::egress(&config)?),
     });
     let me = format!(
         "{}:{}:{}",

@@ -187,6 +187,16 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
     }
 }
 
+/// What jobs may call.
+pub(crate) fn egress(config: &Config) -> anyhow::Result<dodona_pipeline::egress::Policy> {
+    use dodona_pipeline::egress::Policy;
+    let egress = &config.egress;
+    Ok(match egress.strict {
+        true => Policy::strict(egress.allow.clone(), egress.requester_urls)?,
+        false => Policy::standard(),
+    })
+}
+
 /// Zero switches it off.
 fn some(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)

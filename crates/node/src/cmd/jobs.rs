@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Out, document, page_query, runs, segment};
+use super::{Out, document, job_tools, page_query, runs, segment};
 use crate::cli::JobsCommand;
 use crate::client::{Body, Client};
 use crate::jsonapi::{Document, Resource, shown};
@@ -70,11 +70,15 @@ pub(super) async fn run(
                 .await?;
             out.show(&answer, runs::one)
         }
+        JobsCommand::Lint(arguments) => job_tools::lint(&arguments, out),
+        JobsCommand::Test(arguments) => job_tools::test(&arguments, out).await,
+        JobsCommand::Diff { left, right } => job_tools::compare(&left, &right, client, out).await,
+        JobsCommand::Import(arguments) => job_tools::import(&arguments, client, out).await,
     }
 }
 
 /// One row for each task of each job.
-fn table(title: &str, jobs: &Document) -> String {
+pub(super) fn table(title: &str, jobs: &Document) -> String {
     let mut table =
         Table::new(title, &["ID", "Name", "Type", "Tasks", "Created At"]).merging_repeats();
     for job in jobs.items() {

@@ -102,6 +102,15 @@ impl Check<'_, '_> {
                 "this version knows local users only",
             );
         }
+        for text in self
+            .view
+            .get::<Vec<String>>("Dodona.Egress.Allow")
+            .unwrap_or_default()
+        {
+            if let Err(why) = text.parse::<dodona_pipeline::egress::Entry>() {
+                self.wrong("Dodona.Egress.Allow", &why.to_string());
+            }
+        }
         let mut allowed = Vec::new();
         for text in self
             .view

@@ -36,6 +36,16 @@ pub(super) fn config(
         web: web(&view),
         database: database(&view, &secrets, &root_dir, &expand),
         pipeline: pipeline(&view),
+        egress: EgressConfig {
+            strict: view.must::<String>("Dodona.Egress.Profile") == "strict",
+            requester_urls: view.must("Dodona.Egress.AllowRequesterURLs"),
+            // Each was read before, when it was checked.
+            allow: view
+                .must::<Vec<String>>("Dodona.Egress.Allow")
+                .iter()
+                .filter_map(|entry| entry.parse().ok())
+                .collect(),
+        },
         chains: view.list("EVM").iter().map(chain).collect(),
         secrets: Secrets {
             keystore_password: secrets.get("Password.Keystore"),

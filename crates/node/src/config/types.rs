@@ -29,6 +29,8 @@ pub struct Config {
     pub web: WebConfig,
     pub database: DatabaseConfig,
     pub pipeline: PipelineConfig,
+    /// What jobs may call.
+    pub egress: EgressConfig,
     /// In the order of the file. Disabled chains are listed too.
     pub chains: Vec<ChainConfig>,
     pub secrets: Secrets,
@@ -86,6 +88,17 @@ pub struct LogFileConfig {
     pub max_age_days: u64,
     /// How many files set aside are kept; 0 keeps all.
     pub max_backups: u64,
+}
+
+/// What jobs and bridges may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressConfig {
+    /// Nothing without an entry.
+    pub strict: bool,
+    /// URLs of requesters are fetched, as public https GET.
+    pub requester_urls: bool,
+    /// The allow list, checked.
+    pub allow: Vec<dodona_pipeline::egress::Entry>,
 }
 
 #[derive(Debug, Clone)]

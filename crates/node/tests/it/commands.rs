@@ -480,3 +480,136 @@ async fn help_is_an_answer_and_a_mistake_is_a_failure() {
     let half = op.types("keys eth").await;
     assert!(half.code == 1 && half.stderr.contains("import"), "{half:?}");
 }
+
+/// A file of this repository.
+fn testdata(name: &str) -> String {
+    format!("{}/../../testdata/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test]
+async fn specifications_are_checked_without_a_node() {
+    let op = Operator::of(&ScriptedNode::start().await);
+    let file = testdata("specs/get-uint256.toml");
+    let done = op.types(&format!("jobs lint {file}")).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        done.stdout.contains("[unrestricted-requester-url]")
+            && done.stdout.contains("1 file: 0 errors"),
+        "{done:?}"
+    );
+    let done = op.types(&format!("jobs lint --strict {file}")).await;
+    assert_eq!(done.code, 1, "{done:?}");
+    let done = op.types(&format!("jobs lint --format sarif {file}")).await;
+    let sarif: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+}
+
+#[tokio::test]
+async fn a_specification_is_rehearsed_without_a_node() {
+    let op = Operator::of(&ScriptedNode::start().await);
+    let dir = tempfile::tempdir().unwrap();
+    let (input, sources, svg) = (
+        dir.path().join("i.json"),
+        dir.path().join("s.toml"),
+        dir.path().join("p.svg"),
+    );
+    std::fs::write(
+        &input,
+        r#"{"get": "https://prices.example/eth", "path": "usd", "times": 100}"#,
+    )
+    .unwrap();
+    std::fs::write(
+        &sources,
+        "[[http]]\nurl = 'https://prices.example/eth'\nbody = '{\"usd\": 2000.5}'",
+    )
+    .unwrap();
+    let file = testdata("specs/get-uint256.toml");
+    let line = format!(
+        "jobs test {file} --input {} --sources {} --svg {}",
+        input.display(),
+        sources.display(),
+        svg.display()
+    );
+    let done = op.types(&line).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        done.stdout.contains("200050") && done.stdout.contains("would send one transaction"),
+        "{done:?}"
+    );
+    assert!(std::fs::read_to_string(svg).unwrap().starts_with("<svg"));
+    let done = op
+        .types(&format!("jobs test {file} --input {}", input.display()))
+        .await;
+    assert!(
+        done.code == 1 && done.stderr.contains("The run fails"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_old_job_is_shown_and_created_where_asked() {
+    let (node, op) = logged_in().await;
+    let file = testdata("legacy/price-uint256.json");
+    let done = op.types(&format!("jobs import {file}")).await;
+    assert!(
+        done.code == 1 && done.stderr.contains("--evm-chain-id"),
+        "{done:?}"
+    );
+    let done = op
+        .types(&format!("jobs import {file} --evm-chain-id 1"))
+        .await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        done.stdout
+            .contains("externalJobID = \"4c7b7ffb-66b3-44fb-aa64-995af81e3fd4\""),
+        "{done:?}"
+    );
+    node.answers(
+        "GET",
+        "/v2/bridge_types",
+        200,
+        json!({"data": [], "meta": {"count": 0}}),
+    );
+    node.answers("POST", "/v2/jobs", 200, json!({"data": job("7")}));
+    let done = op
+        .types(&format!("jobs import {file} --evm-chain-id 1 --create"))
+        .await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        node.asked("POST", "/v2/jobs")
+            .body
+            .contains("4c7b7ffb-66b3-44fb-aa64-995af81e3fd4")
+    );
+}
+
+#[tokio::test]
+async fn jobs_are_compared_with_files_and_with_the_node() {
+    let (node, op) = logged_in().await;
+    let (a, b) = (
+        testdata("specs/get-uint256.toml"),
+        testdata("specs/bridge.toml"),
+    );
+    let done = op.types(&format!("jobs diff {a} {a}")).await;
+    assert_eq!((done.code, done.stdout.as_str()), (0, "No difference.\n"));
+    let done = op.types(&format!("jobs diff {a} {b}")).await;
+    assert!(
+        done.code == 1 && done.stdout.contains("task fetch"),
+        "{done:?}"
+    );
+    let mut running = job("7");
+    running["attributes"]["pipelineSpec"]["dotDagSource"] =
+        json!("fetch [type=http url=\"http://x\"]");
+    node.answers("GET", "/v2/jobs/7", 200, json!({"data": running}));
+    let done = op.types(&format!("jobs diff {a} 7")).await;
+    assert!(
+        done.code == 1 && done.stdout.contains("+ Get > Uint256"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_page_of_tasks_is_printed() {
+    let op = Operator::of(&ScriptedNode::start().await);
+    let done = op.types("tasks reference").await;
+    assert_eq!(done.stdout, dodona_pipeline::reference::page());
+}

@@ -36,5 +36,26 @@ pub(super) fn keys() -> Vec<Key> {
              or `0.0.0.0` inside a container whose port is published to loopback.",
         )
         .old(&["DODONA_ALLOW_PLAINTEXT_ON"]),
+        Key::new(
+            "Dodona.Egress.Profile",
+            Kind::Choice(&["standard", "strict"]),
+            "standard",
+            "`strict`: jobs and bridges call only what `Allow` lists, and no entry means no call; `standard`: every \
+             public address, and private ones where a task or bridge may.",
+        ),
+        Key::new(
+            "Dodona.Egress.AllowRequesterURLs",
+            Kind::Bool,
+            "false",
+            "Under `strict`: fetch URLs that a request brought, as public https GET on port 443 without body or \
+             credentials.",
+        ),
+        Key::new(
+            "Dodona.Egress.Allow",
+            Kind::List,
+            "[]",
+            "Under `strict`: one entry each, `job <external id> GET,POST https://host:port/path max=<bytes> rate=<calls a minute>` or \
+             `bridge <name> POST …`; `max` and `rate` may be left out, `*.example.com` stands for all names below it.",
+        ),
     ]
 }
