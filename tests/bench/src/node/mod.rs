@@ -96,7 +96,7 @@ pub(crate) async fn measure(engine: &str, keys: usize, length: &Length) -> Resul
         &format!("{} requests, all of them answered", bed.asked()),
         Duration::ZERO,
     );
-    let mut to_sent: Vec<f64> = ways.iter().map(Way::to_sent_ms).collect();
+    let mut to_sent: Vec<f64> = ways.iter().map(|way| way.milliseconds_to_sent()).collect();
     let asked = bed.asked() as f64;
     let sum = |of: fn(&Kept) -> i64| kept.iter().map(of).sum::<i64>() as f64;
     let mut figures = vec![
@@ -293,14 +293,15 @@ impl Window {
 
 impl Way {
     /// From the block's arrival to the raw transaction's hand-over, without the data source's own time.
-    fn to_sent_ms(&self) -> f64 {
+    fn milliseconds_to_sent(self) -> f64 {
         ((self.tx_sent - self.block_seen) - (self.source_answered - self.source_asked)) as f64 / 1e3
     }
 }
 
 /// Where the time goes, for whoever wants to make it less.
 fn tell_ways(ways: &[Way]) {
-    let stages: [(&str, fn(&Way) -> i64); 7] = [
+    type Stage = (&'static str, fn(&Way) -> i64);
+    let stages: [Stage; 7] = [
         ("block seen → run created", |way| {
             way.run_created - way.block_seen
         }),
