@@ -8,6 +8,7 @@
 //!
 //! What this does not do: look at the chain's logs itself (`chain` did), sign or send (`txm` does).
 
+mod batch;
 mod config;
 mod flux;
 mod inputs;

@@ -3,7 +3,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use alloy::primitives::Address;
 use anyhow::Context;
 use dodona_model::request::Event;
 use dodona_model::run::State;
@@ -14,11 +13,12 @@ use dodona_pipeline::{
 use dodona_runtime::{Poke, Service, clock};
 use dodona_store::runs::{Run, TaskRun};
 use dodona_store::txs::NewTx;
-use dodona_store::{Store, StoreError, Tx, jobs, keys, requests, runs, txs};
+use dodona_store::{Store, StoreError, Tx, jobs, requests, runs, txs};
 use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::batch::Batch;
 use crate::ports::{Outside, RunPorts};
 use crate::specs::{Ready, Specs};
 use crate::surplus::Surplus;
@@ -56,10 +56,10 @@ pub struct Runner {
 }
 
 /// An execution that is over and waits to be stored.
-struct Executed {
-    run: Run,
+pub(crate) struct Executed {
+    pub(crate) run: Run,
     ready: Arc<Ready>,
-    outcome: Result<Outcome, String>,
+    pub(crate) outcome: Result<Outcome, String>,
     /// What a flux monitor's run came back with.
     closing: Option<flux::Closing>,
 }
@@ -108,11 +108,18 @@ impl Runner {
         let mut tx = self.store().begin().await?;
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
         let claimed = runs::claim(&mut tx, &self.config.me, self.config.claim, limit).await?;
+        let begun = claimed.iter().filter(|run| was_begun(run));
+        let begun: Vec<RunId> = begun.map(|run| run.id).collect();
+        let mut tasks: HashMap<RunId, Vec<TaskRun>> = HashMap::new();
+        for task in runs::tasks_of(&mut tx, &begun).await? {
+            tasks.entry(task.run_id).or_default().push(task);
+        }
         tx.commit().await?;
         let count = claimed.len();
         let mut failed = Ok(());
         for run in claimed {
-            let begun = match self.begin(&run).await {
+            let tasks = was_begun(&run).then(|| tasks.remove(&run.id).unwrap_or_default());
+            let begun = match self.begin(&run, tasks).await {
                 // The database stumbled, which says nothing about the run: its claim runs out.
                 Err(cause) if cause.chain().any(|cause| cause.is::<StoreError>()) => Err(cause),
                 Err(cause) => self.refuse(&run, &format!("{cause:#}")).await,
@@ -123,7 +130,7 @@ impl Runner {
         failed.map(|()| count)
     }
 
-    async fn begin(&mut self, run: &Run) -> anyhow::Result<()> {
+    async fn begin(&mut self, run: &Run, tasks: Option<Vec<TaskRun>>) -> anyhow::Result<()> {
         anyhow::ensure!(
             run.attempts <= MAX_ATTEMPTS,
             "it was begun {MAX_ATTEMPTS} times and the process ended each time before it was done; it is not tried again"
@@ -132,13 +139,11 @@ impl Runner {
         let ready = self.specs.get(&store, run.job_id).await?;
         let inputs = Inputs::read(&run.inputs)?;
         let may_wait = outcome::may_wait(run.id, &inputs, &ready.pipeline);
-        let begun_before = run.attempts > 1 || run.generation > 1 || run.outputs != "[]";
-        let finished = if begun_before || !may_wait.is_empty() {
-            finished(&runs::tasks(&mut store.read().await?, run.id).await?)?
-        } else {
-            BTreeMap::new()
+        let tasks = match tasks {
+            None if !may_wait.is_empty() => runs::tasks(&mut store.read().await?, run.id).await?,
+            known => known.unwrap_or_default(),
         };
-        let input = self.input(run, &ready, &inputs, finished)?;
+        let input = self.input(run, &ready, &inputs, finished(&tasks)?)?;
         let ports = Arc::new(RunPorts {
             outside: Arc::clone(&self.outside),
             run: run.id,
@@ -283,17 +288,12 @@ impl Runner {
 
     async fn store_together(&self, over: &[Executed]) -> anyhow::Result<Vec<Stored>> {
         let mut tx = self.store().begin().await?;
-        let mut queue = Queue::default();
+        let mut batch = Batch::of(&mut tx, over, &self.config.me).await?;
         let mut stored = Vec::with_capacity(over.len());
         for executed in over {
-            stored.push(self.store_one(&mut tx, executed, &mut queue).await?);
+            stored.push(self.store_one(&mut tx, executed, &mut batch).await?);
         }
-        if queue.used {
-            tx.poke_on_commit("txs");
-        }
-        if queue.goes_on {
-            tx.poke_on_commit("runs");
-        }
+        batch.write(&mut tx, &self.config.me).await?;
         if over.iter().any(is_awaited) {
             tx.poke_on_commit("ended");
         }
@@ -317,16 +317,16 @@ impl Runner {
         &self,
         tx: &mut Tx,
         executed: &Executed,
-        queue: &mut Queue,
+        batch: &mut Batch,
     ) -> anyhow::Result<Stored> {
         let (run, ready, now) = (&executed.run, &executed.ready, clock::now());
         let me = &self.config.me;
-        // In the order in which the triggers take them. Nobody cancels it unseen while we queue its answer.
-        let request = requests::by_run_locked(tx, run.id).await?;
-        if !runs::still_mine(tx, run.id, me, run.generation).await? {
+        // Once: of two executions of one run only the first may store anything.
+        if !batch.mine.remove(&(run.id, run.generation)) {
             return Ok(Stored::ClaimLost(run.id));
         }
         let took = now.since(run.created_at);
+        let request = batch.requests.remove(&run.id);
         let ended = |outcome| Stored::Ended {
             run: run.id,
             ready: Arc::clone(ready),
@@ -359,7 +359,7 @@ impl Runner {
             let rules = rules.and_then(|chain| self.config.chains.get(&chain));
             let what = flux::conclude(tx, run, ready, closing, rules, now).await?;
             match &what {
-                flux::Concluded::Submitted { .. } => queue.used = true,
+                flux::Concluded::Submitted { .. } => batch.note_queued(None),
                 // A number that is not submitted leaves no run behind.
                 flux::Concluded::Declined(_) => drop(runs::drop_run(tx, run.id, me).await?),
                 flux::Concluded::Failed(why) => fail_run(&mut outcome, why),
@@ -368,7 +368,7 @@ impl Runner {
         }
         for intent in outcome.transactions.clone() {
             if let Err(why) = self
-                .queue_tx(tx, run, ready, request.as_ref(), &intent, queue)
+                .queue_tx(tx, run, ready, request.as_ref(), &intent, batch)
                 .await?
             {
                 fail_task(&mut outcome, &intent.dot_id, why);
@@ -385,7 +385,7 @@ impl Runner {
         }
         if outcome::keeps_tasks(&ready.job.spec.kind, &outcome, &ready.pipeline) {
             let rows = outcome::task_rows(run.id, &outcome, &ready.pipeline, now);
-            runs::save_tasks(tx, &rows).await?;
+            batch.tasks.extend(rows);
         } else {
             runs::forget_tasks(tx, run.id).await?;
         }
@@ -394,25 +394,22 @@ impl Runner {
             let what = format!("Error polling: {}", outcome::first_error(&outcome));
             jobs::note_error(tx, run.job_id, &what, now).await?;
         }
-        runs::finish(tx, run.id, me, run.generation, &finish, now).await?;
-        // Answered while the run was still executing: nobody else will wake it.
-        if finish.state == State::Suspended
-            && outcome::is_answered(&outcome, &runs::tasks(tx, run.id).await?)
-        {
-            runs::resume(tx, run.id).await?;
-            queue.goes_on = true;
-        }
         if let Some(request) = &request
             && finish.state.is_finished()
+            && !batch.is_answered(request.id)
         {
             let what = match finish.state {
                 State::Errored => outcome::first_error(&outcome),
                 _ => "its run ended without queueing an answer".to_owned(),
             };
-            if !answered(&txs::of_request(tx, request.id).await?) {
-                requests::apply(tx, request.id, Event::Failed, &what, now).await?;
-            }
+            requests::apply(tx, request.id, Event::Failed, &what, now).await?;
         }
+        if finish.state == State::Suspended {
+            batch
+                .pending
+                .extend(outcome.pending.iter().map(|(_, id)| *id));
+        }
+        batch.ends.push((run.id, run.generation, finish));
         Ok(Stored::Ended {
             run: run.id,
             ready: Arc::clone(ready),
@@ -430,7 +427,7 @@ impl Runner {
         ready: &Ready,
         request: Option<&requests::Request>,
         intent: &TxIntent,
-        queue: &mut Queue,
+        batch: &mut Batch,
     ) -> anyhow::Result<Result<(), String>> {
         let chain = intent.evm_chain_id;
         let Some(rules) = self.config.chains.get(&chain) else {
@@ -442,7 +439,7 @@ impl Runner {
             return Ok(Err("transmitChecker is not supported by this version (answers to requests are always checked before they are signed); remove it from the task".to_owned()));
         }
         let now = clock::now();
-        let Some(from) = keys::next_sender(tx, chain, &intent.from, now).await? else {
+        let Some(from) = batch.next_sender(tx, chain, &intent.from).await? else {
             let which = if intent.from.is_empty() {
                 ""
             } else {
@@ -453,10 +450,9 @@ impl Runner {
             )));
         };
         // What has its place already needs no other one.
-        let placed = txs::living_of(tx, intent.task_run_id)
-            .await?
-            .is_some_and(|living| living.state != tx::State::Dead);
-        let waiting = queue.waiting(tx, chain, from).await?;
+        let living = batch.living.get(&intent.task_run_id).copied();
+        let placed = living.is_some_and(|state| state != tx::State::Dead);
+        let waiting = batch.waiting(tx, chain, from).await?;
         if !placed && rules.max_queued > 0 && *waiting >= rules.max_queued {
             return Ok(Err(format!(
                 "cannot create transaction; too many unstarted transactions in the queue ({waiting}/{}). Why the key does not move: dodona status. If it only is too slow, raise EVM.Transactions.MaxQueued",
@@ -464,7 +460,6 @@ impl Runner {
             )));
         }
         *waiting += u64::from(!placed);
-        queue.used = true;
         let answering = request.filter(|request| {
             request.chain_id == chain
                 && request.oracle == intent.to
@@ -488,9 +483,17 @@ impl Runner {
             signal_needed: intent.min_confirmations != Some(0),
             meta: intent.tx_meta.to_string(),
         };
+        let closed = answering.filter(|request| request.state.is_closed());
+        if closed.is_none() {
+            batch.note_queued(new.request_row);
+        }
+        if closed.is_none() && living.is_none() {
+            batch.new.push(new);
+            return Ok(Ok(()));
+        }
         let id = txs::queue(tx, &new, now).await?;
         // Cancelled while the run was executing: nothing may be sent any more.
-        if let Some(request) = answering.filter(|request| request.state.is_closed())
+        if let Some(request) = closed
             && let Some(queued) = txs::find(tx, id).await?
             && queued.state == tx::State::Queued
         {
@@ -505,38 +508,14 @@ impl Runner {
     }
 }
 
-/// Whether a transaction answers, or may still answer.
-fn answered(answers: &[txs::Tx]) -> bool {
-    answers.iter().any(|answer| answer.state != tx::State::Dead)
-}
-
-/// How many transactions of each key wait, counted once a commit.
-#[derive(Default)]
-struct Queue {
-    counted: HashMap<(u64, Address), u64>,
-    chains: Vec<u64>,
-    used: bool,
-    /// A run that was to wait has what it waits for.
-    goes_on: bool,
-}
-
 /// Somebody may be waiting for this run at the API.
 fn is_awaited(executed: &Executed) -> bool {
     executed.ready.job.spec.kind == "webhook"
 }
 
-impl Queue {
-    async fn waiting(&mut self, tx: &mut Tx, chain: u64, key: Address) -> anyhow::Result<&mut u64> {
-        if !self.chains.contains(&chain) {
-            self.chains.push(chain);
-            for (address, state, count, _) in txs::count_by_state(tx, chain).await? {
-                if state == tx::State::Queued {
-                    self.counted.insert((chain, address), count);
-                }
-            }
-        }
-        Ok(self.counted.entry((chain, key)).or_insert(0))
-    }
+/// Whether an earlier execution may have left results.
+fn was_begun(run: &Run) -> bool {
+    run.attempts > 1 || run.generation > 1 || run.outputs != "[]"
 }
 
 /// What was found cannot be used: that is the run's error, and no task's.

@@ -28,8 +28,7 @@ declare! {
         "SELECT * FROM key_states ORDER BY disabled, chain_id, address";
     OF_CHAIN = "keys.of_chain" =>
         "SELECT * FROM key_states WHERE chain_id = $1 AND disabled = 0 ORDER BY address";
-    // Least recently used first: the next transaction goes out from here.
-    NEXT_SENDER = "keys.by_last_use" =>
+    SENDERS = "keys.senders" =>
         "SELECT address FROM key_states WHERE chain_id = $1 AND disabled = 0 ORDER BY last_used_at, address";
     USED = "keys.used" =>
         "UPDATE key_states SET last_used_at = $3 WHERE chain_id = $1 AND address = $2";
@@ -137,22 +136,18 @@ pub async fn of_chain(conn: &mut Conn, chain: ChainId) -> Result<Vec<KeyState>> 
         .collect()
 }
 
-/// Chooses the enabled key of the chain that was used least recently, among `allowed` unless that is
-/// empty, and notes the use. `None`: there is no such key.
-pub async fn next_sender(
-    tx: &mut Tx,
-    chain: ChainId,
-    allowed: &[Address],
-    now: Timestamp,
-) -> Result<Option<Address>> {
-    for row in tx.rows(&NEXT_SENDER, args![chain]).await? {
-        let address: Address = row.get("address")?;
-        if allowed.is_empty() || allowed.contains(&address) {
-            tx.run(&USED, args![chain, address, now]).await?;
-            return Ok(Some(address));
-        }
-    }
-    Ok(None)
+/// The enabled keys of a chain, least recently used first: the next transaction goes out from the first.
+pub async fn senders(conn: &mut Conn, chain: ChainId) -> Result<Vec<Address>> {
+    conn.rows(&SENDERS, args![chain])
+        .await?
+        .iter()
+        .map(|row| row.get("address"))
+        .collect()
+}
+
+/// Notes that a transaction goes out from this key.
+pub async fn used(tx: &mut Tx, chain: ChainId, address: Address, now: Timestamp) -> Result<()> {
+    tx.run(&USED, args![chain, address, now]).await.map(drop)
 }
 
 /// Moves the next nonce from `from` to `to`. `false`: somebody moved it meanwhile; commit nothing.

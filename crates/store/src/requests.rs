@@ -27,9 +27,10 @@ declare! {
         "SELECT * FROM requests WHERE id = $1 FOR UPDATE";
     BY_RUN = "requests.by_run" =>
         "SELECT * FROM requests WHERE run_id = $1";
-    BY_RUN_LOCKED = "requests.by_run_locked" =>
-        "SELECT * FROM requests WHERE run_id = $1",
-        "SELECT * FROM requests WHERE run_id = $1 FOR UPDATE";
+    BY_RUNS_LOCKED = "requests.by_runs_locked" =>
+        "SELECT * FROM requests WHERE run_id IN (SELECT value FROM json_each($1)) ORDER BY id",
+        "SELECT * FROM requests WHERE run_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
+         ORDER BY id FOR UPDATE";
     SET_RUN = "requests.set_run" =>
         "UPDATE requests SET run_id = $2 WHERE id = $1";
     REINCARNATE = "requests.reincarnate" =>
@@ -210,13 +211,13 @@ pub async fn by_run(conn: &mut Conn, run: RunId) -> Result<Option<Request>> {
         .transpose()
 }
 
-/// The request that a run answers, locked: nobody cancels it before this transaction is over.
-pub async fn by_run_locked(tx: &mut Tx, run: RunId) -> Result<Option<Request>> {
-    tx.row(&BY_RUN_LOCKED, args![run])
+/// The requests that these runs answer, locked: nobody cancels them before this transaction is over.
+pub async fn by_runs_locked(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<Request>> {
+    tx.rows(&BY_RUNS_LOCKED, args![crate::runs::id_list(runs)])
         .await?
-        .as_ref()
+        .iter()
         .map(request)
-        .transpose()
+        .collect()
 }
 
 /// Ties a request to its run.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dodona_model::run::State;
 use dodona_model::{JobId, RunId, Timestamp};
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::engine::Tx;
@@ -42,8 +43,22 @@ declare! {
         "UPDATE runs SET claimed_by = NULL, claim_expires_at = NULL
          WHERE state = 'running' AND claimed_by IS NOT NULL AND attempts <= 1";
     STILL_MINE = "runs.still_mine" =>
-        "SELECT id FROM runs WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running'",
-        "SELECT id FROM runs WHERE id = $1 AND claimed_by = $2 AND generation = $3 AND state = 'running' FOR UPDATE";
+        "SELECT id, generation FROM runs WHERE id IN (SELECT value FROM json_each($1)) AND claimed_by = $2 AND state = 'running'
+         ORDER BY id",
+        "SELECT id, generation FROM runs WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
+            AND claimed_by = $2 AND state = 'running' ORDER BY id FOR UPDATE";
+    FINISH_EACH = "runs.finish_each" =>
+        "UPDATE runs SET state = e.value ->> 'state', outputs = e.value ->> 'outputs', fatal_errors = e.value ->> 'fatal_errors',
+            all_errors = e.value ->> 'all_errors', finished_at = e.value ->> 'finished_at',
+            claimed_by = NULL, claim_expires_at = NULL, attempts = 0
+         FROM json_each($1) AS e
+         WHERE runs.id = e.value ->> 'id' AND runs.claimed_by = $2 AND runs.generation = e.value ->> 'generation'
+            AND runs.state = 'running'",
+        "UPDATE runs SET state = e.state, outputs = e.outputs, fatal_errors = e.fatal_errors, all_errors = e.all_errors,
+            finished_at = e.finished_at, claimed_by = NULL, claim_expires_at = NULL, attempts = 0
+         FROM json_to_recordset(CAST($1 AS JSON)) AS e(id BIGINT, generation BIGINT, state TEXT, outputs TEXT, fatal_errors TEXT,
+            all_errors TEXT, finished_at BIGINT)
+         WHERE runs.id = e.id AND runs.claimed_by = $2 AND runs.generation = e.generation AND runs.state = 'running'";
     FINISH = "runs.finish" =>
         "UPDATE runs SET state = $4, outputs = $5, fatal_errors = $6, all_errors = $7, finished_at = $8,
             claimed_by = NULL, claim_expires_at = NULL, attempts = 0
@@ -83,6 +98,11 @@ declare! {
         "SELECT r.id, r.state, t.finished_at FROM task_runs t JOIN runs r ON r.id = t.run_id WHERE t.id = $1 AND t.type = 'bridge'",
         "SELECT r.id, r.state, t.finished_at FROM task_runs t JOIN runs r ON r.id = t.run_id WHERE t.id = $1 AND t.type = 'bridge'
          FOR UPDATE OF r";
+    ANSWERED_AMONG = "runs.answered_among" =>
+        "SELECT DISTINCT run_id FROM task_runs WHERE id IN (SELECT value FROM json_each($1)) AND finished_at IS NOT NULL
+         ORDER BY run_id",
+        "SELECT DISTINCT run_id FROM task_runs WHERE id = ANY (ARRAY(SELECT value FROM json_array_elements_text(CAST($1 AS JSON))))
+            AND finished_at IS NOT NULL ORDER BY run_id";
     TASKS = "runs.tasks" =>
         "SELECT * FROM task_runs WHERE run_id = $1 ORDER BY task_index, created_at, dot_id";
     TASKS_OF = "runs.tasks_of" =>
@@ -286,14 +306,6 @@ pub async fn release_left_claims(tx: &mut Tx) -> Result<u64> {
     tx.run(&RELEASE_LEFT, args![]).await
 }
 
-/// Locks the run and says whether `me` still holds its claim for this generation.
-pub async fn still_mine(tx: &mut Tx, id: RunId, me: &str, generation: u64) -> Result<bool> {
-    Ok(tx
-        .row(&STILL_MINE, args![id, me, generation])
-        .await?
-        .is_some())
-}
-
 /// Ends or suspends a run under `me`'s claim. `false`: the claim is gone and nothing changed.
 pub async fn finish(
     tx: &mut Tx,
@@ -315,6 +327,45 @@ pub async fn finish(
         finished
     ];
     Ok(tx.run(&FINISH, args).await? == 1)
+}
+
+/// Locks the runs among `ids` whose claims `me` still holds: each with its generation.
+pub async fn still_mine(tx: &mut Tx, ids: &[RunId], me: &str) -> Result<Vec<(RunId, u64)>> {
+    tx.rows(&STILL_MINE, args![id_list(ids), me])
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("id")?, row.get("generation")?)))
+        .collect()
+}
+
+/// Ends or suspends runs of these generations under `me`'s claims. Returns how many: one whose claim is
+/// gone stays as it is.
+pub async fn finish_each(
+    tx: &mut Tx,
+    me: &str,
+    ends: &[(RunId, u64, Finish)],
+    now: Timestamp,
+) -> Result<u64> {
+    if ends.is_empty() {
+        return Ok(0);
+    }
+    let ends: Vec<serde_json::Value> = ends
+        .iter()
+        .map(|(id, generation, end)| {
+            json!({
+                "id": id,
+                "generation": generation,
+                "state": end.state.as_str(),
+                // Here, because inside the JSON text below a NUL is an escape.
+                "outputs": clean(end.outputs.clone()),
+                "fatal_errors": clean(end.fatal_errors.clone()),
+                "all_errors": clean(end.all_errors.clone()),
+                "finished_at": end.state.is_finished().then_some(now.0),
+            })
+        })
+        .collect();
+    let text = serde_json::Value::from(ends).to_string();
+    tx.run(&FINISH_EACH, args![text, me]).await
 }
 
 /// Drops a run that a `failEarly` task cancelled. `false`: the claim is gone and nothing changed.
@@ -421,6 +472,19 @@ pub async fn answer_task(
 /// Forgets what the tasks of a run did; for runs of which only the outcome is kept.
 pub async fn forget_tasks(tx: &mut Tx, run: RunId) -> Result<()> {
     tx.run(&DROP_TASKS, args![run]).await.map(drop)
+}
+
+/// The runs of those among these task runs that have ended.
+pub async fn answered_among(conn: &mut Conn, tasks: &[Uuid]) -> Result<Vec<RunId>> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = tasks.iter().map(Uuid::to_string).collect();
+    conn.rows(&ANSWERED_AMONG, args![json!(texts).to_string()])
+        .await?
+        .iter()
+        .map(|row| row.get("run_id"))
+        .collect()
 }
 
 /// The tasks of a run, in output order.

@@ -1,14 +1,16 @@
 //! Transactions and every signature ever made for them.
 
+use alloy::hex::encode as hex;
 use dodona_model::tx::{Event, State};
 use dodona_model::{
     Address, B256, BlockRef, Bytes, ChainId, JobId, RequestRow, RunId, Timestamp, TxId, U256,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::engine::Tx as StoreTx;
 use crate::lease::LeaderTx;
-use crate::sql::{Row, args, declare};
+use crate::sql::{Row, args, clean, declare, int};
 use crate::{Conn, Result};
 
 declare! {
@@ -20,6 +22,29 @@ declare! {
     BY_TASK_RUN = "txs.by_task_run" =>
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0",
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0 FOR UPDATE";
+    INSERT_EACH = "txs.insert_each" =>
+        "INSERT INTO txs (chain_id, from_address, to_address, payload, payload_version, value_wei, gas_limit, state, reason,
+            task_run_id, superseded, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed, meta,
+            not_before, checks_failed, created_at)
+         SELECT value ->> 'chain_id', unhex(value ->> 'from'), unhex(value ->> 'to'), unhex(value ->> 'payload'), 1,
+            unhex(value ->> 'value_wei'), value ->> 'gas_limit', 'queued', '', value ->> 'task_run_id', 0, value ->> 'run_id',
+            value ->> 'job_id', value ->> 'request_row', value ->> 'min_confirmations', value ->> 'fail_on_revert',
+            value ->> 'signal_needed', value ->> 'meta', 0, 0, $2
+         FROM json_each($1)",
+        "INSERT INTO txs (chain_id, from_address, to_address, payload, payload_version, value_wei, gas_limit, state, reason,
+            task_run_id, superseded, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed, meta,
+            not_before, checks_failed, created_at)
+         SELECT chain_id, decode(\"from\", 'hex'), decode(\"to\", 'hex'), decode(payload, 'hex'), 1, decode(value_wei, 'hex'),
+            gas_limit, 'queued', '', task_run_id, 0, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed,
+            meta, 0, 0, $2
+         FROM json_to_recordset(CAST($1 AS JSON)) AS t(chain_id BIGINT, \"from\" TEXT, \"to\" TEXT, payload TEXT, value_wei TEXT,
+            gas_limit BIGINT, task_run_id TEXT, run_id BIGINT, job_id BIGINT, request_row BIGINT, min_confirmations BIGINT,
+            fail_on_revert BIGINT, signal_needed BIGINT, meta TEXT)";
+    LIVING_OF = "txs.living_of_each" =>
+        "SELECT task_run_id, state FROM txs WHERE task_run_id IN (SELECT value FROM json_each($1)) AND superseded = 0
+         ORDER BY task_run_id",
+        "SELECT task_run_id, state FROM txs WHERE task_run_id = ANY (ARRAY(SELECT value FROM json_array_elements_text(CAST($1 AS JSON))))
+            AND superseded = 0 ORDER BY task_run_id COLLATE \"C\" FOR UPDATE";
     // Everything the payload was made for comes with it; a key only while no nonce of it was taken. No
     // attempt ever made carries the new version, also where the old one was given up (0).
     NEW_PAYLOAD = "txs.new_payload" =>
@@ -106,6 +131,12 @@ declare! {
         "SELECT * FROM txs WHERE request_row = $1 AND superseded = 0 ORDER BY id";
     QUEUED_OF_JOB = "txs.queued_of_job" =>
         "SELECT * FROM txs WHERE chain_id = $1 AND from_address = $2 AND state = 'queued' AND job_id = $3 ORDER BY id";
+    ANSWERED = "txs.answered" =>
+        "SELECT DISTINCT request_row FROM txs WHERE request_row IN (SELECT value FROM json_each($1)) AND superseded = 0
+            AND state <> 'dead' ORDER BY request_row",
+        "SELECT DISTINCT request_row FROM txs
+         WHERE request_row IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) AND superseded = 0
+            AND state <> 'dead' ORDER BY request_row";
     LIST = "txs.list" =>
         "SELECT * FROM txs ORDER BY id DESC LIMIT $1 OFFSET $2";
     LIST_ATTEMPTED = "txs.list_attempted" =>
@@ -397,6 +428,54 @@ pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Resul
         now
     ];
     store_tx.one(&INSERT, args).await?.get("id")
+}
+
+/// Which of these task runs have a living transaction, and where it stands; those are locked.
+pub async fn living_of_each(
+    store_tx: &mut StoreTx,
+    task_runs: &[Uuid],
+) -> Result<Vec<(Uuid, State)>> {
+    if task_runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = task_runs.iter().map(Uuid::to_string).collect();
+    store_tx
+        .rows(&LIVING_OF, args![json!(texts).to_string()])
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("task_run_id")?, row.get("state")?)))
+        .collect()
+}
+
+/// Queues transactions whose task runs have none yet (see [`living_of_each`]), in this order. One that has
+/// is a duplicate ([`crate::StoreError::is_duplicate`]), and then none is queued.
+pub async fn queue_each(store_tx: &mut StoreTx, new: &[NewTx], now: Timestamp) -> Result<()> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<serde_json::Value> = new
+        .iter()
+        .map(|new| {
+            json!({
+                "chain_id": int(new.chain_id),
+                "from": hex(new.from),
+                "to": hex(new.to),
+                "payload": hex(&new.payload),
+                "value_wei": hex(new.value_wei.to_be_bytes::<32>()),
+                "gas_limit": int(new.gas_limit),
+                "task_run_id": new.task_run_id,
+                "run_id": new.run_id,
+                "job_id": new.job_id,
+                "request_row": new.request_row,
+                "min_confirmations": new.min_confirmations.map(int),
+                "fail_on_revert": i64::from(new.fail_on_revert),
+                "signal_needed": i64::from(new.signal_needed),
+                "meta": clean(new.meta.clone()),
+            })
+        })
+        .collect();
+    let text = serde_json::Value::from(rows).to_string();
+    store_tx.run(&INSERT_EACH, args![text, now]).await.map(drop)
 }
 
 /// Transactions of a key that may be signed now: their request (if any) is on the canonical chain.
@@ -707,6 +786,18 @@ pub async fn queued_of_job(
         .await?
         .iter()
         .map(tx)
+        .collect()
+}
+
+/// Which of these requests a living transaction answers, or may still answer.
+pub async fn answered(conn: &mut Conn, requests: &[RequestRow]) -> Result<Vec<RequestRow>> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    conn.rows(&ANSWERED, args![crate::runs::id_list(requests)])
+        .await?
+        .iter()
+        .map(|row| row.get("request_row"))
         .collect()
 }
 

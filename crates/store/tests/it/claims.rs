@@ -94,8 +94,8 @@ async fn an_expired_claim_is_taken_over_and_its_old_holder_changes_nothing() {
 
         assert!(!finish(store, old.id, "frozen", old.generation).await);
         let mut tx = world.begin().await;
-        let mine = runs::still_mine(&mut tx, old.id, "frozen", old.generation).await;
-        assert!(!mine.unwrap());
+        let mine = runs::still_mine(&mut tx, &[old.id], "frozen").await;
+        assert!(mine.unwrap().is_empty());
         assert!(!runs::drop_run(&mut tx, old.id, "frozen").await.unwrap());
         assert_eq!(
             runs::renew_claims(&mut tx, "frozen", &[old.id], LONG)

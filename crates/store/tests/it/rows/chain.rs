@@ -119,12 +119,8 @@ async fn requests_of_blocks(t: &mut Transcript) {
     );
     t.say("of no run", requests::by_run(&mut conn, 999).await.unwrap());
     let mut tx = t.begin().await;
-    for of in [run, 999] {
-        t.say(
-            "locked",
-            requests::by_run_locked(&mut tx, of).await.unwrap(),
-        );
-    }
+    let locked = requests::by_runs_locked(&mut tx, &[run, 999]).await;
+    t.say_each("locked", locked.unwrap());
     drop(tx);
     t.say_each("requests", requests::list(&mut conn, 10).await.unwrap());
     let states = requests::count_by_state(&mut conn, CHAIN).await.unwrap();

@@ -4,7 +4,7 @@ use dodona_model::oracle::spec_ids;
 use dodona_model::run::State;
 use dodona_model::{JobId, U256};
 use dodona_store::jobs::{self, JobError, NewJob};
-use dodona_store::runs::{self, TaskRun};
+use dodona_store::runs::{self, Finish, TaskRun};
 use dodona_store::schedules;
 use uuid::Uuid;
 
@@ -233,20 +233,21 @@ async fn tasks(t: &mut Transcript, job: JobId) {
         "begun",
         runs::count_unfinished_tasks(&mut tx).await.unwrap(),
     );
-    t.say(
-        "mine",
-        runs::still_mine(&mut tx, run, "me", 1).await.unwrap(),
-    );
-    t.say(
-        "theirs",
-        runs::still_mine(&mut tx, run, "they", 1).await.unwrap(),
-    );
+    let held = runs::still_mine(&mut tx, &[999, run], "me").await;
+    t.say("mine of two", held.unwrap());
+    let held = runs::still_mine(&mut tx, &[run], "they").await;
+    t.say("theirs of one", held.unwrap());
     let done = runs::finish(&mut tx, run, "me", 1, &end(State::Suspended), after(5)).await;
     t.say("suspended", done.unwrap());
     let id = Uuid::from_u128(0x1003);
     for _ in 0..2 {
         let of = runs::finish_task(&mut tx, id, Some("1"), Some("1"), None, after(6)).await;
         t.say("task answered", of.unwrap());
+    }
+    let others = [id, Uuid::from_u128(0x9999)];
+    for tasks in [&others[..], &others[1..], &[]] {
+        let answered = runs::answered_among(&mut tx, tasks).await;
+        t.say("answered among", answered.unwrap());
     }
     for _ in 0..2 {
         t.say("resumed", runs::resume(&mut tx, run).await.unwrap());
@@ -279,8 +280,23 @@ async fn again(t: &mut Transcript, job: JobId) {
     runs::claim(&mut tx, "me", LONG, 9).await.unwrap();
     let stale = runs::finish(&mut tx, run, "me", 1, &end(State::Completed), after(8)).await;
     t.say("the old generation ends", stale.unwrap());
-    let done = runs::finish(&mut tx, run, "me", 2, &end(State::Errored), after(9)).await;
-    t.say("the new generation ends", done.unwrap());
+    let strange = Finish {
+        all_errors: "[\"a \0 \\u0000\"]".to_owned(),
+        ..end(State::Errored)
+    };
+    for (who, generation) in [("they", 2), ("me", 1), ("me", 2)] {
+        let ends = [
+            (run, generation, strange.clone()),
+            (999, 1, end(State::Completed)),
+        ];
+        let done = runs::finish_each(&mut tx, who, &ends, after(9)).await;
+        t.say("the new generation ends", done.unwrap());
+    }
+    t.say(
+        "nothing ends",
+        runs::finish_each(&mut tx, "me", &[], NOW).await.unwrap(),
+    );
+    t.say("run", runs::find(&mut tx, run).await.unwrap());
     let dropped = mine(t, &mut tx, job).await;
     runs::save_tasks(&mut tx, &[task(dropped, 4)])
         .await

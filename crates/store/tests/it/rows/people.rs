@@ -152,9 +152,12 @@ async fn key_states(t: &mut Transcript) {
             .await
             .unwrap(),
     );
-    for allowed in [&[][..], &[], &[], &[address(0x20)], &[address(0xee)]] {
-        let next = keys::next_sender(&mut tx, CHAIN, allowed, after(2)).await;
-        t.say("next sender", next.unwrap());
+    for at in 2..5 {
+        let senders = keys::senders(&mut tx, CHAIN).await.unwrap();
+        t.say("senders", &senders);
+        keys::used(&mut tx, CHAIN, senders[0], after(at))
+            .await
+            .unwrap();
     }
     for from in [0, 0] {
         let taken = keys::take_nonces(&mut tx, CHAIN, address(0x10), from, 9).await;

@@ -13,6 +13,7 @@ pub(crate) async fn play(t: &mut Transcript) {
     give_up(t, refused, lost).await;
     lists(t).await;
     forgetting(t).await;
+    queue_together(t).await;
 }
 
 async fn get(t: &Transcript, id: TxId) -> Tx {
@@ -59,6 +60,12 @@ async fn queue(t: &mut Transcript) -> [TxId; 3] {
     };
     let rich = txs::queue(&mut tx, &rich, after(1)).await.unwrap();
     let poor = txs::queue(&mut tx, &payment(3), after(3)).await.unwrap();
+    let living = txs::living_of_each(&mut tx, &[Uuid::from_u128(1), task_run]).await;
+    t.say("living", living.unwrap());
+    t.say(
+        "living of none",
+        txs::living_of_each(&mut tx, &[]).await.unwrap(),
+    );
     tx.commit().await.unwrap();
 
     let mut conn = t.read().await;
@@ -81,6 +88,42 @@ async fn queue(t: &mut Transcript) -> [TxId; 3] {
     }
     tx.commit().await.unwrap();
     [first, rich, poor]
+}
+
+async fn queue_together(t: &mut Transcript) {
+    let answer = NewTx {
+        task_run_id: Some(Uuid::from_u128(0x7003)),
+        run_id: Some(1),
+        ..payment(1)
+    };
+    let mut tx = t.begin().await;
+    txs::queue(&mut tx, &answer, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+    let second = NewTx {
+        task_run_id: Some(Uuid::from_u128(0x7004)),
+        value_wei: U256::MAX,
+        fail_on_revert: true,
+        min_confirmations: Some(3),
+        meta: "{\"note\":\"\0 \\u0000\"}".to_owned(),
+        ..answer.clone()
+    };
+    let bare = NewTx {
+        payload: Default::default(),
+        ..payment(4)
+    };
+    let mut tx = t.begin().await;
+    txs::queue_each(&mut tx, &[], NOW).await.unwrap();
+    txs::queue_each(&mut tx, &[second.clone(), bare], after(1))
+        .await
+        .unwrap();
+    let together: Vec<Tx> = txs::list(&mut tx, false, 2, 0).await.unwrap();
+    let together = together.into_iter().map(|tx| Tx { id: 0, ..tx });
+    t.say_each("queued together", together.collect());
+    drop(tx);
+
+    let mut tx = t.begin().await;
+    let twice = txs::queue_each(&mut tx, &[second, answer], after(1)).await;
+    t.say("one is there", twice.unwrap_err().is_duplicate());
 }
 
 async fn sign(t: &mut Transcript, answered: TxId, lost: TxId) {
@@ -240,6 +283,9 @@ async fn lists(t: &mut Transcript) {
         txs::by_hash(&mut conn, hash(0x77)).await.unwrap(),
     );
     t.say_each("of request", txs::of_request(&mut conn, 1).await.unwrap());
+    let answered = txs::answered(&mut conn, &[999, 1]).await;
+    t.say("answered", answered.unwrap());
+    t.say("of none", txs::answered(&mut conn, &[]).await.unwrap());
     t.say_each("by ids", txs::by_ids(&mut conn, &[2, 1, 99]).await.unwrap());
     t.say_each("by no ids", txs::by_ids(&mut conn, &[]).await.unwrap());
     t.say_each(
