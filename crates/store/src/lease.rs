@@ -301,20 +301,34 @@ impl Leader {
         tx.commit().await
     }
 
+    /// Says whether we still lead, at this moment and no longer: for what is done outside the database and
+    /// is harmless when repeated. Writes belong into [`Leader::begin`].
+    pub async fn prove(&self) -> std::result::Result<(), LeadError> {
+        let mut conn = self.store.read().await?;
+        self.compare(&mut conn).await
+    }
+
+    async fn compare(&self, conn: &mut Conn) -> std::result::Result<(), LeadError> {
+        let row = conn.row(&PROVE, args![self.scope.as_str()]).await?;
+        let ours = match row {
+            Some(row) => {
+                row.get::<i64>("epoch")? == self.epoch && row.get::<Vec<u8>>("token")? == self.token
+            }
+            None => false,
+        };
+        match ours && !self.released.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(LeadError::Deposed(self.scope.clone())),
+        }
+    }
+
     /// Begins a transaction that can commit only while we lead.
     pub async fn begin(&self) -> std::result::Result<LeaderTx, LeadError> {
         if self.released.load(Ordering::Acquire) {
             return Err(LeadError::Deposed(self.scope.clone()));
         }
         let mut tx = self.store.begin().await?;
-        let row = tx.row(&PROVE, args![self.scope.as_str()]).await?;
-        let (epoch, token): (i64, Vec<u8>) = match row {
-            Some(row) => (row.get("epoch")?, row.get("token")?),
-            None => return Err(LeadError::Deposed(self.scope.clone())),
-        };
-        if epoch != self.epoch || token != self.token {
-            return Err(LeadError::Deposed(self.scope.clone()));
-        }
+        self.compare(&mut tx).await?;
         Ok(LeaderTx(tx))
     }
 }

@@ -64,6 +64,10 @@ declare! {
          WHERE t.chain_id = $1 AND t.from_address = $2 AND t.state = 'queued' AND t.not_before <= $3
             AND (r.id IS NULL OR r.state IN ('open', 'answered'))
          ORDER BY t.value_wei, t.created_at, t.id LIMIT $4";
+    STRANDED = "txs.stranded" =>
+        "SELECT t.* FROM txs t JOIN requests r ON r.id = t.request_row
+         WHERE t.chain_id = $1 AND t.state = 'queued' AND r.state NOT IN ('open', 'answered') AND r.block_number <= $2
+         ORDER BY t.id LIMIT $3";
     SIGN = "txs.sign" =>
         "UPDATE txs SET state = 'signed', nonce = $3 WHERE id = $1 AND state = 'queued' AND payload_version = $2";
     INSERT_ATTEMPT = "txs.insert_attempt" =>
@@ -98,10 +102,11 @@ declare! {
     ATTEMPT_NOTED = "txs.attempt_noted" =>
         "UPDATE tx_attempts SET accepted = $2, note = $3 WHERE id = $1";
     HANDED_OVER = "txs.handed_over" =>
-        "UPDATE txs SET state = 'sent', reason = '', sent_at = COALESCE(sent_at, $2), last_sent_at = $2
-         WHERE id = $1 AND state IN ('signed', 'sent')";
+        "UPDATE txs SET state = 'sent', reason = CASE WHEN payload_version = 0 THEN reason ELSE '' END,
+            sent_at = COALESCE(sent_at, $2), last_sent_at = $2 WHERE id = $1 AND state IN ('signed', 'sent')";
     NOTE = "txs.note" =>
-        "UPDATE txs SET reason = $2, last_sent_at = $3 WHERE id = $1 AND state IN ('signed', 'sent')";
+        "UPDATE txs SET reason = CASE WHEN payload_version = 0 THEN reason ELSE $2 END, last_sent_at = $3
+         WHERE id = $1 AND state IN ('signed', 'sent')";
     POSTPONE = "txs.postpone" =>
         "UPDATE txs SET reason = $2, not_before = $3, checks_failed = checks_failed + $4 WHERE id = $1 AND state = 'queued'";
     DIE = "txs.die" =>
@@ -494,6 +499,21 @@ pub async fn queued(
         .collect()
 }
 
+/// Queued transactions whose request is not on the chain or closed, in a block at or below `finalized`: nobody
+/// will sign them. At most `limit`.
+pub async fn stranded(
+    conn: &mut Conn,
+    chain: ChainId,
+    finalized: u64,
+    limit: u32,
+) -> Result<Vec<Tx>> {
+    conn.rows(&STRANDED, args![chain, finalized, limit])
+        .await?
+        .iter()
+        .map(tx)
+        .collect()
+}
+
 fn check(state: State, event: Event) -> Result<State> {
     Ok(state.on(event)?)
 }
@@ -647,12 +667,12 @@ pub async fn note_attempt(
         .map(drop)
 }
 
-/// An endpoint has an attempt of it.
+/// An endpoint has an attempt of it. Why it was given up stays.
 pub async fn handed_over(leader: &mut LeaderTx, id: TxId, now: Timestamp) -> Result<bool> {
     Ok(leader.run(&HANDED_OVER, args![id, now]).await? == 1)
 }
 
-/// Says why a signed transaction does not move.
+/// Says why a signed transaction does not move. Why it was given up stays.
 pub async fn note(leader: &mut LeaderTx, id: TxId, reason: &str, now: Timestamp) -> Result<()> {
     leader.run(&NOTE, args![id, reason, now]).await.map(drop)
 }

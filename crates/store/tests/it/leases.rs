@@ -58,6 +58,8 @@ async fn a_deposed_leader_is_told_so_and_writes_nothing() {
 
     assert!(successor.epoch() > world.leader.epoch());
     assert!(is_deposed(world.leader.begin().await));
+    assert!(is_deposed(world.leader.prove().await));
+    successor.prove().await.unwrap();
     until("the old leader hears of it", async || {
         is_deposed(world.leader.renew().await).then_some(())
     })
@@ -163,6 +165,7 @@ async fn a_released_lease_is_free_at_once_and_its_holder_deposed() {
             epochs.push(leader.epoch());
             leader.release().await.unwrap();
             assert!(is_deposed(leader.begin().await));
+            assert!(is_deposed(leader.prove().await));
             assert!(is_deposed(leader.renew().await));
         }
         assert_eq!(epochs, [1, 2, 3], "epochs only grow");

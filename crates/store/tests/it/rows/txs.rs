@@ -75,6 +75,14 @@ async fn queue(t: &mut Transcript) -> [TxId; 3] {
     t.say_each("queued", queued.unwrap());
     drop(conn);
 
+    let mut conn = t.read().await;
+    // Their request is in block 10.
+    for finalized in [9, 10] {
+        let stranded = txs::stranded(&mut conn, CHAIN, finalized, 9).await;
+        t.say_each("stranded", stranded.unwrap());
+    }
+    drop(conn);
+
     let mut tx = t.lead().await;
     txs::postpone(&mut tx, rich, "out of funds", after(60), true)
         .await
