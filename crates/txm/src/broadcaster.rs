@@ -4,18 +4,16 @@ use alloy::primitives::Address;
 use anyhow::Context;
 use dodona_rpc::{BlockTag, Pool, SendOutcome};
 use dodona_runtime::{Service, clock};
-use dodona_store::txs::Attempt;
 use dodona_store::{Leader, heads, keys, txs};
 use serde::Serialize;
 
+use crate::insist::insist;
 use crate::outgoing::{self, Handed};
-use crate::replace::{Carrying, Workshop};
+use crate::replace::Workshop;
 use crate::{Config, Estimator, Signer, observe, open_check};
 
 /// Transactions signed in one database transaction, at most.
 const BATCH: u32 = 64;
-/// Replacements tried at once when endpoints find a fee too low; the next round goes on.
-const QUICK_BUMPS: usize = 5;
 
 /// What one round did.
 #[derive(Debug, Serialize)]
@@ -126,12 +124,12 @@ impl Broadcaster {
             (queued, state, heads::cursor(&mut conn, chain).await?)
         };
         let Some(state) = state else { return Ok(0) };
-        let ready = open_check::sift(&self.pool, lead, queued).await?;
+        let head = head.map(|cursor| cursor.block.number);
+        let ready = open_check::sift(&self.pool, lead, queued, head).await?;
         if ready.is_empty() {
             return Ok(0);
         }
         let market = self.estimator.market(&self.pool, lead.store()).await?;
-        let head = head.map(|cursor| cursor.block.number);
         let mut signed = Vec::with_capacity(ready.len());
         for (tx, nonce) in ready.iter().zip(state.next_nonce..) {
             signed.push((
@@ -163,61 +161,23 @@ impl Broadcaster {
         Ok(signed.len())
     }
 
-    /// Replaces what endpoints find too cheap and what can never be mined, a few times at once.
-    async fn insist(&self, lead: &Leader, mut refused: Vec<Handed>) -> anyhow::Result<Vec<Handed>> {
-        for _ in 0..QUICK_BUMPS {
-            let mut replaced = Vec::new();
-            let mut rest = Vec::new();
-            for handed in refused {
-                match self.replacement(lead, &handed).await? {
-                    Some(attempt) => replaced.push(attempt),
-                    None => rest.push(handed),
-                }
-            }
-            if replaced.is_empty() {
-                return Ok(rest);
-            }
-            let again = outgoing::hand_out(&self.pool, lead, self.key, replaced).await?;
-            rest.extend(
-                again
-                    .into_iter()
-                    .filter(|handed| !handed.outcome.is_success()),
-            );
-            refused = rest;
-        }
-        Ok(refused)
-    }
-
-    async fn replacement(&self, lead: &Leader, handed: &Handed) -> anyhow::Result<Option<Attempt>> {
-        let id = handed.attempt.signed.tx_id;
-        let why = match &handed.outcome {
-            SendOutcome::Underpriced
-            | SendOutcome::FeeOutOfRange
-            | SendOutcome::ReplacementUnderpriced => "endpoints find its fee too low".to_owned(),
-            SendOutcome::Fatal(text) | SendOutcome::TerminallyStuck(text)
-                if handed.attempt.signed.payload_version != 0 =>
-            {
-                let why = format!(
-                    "it can never be mined as signed ({text}); its nonce is used up by a transfer of nothing"
-                );
-                let mut leader_tx = lead.begin().await?;
-                txs::give_up(&mut leader_tx, id, &why).await?;
-                leader_tx.commit().await?;
-                why
-            }
-            _ => return Ok(None),
-        };
-        let (tx, attempts) = {
-            let mut conn = lead.store().read().await?;
-            let Some(tx) = txs::find(&mut conn, id).await? else {
-                return Ok(None);
-            };
-            (tx, txs::attempts(&mut conn, id).await?)
-        };
-        let head = handed.attempt.signed.first_block;
-        self.workshop()
-            .outbid(lead, &tx, &attempts, Carrying::Payload, head, &why)
-            .await
+    /// Hands out what is signed and was taken by nobody yet, but for `except`. Returns how many there were,
+    /// and which of them are refused.
+    async fn hand_out(
+        &self,
+        lead: &Leader,
+        except: &[Handed],
+    ) -> anyhow::Result<(usize, Vec<Handed>)> {
+        let chain = self.config.chain_id;
+        let mut attempts =
+            txs::newest_attempts_signed(&mut lead.store().read().await?, chain, self.key).await?;
+        let tried = |id| except.iter().any(|it| it.attempt.signed.tx_id == id);
+        attempts.retain(|attempt| !tried(attempt.signed.tx_id));
+        let count = attempts.len();
+        let handed = outgoing::hand_out(&self.pool, lead, self.key, attempts).await?;
+        let refused = outgoing::refused(handed);
+        let stuck = insist(&self.workshop(), lead, self.key, refused).await?;
+        Ok((count, stuck))
     }
 }
 
@@ -227,23 +187,23 @@ impl Service<Leader> for Broadcaster {
     async fn tick(&mut self, lead: &Leader) -> anyhow::Result<Round> {
         let chain = self.config.chain_id;
         self.sync_nonce(lead).await?;
-        let signed = self.sign_queued(lead).await?;
-        // Also what a predecessor signed and may or may not have sent: the same bytes again.
-        let attempts =
-            txs::newest_attempts_signed(&mut lead.store().read().await?, chain, self.key).await?;
-        let total = attempts.len();
-        let handed = outgoing::hand_out(&self.pool, lead, self.key, attempts).await?;
-        let refused: Vec<Handed> = handed
-            .into_iter()
-            .filter(|handed| !handed.outcome.is_success())
-            .collect();
-        let stuck = self.insist(lead, refused).await?;
+        // First what a predecessor signed and may or may not have sent: the same bytes again.
+        let (mut total, mut stuck) = self.hand_out(lead, &[]).await?;
+        let lost = |handed: &Handed| handed.outcome == SendOutcome::NonceTooLow;
         // Somebody else uses this key: do not walk into each of their nonces one by one.
-        if stuck
-            .iter()
-            .any(|handed| handed.outcome == SendOutcome::NonceTooLow)
-        {
+        if stuck.iter().any(lost) {
             self.synced = false;
+            self.sync_nonce(lead).await?;
+        }
+        // What would come behind a nonce that does not move could not be mined, and would grow old signed.
+        let mut signed = 0;
+        if stuck.iter().all(lost) {
+            signed = self.sign_queued(lead).await?;
+        }
+        if signed > 0 {
+            let (fresh, refused) = self.hand_out(lead, &stuck).await?;
+            total += fresh;
+            stuck.extend(refused);
         }
         let waiting = stuck
             .first()

@@ -15,6 +15,7 @@ use dodona_store::{Conn, Leader, LeaderTx, heads, requests, runs, txs};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 
+use crate::insist::insist;
 use crate::replace::{Carrying, Workshop};
 use crate::{Config, Estimator, Signer, inclusion, observe, outgoing, waiting};
 
@@ -274,7 +275,8 @@ impl Confirmer {
             match step {
                 Step::Reorged => {
                     if txs::reorged(&mut leader_tx, tx).await? {
-                        if let Some(request) = tx.spec.request_row {
+                        let answered = tx.mined.as_ref().is_some_and(|mined| mined.succeeded);
+                        if let Some(request) = tx.spec.request_row.filter(|_| answered) {
                             let why = "the block of its answer left the canonical chain";
                             requests::apply(
                                 &mut leader_tx,
@@ -351,10 +353,11 @@ impl Confirmer {
                 head,
                 request: request.map(|request| request.state),
                 bump_threshold: self.config.bump_threshold,
-                due_again: !self.config.resend_after.is_zero()
-                    && tx
-                        .last_sent_at
-                        .is_none_or(|sent| now.since(sent) >= self.config.resend_after),
+                // What a reorganisation dropped was not sent to this chain at all.
+                due_again: tx.last_sent_at.is_none_or(|sent| {
+                    !self.config.resend_after.is_zero()
+                        && now.since(sent) >= self.config.resend_after
+                }),
             };
             let push = decide(tx, attempts, &facts);
             if push.says_the_answer() && is_made_anew(lead, tx).await? {
@@ -386,8 +389,44 @@ impl Confirmer {
             outgoing.entry(tx.spec.from).or_default().extend(again);
         }
         for (key, attempts) in outgoing {
-            outgoing::hand_out(&self.pool, lead, key, attempts).await?;
+            let handed = outgoing::hand_out(&self.pool, lead, key, attempts).await?;
+            insist(&self.workshop(), lead, key, outgoing::refused(handed)).await?;
         }
+        Ok(())
+    }
+
+    /// Gives up what waits to be signed and never will be, because its request is gone for good.
+    async fn give_up_stranded(&self, lead: &Leader, cursor: &Cursor) -> anyhow::Result<()> {
+        let chain = self.config.chain_id;
+        let stranded = {
+            let mut conn = lead.store().read().await?;
+            txs::stranded(&mut conn, chain, cursor.finalized, TOLD_AT_ONCE).await?
+        };
+        if stranded.is_empty() {
+            return Ok(());
+        }
+        let mut leader_tx = lead.begin().await?;
+        for tx in &stranded {
+            let Some(row) = tx.spec.request_row else {
+                continue;
+            };
+            // As it is now: it may have come back since.
+            let why = match requests::find(&mut leader_tx, row).await? {
+                Some(request) if request.state == RequestState::Orphaned => {
+                    "its request left the chain and did not come back".to_owned()
+                }
+                Some(request)
+                    if !matches!(request.state, RequestState::Open | RequestState::Answered) =>
+                {
+                    let state = request.state.as_str();
+                    format!("its request is {state}: {}", request.reason)
+                }
+                _ => continue,
+            };
+            observe::died(chain, tx.id, &why);
+            txs::die(&mut leader_tx, tx, TxEvent::Refused, &why).await?;
+        }
+        leader_tx.commit().await?;
         Ok(())
     }
 }
@@ -450,13 +489,16 @@ fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
     // The answer would only revert. An orphaned request is given a few blocks to come back; then, and at
     // once where there is nothing to come back, the nonces behind it are freed.
     let (gone, patience) = match facts.request {
+        _ if tx.superseded => (Some("another transaction took over its task"), 0),
+        _ if tx.payload_version == 0 => (Some("it was given up"), 0),
         Some(RequestState::Orphaned) => (Some("its request left the chain"), ORPHAN_PATIENCE),
         Some(state) if state.is_closed() => (Some("its request is closed"), 0),
         _ => (None, 0),
     };
     if let Some(why) = gone {
         return match carried {
-            0 if age >= facts.bump_threshold && facts.bump_threshold > 0 => Push::Outbid(
+            0 if tx.state == State::Signed => Push::Wait,
+            0 if too_old(last, age, facts) => Push::Outbid(
                 Carrying::Nothing,
                 "the transfer of nothing in its place is not mined",
             ),
@@ -472,14 +514,20 @@ fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
     if tx.state == State::Signed {
         return Push::Wait;
     }
-    if facts.bump_threshold > 0 && age >= facts.bump_threshold {
+    if tx.last_sent_at.is_some() && too_old(last, age, facts) {
         return Push::Outbid(Carrying::Payload, "it was not mined in time");
     }
-    if facts.due_again {
+    if facts.due_again || !last.accepted {
         Push::Again
     } else {
         Push::Wait
     }
+}
+
+/// Whether a higher fee may help. What nobody took is repeated as it is, or each round without money or
+/// without an endpoint would make it dearer; what is refused for its fee is outbid when that is heard.
+fn too_old(last: &Attempt, age: u64, facts: &Facts) -> bool {
+    facts.bump_threshold > 0 && age >= facts.bump_threshold && last.accepted
 }
 
 /// Whether the answer is being encoded anew right now: a run that waits for its transaction does not run. What
@@ -536,7 +584,9 @@ async fn give_up_nonce(leader_tx: &mut LeaderTx, pending: &Pending) -> anyhow::R
     observe::nonce_lost(tx.spec.chain_id, tx.spec.from, tx.id, nonce);
     let why =
         format!("nonce {nonce} was used by a transaction that is not this node's; queued again");
-    if txs::die(leader_tx, tx, TxEvent::NonceLost, &why).await? {
+    // What another transaction took over, or what can never be mined, needs no other nonce.
+    let needed = !tx.superseded && tx.payload_version != 0;
+    if txs::die(leader_tx, tx, TxEvent::NonceLost, &why).await? && needed {
         txs::queue(leader_tx, &tx.spec, clock::now()).await?;
         leader_tx.poke_on_commit("txs");
     }
@@ -553,6 +603,7 @@ impl Service<Leader> for Confirmer {
             return Ok(round);
         };
         let unmined = self.look_for_receipts(lead, &cursor, &mut round).await?;
+        self.give_up_stranded(lead, &cursor).await?;
         self.follow_mined(lead, &cursor, &mut round).await?;
         self.push(lead, &cursor, unmined, &mut round).await?;
         Ok(round)

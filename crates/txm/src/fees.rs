@@ -144,7 +144,7 @@ pub fn bump(config: &FeeConfig, market: &Market, old: &Fee, cap: U256) -> Result
                 _ => least,
             };
             Ok(Fee::Dynamic {
-                fee_cap: wanted.max(least).min(cap),
+                fee_cap: wanted.max(least).max(tip).min(cap),
                 tip_cap: tip,
             })
         }

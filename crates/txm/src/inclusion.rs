@@ -10,10 +10,11 @@ pub(crate) fn of(tx: &Tx, attempt: &Attempt, receipt: &Receipt) -> (Inclusion, S
     let carried = attempt.signed.payload_version != 0;
     let succeeded = receipt.status && carried;
     let remark = if !carried {
-        format!(
-            "given up, its nonce used by a transfer of nothing: {}",
-            tx.reason
-        )
+        let why = match tx.reason.as_str() {
+            "" => "its request had left the chain",
+            reason => reason,
+        };
+        format!("its nonce was used by a transfer of nothing: {why}")
     } else if !receipt.status {
         format!(
             "it reverted, {} gas used of {}",
@@ -35,6 +36,18 @@ pub(crate) fn of(tx: &Tx, attempt: &Attempt, receipt: &Receipt) -> (Inclusion, S
         receipt: receipt.raw.get().to_owned(),
     };
     (inclusion, remark)
+}
+
+/// Whether what is in the block is not what was asked for, but a transfer of nothing in its place.
+pub(crate) fn carried_nothing(mined: &Inclusion) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Outcome {
+        status: Option<String>,
+    }
+    // Chains too old to say whether a transaction reverted have no status.
+    let reverted = serde_json::from_str::<Outcome>(&mined.receipt)
+        .is_ok_and(|outcome| outcome.status.is_some_and(|status| status == "0x0"));
+    !mined.succeeded && !reverted
 }
 
 /// A fulfilment succeeds whether or not the consumer's callback does; consumers built on the client

@@ -19,6 +19,7 @@ mod confirmer;
 mod estimator;
 pub mod fees;
 mod inclusion;
+mod insist;
 mod observe;
 mod open_check;
 mod outgoing;

@@ -14,7 +14,16 @@ pub(crate) struct Handed {
     pub(crate) outcome: SendOutcome,
 }
 
-/// Sends attempts that were read back from committed rows and notes the answers.
+/// Those that no endpoint took.
+pub(crate) fn refused(handed: Vec<Handed>) -> Vec<Handed> {
+    handed
+        .into_iter()
+        .filter(|handed| !handed.outcome.is_success())
+        .collect()
+}
+
+/// Sends attempts that were read back from committed rows and notes the answers. Whoever no longer leads
+/// sends nothing: the successor has the same rows, and may have replaced them.
 pub(crate) async fn hand_out(
     pool: &Pool,
     lead: &Leader,
@@ -24,6 +33,7 @@ pub(crate) async fn hand_out(
     if attempts.is_empty() {
         return Ok(Vec::new());
     }
+    lead.prove().await?;
     let sent_at = clock::now();
     let raws: Vec<Bytes> = attempts
         .iter()
