@@ -65,7 +65,9 @@ fn rank(role: &str) -> usize {
 
 #[tokio::test]
 async fn each_route_serves_its_role_and_those_above_it() {
-    let node = Node::on_sqlite(config()).await;
+    let mut config = config();
+    config.external_initiators = true;
+    let node = Node::on_sqlite(config).await;
     for role in RANKS {
         let caller = node.user(role).await;
         for (method, path, needed) in ROUTES {
