@@ -217,7 +217,9 @@ async fn a_database_that_stumbles_ends_no_run() {
         let hand = tokio::sync::Mutex::new(hand);
         until("the database failed it", async || {
             let cause = hand.lock().await.try_tick().await.err()?;
-            format!("{cause:#}").contains("'runs.tasks_of'").then_some(())
+            format!("{cause:#}")
+                .contains("'runs.tasks_of'")
+                .then_some(())
         })
         .await;
         scene.base.execute(&rename("gone", "task_runs")).await;
