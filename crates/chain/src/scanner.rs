@@ -1,4 +1,4 @@
-use anyhow::Context;
+use anyhow::{Context, bail};
 use dodona_model::{Address, BlockRef, Timestamp};
 use dodona_rpc::{BlockTag, Head, Pool};
 use dodona_runtime::{Service, clock};
@@ -229,7 +229,15 @@ impl Scanner {
         let differs = ours
             .as_ref()
             .is_some_and(|ours| ours.block.hash != head.hash);
-        if head.number < cursor.finalized && (differs || ours.is_none()) {
+        if head.number < cursor.finalized && ours.is_none() {
+            observe::very_old_head(self.config.chain_id);
+            bail!(
+                "the endpoint's newest block {} is below block {}, which was final here: it is still syncing, or of another chain",
+                head.number,
+                cursor.finalized
+            );
+        }
+        if head.number < cursor.finalized && differs {
             let final_here = {
                 let mut conn = lead.store().read().await?;
                 heads::canonical_up_to(&mut conn, self.config.chain_id, cursor.finalized).await?

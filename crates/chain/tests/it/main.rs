@@ -7,6 +7,7 @@ mod catching_up;
 mod contracts;
 mod first_scan;
 mod pruning;
+mod random;
 mod real_chain;
 mod reorganisations;
 mod scene;

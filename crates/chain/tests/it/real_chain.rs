@@ -1,7 +1,5 @@
 //! The same before a real chain and the real contracts.
 
-use std::time::Duration;
-
 use dodona_chain::Config;
 use dodona_testkit::anvil::{Anvil, Options};
 use dodona_testkit::contracts::World;
@@ -74,9 +72,13 @@ async fn a_chain_that_hangs_fails_the_round_and_nothing_else() {
     view.scan().await;
     let before = view.cursor().await;
     anvil.freeze();
-    let started = std::time::Instant::now();
-    let text = view.refusal().await;
-    assert!(started.elapsed() < Duration::from_secs(15));
+    // What it was about to say when it stopped may still arrive.
+    let text = loop {
+        match view.tick().await {
+            Ok(round) => assert!(!round.moved),
+            Err(cause) => break format!("{cause:#}"),
+        }
+    };
     assert!(text.contains("did not answer"), "{text}");
     anvil.thaw();
     anvil.mine(1).await;

@@ -148,6 +148,12 @@ async fn what_was_final_is_never_undone_and_the_violation_is_said() {
         chain.mine(1);
         let text = view.refusal().await;
         assert!(text.contains("finality violated"), "{text}");
+        chain.drop_newest(20);
+        let text = view.refusal().await;
+        assert!(
+            text.contains("still syncing, or of another chain"),
+            "{text}"
+        );
         assert_eq!(view.cursor().await, before);
     }
 }

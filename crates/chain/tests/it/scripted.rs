@@ -169,6 +169,15 @@ impl Scripted {
         self.lock().branch[usize::try_from(number).unwrap()].at
     }
 
+    /// Block number and mark of everything that was said on the present branch, in order.
+    pub(crate) fn said(&self) -> Vec<(u64, u8)> {
+        let script = self.lock();
+        let blocks = script.branch.iter();
+        blocks
+            .flat_map(|block| block.logs.iter().map(|said| (block.at.number, said.what)))
+            .collect()
+    }
+
     /// Parameters of the questions of this kind since the last look, oldest first.
     pub(crate) fn asked(&self, method: &str) -> Vec<Value> {
         let mut script = self.lock();

@@ -275,6 +275,35 @@ async fn what_is_cancelled_while_its_run_executes_is_not_left_in_the_queue() {
 }
 
 #[tokio::test]
+async fn what_is_cancelled_while_its_answer_is_being_stored_is_not_left_in_the_queue() {
+    for mut scene in Scene::both().await {
+        let job = scene.price_job().await;
+        let ask = scene.ask(&job);
+        scene.mine(&[ask.log()]).await;
+        scene.trigger().await;
+        let mut hand = scene.runner();
+        assert_eq!(hand.tick().await.claimed, 1);
+        hand.woken().await;
+        // The triggers are about to commit a cancellation when the runner begins to store the answer.
+        let row = scene.request(&ask).await.id;
+        let mut cancel = scene.lead.begin().await.unwrap();
+        let event = dodona_model::request::Event::Cancelled;
+        let next = requests::apply(&mut cancel, row, event, "taken back", NOW).await;
+        assert_eq!(next.unwrap(), Some(State::Cancelled));
+        let (did, ()) = tokio::join!(hand.tick(), async {
+            if scene.store.engine() == Engine::Postgres {
+                until_somebody_waits_for_a_lock(&scene).await;
+            }
+            cancel.commit().await.unwrap();
+        });
+        assert_eq!(did.stored, 1);
+        let tx = scene.only_tx().await;
+        assert_eq!(tx.state, tx::State::Dead);
+        assert!(tx.reason.contains("taken back"), "{}", tx.reason);
+    }
+}
+
+#[tokio::test]
 async fn cancelling_what_we_never_ran_changes_nothing() {
     for mut scene in Scene::both().await {
         let job = scene.price_job().await;
