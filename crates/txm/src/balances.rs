@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-
 use alloy::primitives::{Address, Bytes, U256};
 use anyhow::Context;
 use dodona_rpc::{BlockTag, CallRequest, Pool};
@@ -23,17 +21,12 @@ pub struct Balances {
 pub struct BalanceMonitor {
     pool: Pool,
     config: Config,
-    known: HashMap<Address, (U256, Option<U256>)>,
 }
 
 impl BalanceMonitor {
     /// A monitor of one chain.
     pub fn new(pool: Pool, config: Config) -> Self {
-        Self {
-            pool,
-            config,
-            known: HashMap::new(),
-        }
+        Self { pool, config }
     }
 
     async fn link(&self, key: Address, token: Address) -> Option<U256> {
@@ -60,13 +53,13 @@ impl Service<Leader> for BalanceMonitor {
             .await
             .context("asking for balances")?;
         let mut changed = Vec::new();
-        for (address, wei) in addresses.iter().zip(balances) {
+        for (state, wei) in enabled.iter().zip(balances) {
             let link = match self.config.link {
-                Some(token) => self.link(*address, token).await,
+                Some(token) => self.link(state.address, token).await,
                 None => None,
             };
-            if self.known.get(address) != Some(&(wei, link)) {
-                changed.push((*address, wei, link));
+            if (state.balance_wei, state.link_juels) != (Some(wei), link) {
+                changed.push((state.address, wei, link));
             }
         }
         let report = Balances {
@@ -81,11 +74,6 @@ impl Service<Leader> for BalanceMonitor {
             keys::set_balance(&mut tx, chain, *address, *wei, *link).await?;
         }
         tx.commit().await?;
-        self.known.extend(
-            changed
-                .into_iter()
-                .map(|(address, wei, link)| (address, (wei, link))),
-        );
         Ok(report)
     }
 

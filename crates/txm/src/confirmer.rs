@@ -24,6 +24,9 @@ const TOLD_AT_ONCE: u32 = 200;
 /// Different heads at which a used nonce without any receipt of ours must be seen before we believe
 /// that somebody else used it: receipts can lag behind counts.
 const HEADS_BEFORE_LOST: u32 = 3;
+/// As many where an endpoint says that it has one of our transactions: it tells of its receipt later, or keeps
+/// what it took for longer than is good.
+const HEADS_BEFORE_LOST_ALTHOUGH_KNOWN: u32 = 50;
 /// Blocks for which an orphaned request may come back before its nonce is used up by a transfer of nothing.
 const ORPHAN_PATIENCE: u64 = 3;
 
@@ -153,6 +156,13 @@ impl Confirmer {
             .flatten()
             .map(|receipt| (receipt.tx_hash, receipt))
             .collect();
+        let mut lost = Vec::new();
+        for pending in &used {
+            let found = |attempt: &Attempt| receipts.contains_key(&attempt.signed.hash);
+            if !pending.attempts.iter().any(found) && self.is_lost(pending, cursor).await? {
+                lost.push(pending.tx.id);
+            }
+        }
         let now = clock::now();
         let mut leader_tx = lead.begin().await?;
         for pending in &used {
@@ -162,7 +172,7 @@ impl Confirmer {
                     .map(|receipt| (attempt, receipt))
             });
             let Some((attempt, receipt)) = found else {
-                if self.is_lost(pending, cursor) {
+                if lost.contains(&pending.tx.id) {
                     give_up_nonce(&mut leader_tx, pending).await?;
                 }
                 continue;
@@ -209,16 +219,26 @@ impl Confirmer {
         Ok(())
     }
 
-    fn is_lost(&mut self, pending: &Pending, cursor: &Cursor) -> bool {
+    /// Whether a used nonce without a receipt of ours was used by somebody else.
+    async fn is_lost(&mut self, pending: &Pending, cursor: &Cursor) -> anyhow::Result<bool> {
         let entry = self.unexplained.entry(pending.tx.id).or_insert((0, 0));
         if entry.1 != cursor.block.number {
             *entry = (entry.0 + 1, cursor.block.number);
         }
-        if entry.0 < HEADS_BEFORE_LOST {
-            return false;
+        let heads = entry.0;
+        if heads < HEADS_BEFORE_LOST {
+            return Ok(false);
+        }
+        if heads < HEADS_BEFORE_LOST_ALTHOUGH_KNOWN {
+            for attempt in &pending.attempts {
+                let known = self.pool.transaction_by_hash(attempt.signed.hash).await;
+                if known.context("asking for a transaction")?.is_some() {
+                    return Ok(false);
+                }
+            }
         }
         self.unexplained.remove(&pending.tx.id);
-        true
+        Ok(true)
     }
 
     /// Follows what is mined until it is final, or back when its block is gone. Tells who waits.

@@ -54,7 +54,7 @@ async fn a_token_that_is_not_there_hides_no_native_balance() {
 }
 
 #[tokio::test]
-async fn a_balance_that_changed_elsewhere_is_noticed_after_a_restart_too() {
+async fn a_key_that_was_deleted_and_imported_again_shows_its_balance() {
     for scene in Scene::both().await {
         let mut monitor = BalanceMonitor::new(scene.pool.clone(), scene.config.clone());
         monitor.tick(&scene.lead).await.unwrap();
@@ -62,7 +62,6 @@ async fn a_balance_that_changed_elsewhere_is_noticed_after_a_restart_too() {
             .base
             .execute("UPDATE key_states SET balance_wei = NULL")
             .await;
-        let mut monitor = BalanceMonitor::new(scene.pool.clone(), scene.config.clone());
         monitor.tick(&scene.lead).await.unwrap();
         assert_eq!(scene.key_state().await.balance_wei, Some(ether(10)));
     }

@@ -148,3 +148,21 @@ async fn many_transactions_of_one_block_are_confirmed_in_one_round() {
         }
     }
 }
+
+/// On a quick chain three blocks are less than a second.
+#[tokio::test]
+async fn a_receipt_that_is_late_is_no_lost_nonce() {
+    for mut scene in Scene::both().await {
+        let id = scene.queue(&scene.payment()).await;
+        scene.broadcast().await;
+        scene.endpoint.on("eth_getTransactionReceipt", |_| {
+            crate::endpoint::Reply::Answer(serde_json::Value::Null)
+        });
+        scene.mine(8).await;
+        assert_eq!(scene.tx(id).await.state, State::Sent);
+        scene.endpoint.as_usual("eth_getTransactionReceipt");
+        scene.confirm().await;
+        assert_eq!(scene.tx(id).await.state, State::Mined);
+        assert_eq!(scene.txs().await.len(), 1);
+    }
+}

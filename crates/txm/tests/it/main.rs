@@ -10,6 +10,7 @@ mod endpoint;
 mod funds;
 mod nonces;
 mod open_check;
+mod random;
 mod reorganisations;
 mod replacing;
 mod scene;
