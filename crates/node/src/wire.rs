@@ -9,12 +9,16 @@ use dodona_jobs as jobs;
 use dodona_model::{Address, ChainId};
 use dodona_ops::OracleOwner;
 use dodona_rpc::Pool;
-use dodona_runtime::{Poke, Supervisor, every};
+use dodona_runtime::{Poke, Supervisor, Waiter, every};
 use dodona_store::{Leader, Store, keys};
 use dodona_txm as txm;
 
 use crate::settings;
 use crate::vault::NodeVault;
+
+/// A new block's requests have so long before what it confirmed is looked at: the one wants an answer at once, the
+/// other only a note, and both write to one database.
+const REQUESTS_FIRST: Duration = Duration::from_millis(100);
 
 /// The pokes of this process. Commits announce them by name; on PostgreSQL every replica hears them.
 #[derive(Debug, Clone, Default)]
@@ -164,11 +168,14 @@ pub(crate) fn leading(
             .on(&pokes.jobs)
             .pokes(&pokes.runs),
     );
+    let settled = Poke::new();
+    let relay = after_a_moment(pokes.heads.subscribe(), settled.clone());
+    owner.spawn(&name("Txm.Patience"), until(relay, owner));
     owner.add(
         &name("Txm.Confirmer"),
         confirmer,
         Arc::clone(lead),
-        every(secs(5)).on(&pokes.heads).pokes(&pokes.txs),
+        every(secs(5)).on(&settled).pokes(&pokes.txs),
     );
     owner.add(
         &name("Pruner"),
@@ -199,6 +206,15 @@ pub(crate) fn leading(
         vault.clone(),
     );
     owner.spawn(&name("Txm"), until(keys, owner));
+}
+
+/// Pokes `later` some time after each poke heard: the requests of a block go before what it confirmed.
+async fn after_a_moment(mut heard: Waiter, later: Poke) {
+    loop {
+        heard.wait().await;
+        tokio::time::sleep(REQUESTS_FIRST).await;
+        later.poke();
+    }
 }
 
 /// Keeps one broadcaster for each enabled key, so that no key waits for another.
