@@ -19,7 +19,7 @@ mod server;
 mod vault;
 mod written;
 
-pub use auth::{FirstUserError, PasswordRule, check_password, ensure_first_user};
+pub use auth::{FirstUserError, PasswordRule, check_first_user, check_password, ensure_first_user};
 pub use config::{AllowOrigins, ApiConfig, ChainView, Parts, RateLimits};
 pub use server::{Api, ApiError, take_port};
 pub use vault::{Vault, VaultError};

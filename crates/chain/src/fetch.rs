@@ -8,6 +8,8 @@ use dodona_rpc::{Blocks, Head, Log, LogFilter, Pool, RpcError};
 use dodona_store::{heads, logs};
 use futures_util::future::try_join_all;
 
+use crate::complete;
+
 /// Addresses in one filter; providers refuse longer lists.
 const ADDRESSES_PER_FILTER: usize = 1_000;
 
@@ -40,7 +42,17 @@ fn filters(contracts: &[Address], blocks: Blocks) -> Vec<LogFilter> {
         .collect()
 }
 
-async fn ask(pool: &Pool, contracts: &[Address], blocks: Blocks) -> Result<Vec<Log>, RpcError> {
+/// Whether jobs look at a log.
+pub(crate) fn is_watched(log: &Log, contracts: &[Address]) -> bool {
+    let event = log.topics.first();
+    contracts.contains(&log.address) && event.is_some_and(|event| EVENTS.contains(event))
+}
+
+pub(crate) async fn ask(
+    pool: &Pool,
+    contracts: &[Address],
+    blocks: Blocks,
+) -> Result<Vec<Log>, RpcError> {
     let filters = filters(contracts, blocks);
     let parts = try_join_all(filters.iter().map(|filter| pool.logs(filter))).await?;
     let mut logs: Vec<Log> = parts
@@ -49,6 +61,8 @@ async fn ask(pool: &Pool, contracts: &[Address], blocks: Blocks) -> Result<Vec<L
         .filter(|log| !log.removed)
         .collect();
     logs.sort_by_key(|log| (log.block_number, log.log_index));
+    // Said twice, it is one log all the same.
+    logs.dedup_by_key(|log| (log.block_hash, log.log_index));
     Ok(logs)
 }
 
@@ -91,7 +105,7 @@ pub(crate) async fn linked(
         if contracts.is_empty() {
             Ok(Vec::new())
         } else {
-            ask(pool, contracts, Blocks::Hash(head.hash)).await
+            complete::logs_of(pool, pool.chain_id(), head, contracts).await
         }
     }))
     .await

@@ -9,14 +9,17 @@
 //! (that is `rpc`).
 
 mod ancestor;
+mod complete;
 mod config;
 mod fetch;
 mod observe;
 mod pruner;
+mod reread;
 mod scanner;
 mod watch;
 
 pub use config::{Config, Finality};
 pub use pruner::Pruner;
+pub use reread::{Reread, Rereader};
 pub use scanner::{Round, Scanner};
 pub use watch::HeadWatch;

@@ -23,6 +23,37 @@ pub(crate) fn scanned(chain: ChainId, to: BlockRef, logs: usize) {
     }
 }
 
+/// A block's bloom shows more logs than the endpoint gives: its index is late.
+pub(crate) fn logs_late(chain: ChainId, block: u64) {
+    counter!("dodona_chain_late_logs_total", "evmChainID" => chain.to_string()).increment(1);
+    tracing::debug!(
+        chain.id = chain,
+        block.number = block,
+        "the endpoint does not give all logs of block {block} yet; asking again"
+    );
+}
+
+/// The endpoint still gives fewer logs than the bloom shows.
+pub(crate) fn logs_unproven(chain: ChainId, block: u64) {
+    counter!("dodona_chain_unproven_blocks_total", "evmChainID" => chain.to_string()).increment(1);
+    warn!(
+        chain.id = chain,
+        block.number = block,
+        "block {block} of chain {chain} shows signs of a request that no endpoint gives: going on; it is read again when it is final"
+    );
+}
+
+/// Final blocks, read again, had logs that were not there before.
+pub(crate) fn found_later(chain: ChainId, from: u64, to: u64, logs: u64) {
+    counter!("dodona_chain_logs_found_later_total", "evmChainID" => chain.to_string())
+        .increment(logs);
+    warn!(
+        chain.id = chain,
+        logs,
+        "{logs} logs of blocks {from} to {to} of chain {chain} were missing when these were new, and are there now that they are final: an endpoint is incomplete. They are looked at now"
+    );
+}
+
 /// A head below what is final: an endpoint behind, or worse.
 pub(crate) fn very_old_head(chain: ChainId) {
     counter!("head_tracker_very_old_head", "evmChainID" => chain.to_string()).increment(1);

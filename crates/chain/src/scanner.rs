@@ -3,7 +3,7 @@ use dodona_model::{Address, BlockRef, Timestamp};
 use dodona_rpc::{BlockTag, Head, Pool};
 use dodona_runtime::{Service, clock};
 use dodona_store::heads::Cursor;
-use dodona_store::{Leader, heads, jobs, logs};
+use dodona_store::{Conn, Leader, heads, jobs, logs};
 use serde::Serialize;
 use tracing::debug;
 
@@ -64,12 +64,7 @@ impl Scanner {
         };
         let (cursor, contracts, unread) = {
             let mut conn = lead.store().read().await?;
-            let mut contracts = jobs::contracts(&mut conn, self.config.chain_id).await?;
-            let also = self.config.also.iter().copied();
-            contracts.extend(
-                also.filter(|one| !contracts.contains(one))
-                    .collect::<Vec<_>>(),
-            );
+            let contracts = watched(&mut conn, &self.config).await?;
             let read = heads::filters(&mut conn, self.config.chain_id).await?;
             let unread: Vec<Address> = contracts
                 .iter()
@@ -494,14 +489,23 @@ impl Scanner {
                 &fetch::head_row(&block.head, seen_at),
             )
             .await?;
-            for log in &block.logs {
-                let news =
-                    logs::insert(tx, self.config.chain_id, &fetch::log_row(log, seen_at)).await?;
-                written += usize::from(news);
-            }
+            let rows = block.logs.iter();
+            let rows: Vec<logs::Log> = rows.map(|log| fetch::log_row(log, seen_at)).collect();
+            written += logs::insert_each(tx, self.config.chain_id, &rows).await? as usize;
         }
         Ok(written)
     }
+}
+
+/// The contracts whose logs are read: those of jobs, and what the settings add.
+pub(crate) async fn watched(conn: &mut Conn, config: &Config) -> anyhow::Result<Vec<Address>> {
+    let mut contracts = jobs::contracts(conn, config.chain_id).await?;
+    for also in &config.also {
+        if !contracts.contains(also) {
+            contracts.push(*also);
+        }
+    }
+    Ok(contracts)
 }
 
 impl Service<Leader> for Scanner {

@@ -11,6 +11,7 @@
 mod batch;
 mod config;
 mod flux;
+mod gathered;
 mod inputs;
 mod log;
 mod notifier;
@@ -21,6 +22,7 @@ mod pruner;
 mod request;
 mod runner;
 mod scheduler;
+mod slots;
 mod specs;
 mod surplus;
 mod triggers;

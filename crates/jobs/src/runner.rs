@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use dodona_model::request::Event;
 use dodona_model::run::State;
-use dodona_model::{RunId, tx};
+use dodona_model::{JobId, RunId, tx};
 use dodona_pipeline::{
     Inputs, Limits, Outcome, RunInput, RunState, StoredResult, TxIntent, Value, execute, read_json,
 };
@@ -20,12 +20,15 @@ use tokio::sync::mpsc;
 
 use crate::batch::Batch;
 use crate::ports::{Outside, RunPorts};
+use crate::slots::Slots;
 use crate::specs::{Ready, Specs};
 use crate::surplus::Surplus;
 use crate::{RunnerConfig, flux, observe, outcome, request};
 
 /// A run that was begun this often and never got anywhere is poisonous: it ends errored.
 const MAX_ATTEMPTS: u32 = 5;
+/// How long what is done waits for others that are about to be.
+const TOGETHER: Duration = Duration::from_millis(2);
 
 /// What one round did.
 #[derive(Debug, Default, Serialize)]
@@ -49,8 +52,9 @@ pub struct Runner {
         mpsc::UnboundedReceiver<Executed>,
     ),
     wake: Poke,
-    // One entry for each execution; a run that was begun anew meanwhile has two.
-    in_flight: Vec<RunId>,
+    slots: Slots,
+    // Somebody will wake us when a slot is given back.
+    alarmed: Option<Instant>,
     renewed: Instant,
     surplus: Surplus,
 }
@@ -70,7 +74,7 @@ enum Stored {
         run: RunId,
         ready: Arc<Ready>,
         outcome: Result<Outcome, String>,
-        took: std::time::Duration,
+        took: Duration,
         flux: Option<Box<flux::Concluded>>,
     },
     ClaimLost(RunId),
@@ -82,12 +86,13 @@ impl Runner {
     pub fn new(outside: Arc<Outside>, config: RunnerConfig, wake: Poke) -> Self {
         Self {
             surplus: Surplus::keeping(config.keep_successful),
+            slots: Slots::new(config.max_in_flight, config.patience),
+            alarmed: None,
             outside,
             config,
             specs: Specs::default(),
             done: mpsc::unbounded_channel(),
             wake,
-            in_flight: Vec::new(),
             renewed: Instant::now(),
         }
     }
@@ -96,18 +101,48 @@ impl Runner {
         &self.outside.store
     }
 
-    /// Claims what fits and begins to execute it.
+    /// Claims what fits and begins to execute it. Half of what is free at a time, so that a job that takes its
+    /// share in one go leaves something to others.
     async fn fill(&mut self) -> anyhow::Result<usize> {
-        let free = self
-            .config
-            .max_in_flight
-            .saturating_sub(self.in_flight.len());
-        if free == 0 {
-            return Ok(0);
+        let mut count = 0;
+        loop {
+            let now = Instant::now();
+            let limit = self.slots.free(now).div_ceil(2);
+            if limit == 0 {
+                break;
+            }
+            let claimed = self.claim(limit, &self.slots.crowding(now)).await?;
+            count += claimed;
+            if claimed < limit {
+                break;
+            }
         }
+        self.set_alarm();
+        Ok(count)
+    }
+
+    /// Whoever waits for a slot must hear when one is given back, although nobody finishes.
+    fn set_alarm(&mut self) {
+        let now = Instant::now();
+        if self.alarmed.is_some_and(|at| at > now) {
+            return;
+        }
+        let Some(after) = self.slots.next_free(now) else {
+            return;
+        };
+        self.alarmed = Some(now + after);
+        let wake = self.wake.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            wake.poke();
+        });
+    }
+
+    async fn claim(&mut self, limit: usize, crowding: &[JobId]) -> anyhow::Result<usize> {
         let mut tx = self.store().begin().await?;
-        let limit = u32::try_from(free).unwrap_or(u32::MAX);
-        let claimed = runs::claim(&mut tx, &self.config.me, self.config.claim, limit).await?;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let (me, claim) = (&self.config.me, self.config.claim);
+        let claimed = runs::claim_except(&mut tx, me, claim, limit, crowding).await?;
         let begun = claimed.iter().filter(|run| was_begun(run));
         let begun: Vec<RunId> = begun.map(|run| run.id).collect();
         let mut tasks: HashMap<RunId, Vec<TaskRun>> = HashMap::new();
@@ -155,7 +190,7 @@ impl Runner {
             Arc::clone(&self.outside),
             flux::Asked::read(&inputs.purpose)?,
         );
-        self.in_flight.push(run.id);
+        self.slots.take(run.id, run.job_id, Instant::now());
         // Bounded by max_in_flight; a panic is caught and is that run's error.
         tokio::spawn(async move {
             let executed = AssertUnwindSafe(execute(&ready.pipeline, input, ports))
@@ -247,16 +282,12 @@ impl Runner {
 
     /// Stores everything that is over, in one database transaction where possible.
     async fn store_finished(&mut self, round: &mut Round) -> anyhow::Result<()> {
-        let mut over = Vec::new();
-        while let Ok(executed) = self.done.1.try_recv() {
-            if let Some(at) = self
-                .in_flight
-                .iter()
-                .position(|run| *run == executed.run.id)
-            {
-                self.in_flight.swap_remove(at);
-            }
-            over.push(executed);
+        let mut over = self.take_finished();
+        // A block's requests come together and are done together, nearly: one database transaction for a few of
+        // them costs little more than for one.
+        if !over.is_empty() && self.slots.busy(Instant::now()) > 0 {
+            tokio::time::sleep(TOGETHER).await;
+            over.extend(self.take_finished());
         }
         if over.is_empty() {
             return Ok(());
@@ -284,6 +315,15 @@ impl Runner {
         }
         stored.into_iter().for_each(tell);
         Ok(())
+    }
+
+    fn take_finished(&mut self) -> Vec<Executed> {
+        let mut over = Vec::new();
+        while let Ok(executed) = self.done.1.try_recv() {
+            self.slots.leave(executed.run.id);
+            over.push(executed);
+        }
+        over
     }
 
     async fn store_together(&self, over: &[Executed]) -> anyhow::Result<Vec<Stored>> {
@@ -471,9 +511,7 @@ impl Runner {
             to: intent.to,
             payload: intent.data.clone(),
             value_wei: Default::default(),
-            gas_limit: intent
-                .gas_limit
-                .unwrap_or(rules.gas_limit_of(&ready.job.spec.kind)),
+            gas_limit: rules.gas_limit_of_tx(intent.gas_limit, &ready.job.spec.kind),
             task_run_id: Some(intent.task_run_id),
             run_id: Some(run.id),
             job_id: Some(ready.job.id),
@@ -624,20 +662,20 @@ impl Service<()> for Runner {
     async fn tick(&mut self, (): &()) -> anyhow::Result<Round> {
         let mut round = Round::default();
         self.store_finished(&mut round).await?;
-        if !self.in_flight.is_empty() && self.renewed.elapsed() > self.config.claim / 3 {
+        if self.slots.len() > 0 && self.renewed.elapsed() > self.config.claim / 3 {
             let mut tx = self.store().begin().await?;
             let (me, claim) = (&self.config.me, self.config.claim);
-            runs::renew_claims(&mut tx, me, &self.in_flight, claim).await?;
+            runs::renew_claims(&mut tx, me, &self.slots.runs(), claim).await?;
             tx.commit().await?;
             self.renewed = Instant::now();
         }
         self.surplus.prune(&self.outside.store).await?;
-        if self.in_flight.is_empty() {
+        if self.slots.len() == 0 {
             self.renewed = Instant::now();
         }
         round.claimed = self.fill().await?;
-        round.in_flight = self.in_flight.len();
-        round.full = round.in_flight >= self.config.max_in_flight;
+        round.in_flight = self.slots.len();
+        round.full = self.slots.free(Instant::now()) == 0;
         Ok(round)
     }
 

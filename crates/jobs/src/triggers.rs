@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use dodona_model::oracle::{CANCEL_ORACLE_REQUEST, ORACLE_REQUEST};
 use dodona_model::request::{Event, State};
 use dodona_model::{Timestamp, tx};
@@ -11,6 +13,7 @@ use dodona_store::{LeadError, Leader, LeaderTx, heads, jobs, logs, requests, run
 use serde::Serialize;
 
 use crate::TriggerConfig;
+use crate::gathered::{self, Gathered};
 use crate::inputs;
 use crate::log::{self, Asked};
 use crate::observe;
@@ -43,22 +46,17 @@ impl Triggers {
         tx: &mut LeaderTx,
         log: &Log,
         cursor: &Cursor,
+        together: &mut Gathered,
         round: &mut Round,
     ) -> anyhow::Result<()> {
         let note = match log.topics.first() {
-            Some(&ORACLE_REQUEST) => self.request(tx, log, cursor, round).await?,
-            Some(&CANCEL_ORACLE_REQUEST) => Some(self.cancelled(tx, log).await?),
+            Some(&ORACLE_REQUEST) => self.request(tx, log, cursor, together, round).await?,
+            Some(&CANCEL_ORACLE_REQUEST) => Some(self.cancelled(tx, log, together).await?),
             _ => Some("nothing to do".to_owned()),
         };
         match note {
-            // Written together or not at all: a log that left the chain meanwhile undoes the round.
             Some(note) => {
-                let consumed = logs::consume(tx, log.id, &note).await?;
-                anyhow::ensure!(
-                    consumed,
-                    "log {} left the chain while it was considered; looking again",
-                    log.id
-                );
+                together.consume(log, note);
                 round.consumed += 1;
             }
             None => round.waiting += 1,
@@ -72,16 +70,17 @@ impl Triggers {
         tx: &mut LeaderTx,
         log: &Log,
         cursor: &Cursor,
+        together: &mut Gathered,
         round: &mut Round,
     ) -> anyhow::Result<Option<String>> {
         let chain = self.config.chain_id;
         let Some(topic) = log.topics.get(1) else {
             return Ok(Some("the log names no job".to_owned()));
         };
-        let Some(job) = jobs::find_by_topic(tx, chain, log.address, *topic).await? else {
+        let Some(job) = together.job(tx, chain, (log.address, *topic)).await? else {
             observe::unknown_job(chain, log.address, *topic);
             if let Ok(asked) = log::asked(log) {
-                self.known(tx, log, &asked, None).await?;
+                self.known(tx, log, &asked, None, together).await?;
             }
             return Ok(Some("no job of this node has that id".to_owned()));
         };
@@ -107,9 +106,9 @@ impl Triggers {
             requesters: job.spec.requesters.clone(),
         };
         let at = asked.incarnation(log);
-        let (newest, gone) = self.known(tx, log, &asked, Some(&job)).await?;
+        let (newest, gone) = self.known(tx, log, &asked, Some(&job), together).await?;
         let decision = request::decide(&asked, &at, newest.as_ref(), gone, &terms);
-        self.act(tx, log, &job, &asked, newest, decision, round)
+        self.act(tx, log, &job, &asked, newest, decision, together, round)
             .await
     }
 
@@ -125,9 +124,11 @@ impl Triggers {
         log: &Log,
         asked: &Asked,
         job: Option<&Job>,
+        together: &mut Gathered,
     ) -> anyhow::Result<(Option<Request>, bool)> {
         let (chain, id) = (self.config.chain_id, asked.request_id);
-        let Some(known) = requests::newest_life(tx, chain, log.address, id).await? else {
+        let newest = together.newest_life(tx, chain, (log.address, id), clock::now());
+        let Some(known) = newest.await? else {
             return Ok((None, false));
         };
         if known.state != State::Orphaned
@@ -187,10 +188,11 @@ impl Triggers {
         &self,
         tx: &mut LeaderTx,
         log: &Log,
-        job: &Job,
+        job: &Arc<Job>,
         asked: &Asked,
         newest: Option<Request>,
         decision: Decision,
+        together: &mut Gathered,
         round: &mut Round,
     ) -> anyhow::Result<Option<String>> {
         let now = clock::now();
@@ -203,17 +205,21 @@ impl Triggers {
             state,
             reason: reason.to_owned(),
             job_id: job.id,
+            run_id: None,
             requester: asked.requester,
             incarnation: at.clone(),
         };
         match (decision, newest) {
             (Decision::Run { life }, _) => {
-                let row = requests::insert(tx, &new(life, State::Open, ""), now).await?;
-                self.begin_run(tx, log, job, asked, row, now).await?;
+                let chain = self.config.chain_id;
+                let head = together.head(tx, chain, log.block.hash).await?;
+                let inputs = Inputs::new(&inputs::of_request(job, log, asked, head)).to_text();
+                let run = Some((Arc::clone(job), inputs));
+                together.begin(new(life, State::Open, ""), run);
                 round.runs += 1;
             }
             (Decision::Refuse { life, reason }, _) => {
-                requests::insert(tx, &new(life, State::Refused, &reason), now).await?;
+                together.begin(new(life, State::Refused, &reason), None);
                 observe::refused(job, asked.request_id, &reason);
                 return Ok(Some(reason));
             }
@@ -345,13 +351,18 @@ impl Triggers {
     }
 
     /// The requester took the payment back: nothing may be sent any more.
-    async fn cancelled(&self, tx: &mut LeaderTx, log: &Log) -> anyhow::Result<String> {
+    async fn cancelled(
+        &self,
+        tx: &mut LeaderTx,
+        log: &Log,
+        together: &mut Gathered,
+    ) -> anyhow::Result<String> {
         let Some(request_id) = log.topics.get(1) else {
             return Ok("the log names no request".to_owned());
         };
-        let known =
-            requests::newest_life(tx, self.config.chain_id, log.address, *request_id).await?;
-        let Some(known) = known else {
+        let (chain, name) = (self.config.chain_id, (log.address, *request_id));
+        let newest = together.newest_life(tx, chain, name, clock::now());
+        let Some(known) = newest.await? else {
             return Ok("a request of no job here".to_owned());
         };
         let reason = "the requester cancelled it";
@@ -373,9 +384,13 @@ impl Triggers {
     ) -> anyhow::Result<Round> {
         let mut round = Round::default();
         let mut tx = lead.begin().await?;
+        let names = gathered::names(logs);
+        let mut together = Gathered::of(&mut tx, self.config.chain_id, &names).await?;
         for log in logs {
-            self.consider(&mut tx, log, cursor, &mut round).await?;
+            self.consider(&mut tx, log, cursor, &mut together, &mut round)
+                .await?;
         }
+        together.write(&mut tx, clock::now()).await?;
         if round.runs > 0 {
             tx.poke_on_commit("runs");
         }

@@ -250,7 +250,7 @@ pub enum JobsCommand {
         #[arg(value_name = "TOML or FILE")]
         spec: String,
     },
-    /// Delete a job; its runs go with it
+    /// Delete a job; its runs stay readable until they are pruned
     Delete {
         /// Number or external id of the job
         id: String,
@@ -414,6 +414,8 @@ pub enum EthKeysCommand {
         #[arg(long, short = 'o', value_name = "FILE")]
         output: PathBuf,
     },
+    /// Enable or disable a key on a chain; a disabled key sends what is queued for it and gets nothing new
+    Chain(KeyOnChainArgs),
     /// Delete a key for good
     Delete {
         /// Address of the key
@@ -422,6 +424,23 @@ pub enum EthKeysCommand {
         #[arg(long, short = 'y')]
         yes: bool,
     },
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["enable", "disable"])]
+pub struct KeyOnChainArgs {
+    /// Address of the key
+    #[arg(long)]
+    pub address: String,
+    /// Chain; needed when there are several
+    #[arg(long, alias = "evmChainID", value_name = "ID")]
+    pub evm_chain_id: Option<String>,
+    /// Use it for new transactions
+    #[arg(long)]
+    pub enable: bool,
+    /// Do not use it for new transactions
+    #[arg(long)]
+    pub disable: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -30,6 +30,11 @@ use crate::client::{Answer, Client, Remote};
 use crate::config::Inputs;
 use crate::jsonapi::Document;
 
+/// An error that the log has told already: nobody needs to print it once more.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct Said(anyhow::Error);
+
 /// Where a command prints.
 pub struct Out<'a> {
     pub stdout: &'a mut dyn Write,

@@ -1,13 +1,15 @@
 //! What a node needs from its operator once: a password for the key ring, a first user, a first key.
 
-use anyhow::bail;
-use dodona_api::{Vault, ensure_first_user};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use dodona_api::{check_first_user, ensure_first_user};
 use dodona_store::{Store, keys, users};
 use secrecy::SecretString;
 use tracing::info;
 
 use crate::config::Config;
-use crate::password;
+use crate::password::{self, Credentials};
 use crate::role::StartOptions;
 use crate::vault::NodeVault;
 
@@ -42,44 +44,83 @@ pub(crate) async fn ring_password(
         None if new => password::ask_new("New password of the key ring", REMEDY)?,
         None => password::ask("Password of the key ring", REMEDY)?,
     };
-    if new && !development {
-        dodona_keys::check_password(&password)?;
+    if new {
+        check_ring_password(&password, development)?;
     }
     Ok(password)
 }
 
-/// Creates the first user from the credentials file. Returns who may log in.
-pub(crate) async fn first_user(store: &Store, options: &StartOptions) -> anyhow::Result<String> {
-    let known = users::list(&mut store.read().await?).await?;
-    if let Some(user) = known.first() {
-        return Ok(user.email.clone());
+/// Whether a new key ring may have this password.
+pub(crate) fn check_ring_password(
+    password: &SecretString,
+    development: bool,
+) -> anyhow::Result<()> {
+    if development {
+        return Ok(());
     }
-    let Some(path) = &options.api_credentials else {
-        bail!(
-            "this database has no user yet: give --api FILE with two lines, the e-mail and the password of the first user"
-        );
-    };
+    dodona_keys::check_password(password).context("the key ring's password (Password.Keystore)")
+}
+
+/// What the credentials file says, read before anything is written. Only a start on a database without users
+/// needs it, so what is wrong with it is an error only then.
+pub(crate) fn given_credentials(options: &StartOptions) -> Option<anyhow::Result<Credentials>> {
+    let path = options.api_credentials.as_deref()?;
+    Some(read_credentials(path))
+}
+
+fn read_credentials(path: &Path) -> anyhow::Result<Credentials> {
     let first = password::credentials_from_file(path)?;
-    ensure_first_user(store, &first.email, &first.password).await?;
-    Ok(first.email)
+    check_first_user(&first.email, &first.password)
+        .with_context(|| format!("the first user of {}", path.display()))?;
+    Ok(first)
+}
+
+/// Who may log in: a user that is there, or the credentials of the one to be created. Writes nothing.
+pub(crate) async fn whose(
+    store: &Store,
+    given: Option<anyhow::Result<Credentials>>,
+) -> anyhow::Result<FirstUser> {
+    let known = users::list(&mut store.read().await?).await?;
+    if let Some(user) = known.into_iter().next() {
+        return Ok(FirstUser::Known(user.email));
+    }
+    match given {
+        Some(first) => Ok(FirstUser::New(first?)),
+        None => bail!(
+            "this database has no user yet: give --api FILE with two lines, the e-mail and the password of the first user"
+        ),
+    }
+}
+
+/// Who may log in.
+pub(crate) enum FirstUser {
+    Known(String),
+    New(Credentials),
+}
+
+impl FirstUser {
+    /// Creates the user where there is none. Returns the e-mail.
+    pub(crate) async fn ensure(self, store: &Store) -> anyhow::Result<String> {
+        match self {
+            Self::Known(email) => Ok(email),
+            Self::New(first) => {
+                ensure_first_user(store, &first.email, &first.password).await?;
+                Ok(first.email)
+            }
+        }
+    }
 }
 
 /// Gives each chain without a key a fresh one, where the settings say so.
-pub(crate) async fn missing_keys(
-    config: &Config,
-    store: &Store,
-    vault: &NodeVault,
-) -> anyhow::Result<()> {
-    let known = keys::list(&mut store.read().await?).await?;
+pub(crate) async fn missing_keys(config: &Config, vault: &NodeVault) -> anyhow::Result<()> {
     for chain in config
         .enabled_chains()
         .filter(|chain| chain.auto_create_key)
     {
         let id = chain.chain_id;
-        if known.iter().any(|state| state.chain_id == id) {
+        let Some(address) = vault.create_first(id).await? else {
             continue;
-        }
-        let address = vault.create(id).await?;
+        };
         info!(
             chain.id = id, key = %address,
             "created key {address} for chain {id}; fund it, and authorise it on your oracle contract"

@@ -47,6 +47,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "keys eth list",
             "keys eth import",
             "keys eth export",
+            "keys eth chain",
             "keys eth delete",
         ],
     ),

@@ -17,6 +17,7 @@ pub mod help;
 pub mod jsonapi;
 pub mod logging;
 pub mod password;
+mod pulse;
 pub mod role;
 mod settings;
 pub mod table;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use dodona_node::cli::{Cli, Command};
-use dodona_node::cmd::{self, Out};
+use dodona_node::cmd::{self, Out, Said};
 use dodona_node::{help, with_two_dashes};
 
 fn main() -> ExitCode {
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Said>() => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{error:#}");
             ExitCode::FAILURE

@@ -46,13 +46,23 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         version::short()
     );
     let given = first_start::given_password(&config, &options)?;
+    let database = settings::database(&config);
+    let credentials = first_start::given_credentials(&options);
+    let credentials = if database.is_new_file() {
+        if let Some(password) = &given {
+            first_start::check_ring_password(password, config.development)?;
+        }
+        credentials.transpose()?.map(Ok)
+    } else {
+        credentials
+    };
 
     // Before anything is written: are the endpoints what the configuration says, and is the port free?
     let pools = reach_chains(&config).await?;
     let listener = dodona_api::take_port(config.web.listen_on()).await?;
     prepare_root(&config.root_dir)?;
     let pokes = Pokes::default();
-    let store = Store::open(&settings::database(&config), pokes.by_name()).await?;
+    let store = Store::open(&database, pokes.by_name()).await?;
     if store.engine() == Engine::Sqlite {
         // The file is ours alone: whoever claimed runs in it is dead.
         let mut tx = store.begin().await?;
@@ -60,13 +70,14 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         tx.commit().await?;
     }
     let password = first_start::ring_password(given, &store, config.development).await?;
+    let first_user = first_start::whose(&store, credentials).await?;
     let strength = if config.insecure_fast_scrypt {
         Strength::InsecureFast
     } else {
         Strength::Standard
     };
     let vault = NodeVault::unlock(store.clone(), password, strength).await?;
-    let user = first_start::first_user(&store, &options).await?;
+    let user = first_user.ensure(&store).await?;
 
     let health = Health::default();
     let owner = Supervisor::new(health.clone(), CancellationToken::new());
@@ -93,7 +104,7 @@ pub async fn start(config: Config, options: StartOptions) -> anyhow::Result<()> 
         },
         settings::api(&config, config.web.listen_on()),
     );
-    first_start::missing_keys(&config, &store, &vault).await?;
+    first_start::missing_keys(&config, &vault).await?;
 
     let outside = Arc::new(Outside {
         store: store.clone(),
@@ -195,11 +206,14 @@ async fn reach_chains(config: &Config) -> anyhow::Result<BTreeMap<ChainId, Pool>
                 }
                 Err(cause) => problems.push(cause.to_string()),
             }
-            if let Some(cause) = &report.ws_problem {
-                warn!(
+            match &report.ws_problem {
+                None => {}
+                // Not a socket that may come up yet: somebody else's chain, whose heads we would follow.
+                Some(cause @ RpcError::WrongChain { .. }) => problems.push(cause.to_string()),
+                Some(cause) => warn!(
                     chain.id = id,
                     "{cause}; heads are polled over HTTP meanwhile"
-                );
+                ),
             }
         }
         pools.insert(id, pool);

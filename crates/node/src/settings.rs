@@ -108,6 +108,7 @@ pub(crate) fn chain(chain: &ChainConfig, pool: Pool) -> ChainParts {
         },
         txs,
         watch_balances: chain.balance_monitor_enabled,
+        heads_within: chain.no_new_heads_threshold,
         heads: Default::default(),
         estimator,
     }
@@ -154,16 +155,14 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
     let pipeline = &config.pipeline;
     let chains = config.enabled_chains().map(|chain| {
         let gas = &chain.gas;
-        // Applied once, to the limit the job asked for; never compounding with bumps.
-        let limit = |own: Option<u64>| {
-            (own.unwrap_or(gas.limit_default) as f64 * gas.limit_multiplier) as u64
-        };
+        let limit = |own: Option<u64>| own.unwrap_or(gas.limit_default);
         (
             chain.chain_id,
             ChainRules {
                 gas_limit: limit(gas.limit_dr),
                 flux_gas_limit: limit(gas.limit_fm),
-                gas_limit_default: limit(None),
+                gas_limit_default: gas.limit_default,
+                gas_limit_multiplier: gas.limit_multiplier,
                 min_payment_juels: chain.min_contract_payment_juels,
                 max_queued: chain.transactions.max_queued,
             },
@@ -172,6 +171,7 @@ pub(crate) fn runner(config: &Config, me: String) -> RunnerConfig {
     RunnerConfig {
         me,
         max_in_flight: pipeline.max_concurrent_runs,
+        patience: Duration::from_secs(1),
         claim: CLAIM,
         max_run_duration: some(pipeline.max_run_duration),
         http_timeout: some(pipeline.http_default_timeout),
@@ -204,15 +204,18 @@ fn some(duration: Duration) -> Option<Duration> {
 
 pub(crate) fn pruner(config: &Config, store: dodona_store::Store) -> dodona_jobs::Pruner {
     let pipeline = &config.pipeline;
-    let keep_txs = config
+    // Transactions are pruned for all chains at once: the chain that keeps them longest counts, and 0 keeps them.
+    let thresholds = config
         .enabled_chains()
-        .map(|chain| chain.transactions.reaper_threshold)
-        .max();
+        .map(|chain| some(chain.transactions.reaper_threshold));
+    let keep_txs = thresholds
+        .reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other)))
+        .flatten();
     dodona_jobs::Pruner::new(
         store,
         pipeline.reaper_threshold,
         u32::try_from(pipeline.max_successful_runs).unwrap_or(u32::MAX),
-        keep_txs.and_then(some),
+        keep_txs,
         config.web.session_timeout + config.web.session_reaper_expiration,
     )
 }

@@ -13,6 +13,7 @@ use dodona_runtime::{Poke, Supervisor, Waiter, every};
 use dodona_store::{Leader, Store, keys};
 use dodona_txm as txm;
 
+use crate::pulse::Pulse;
 use crate::settings;
 use crate::vault::NodeVault;
 
@@ -65,6 +66,8 @@ pub(crate) struct ChainParts {
     pub(crate) flux: jobs::FluxConfig,
     pub(crate) txs: txm::Config,
     pub(crate) watch_balances: bool,
+    /// A chain without a new head for so long stands still; zero: it may.
+    pub(crate) heads_within: Duration,
     pub(crate) heads: HeadWatch,
     pub(crate) estimator: Arc<txm::Estimator>,
 }
@@ -93,6 +96,12 @@ pub(crate) fn everywhere(
     for (id, parts) in chains {
         let (pool, stop) = (parts.pool.clone(), owner.stop_token().clone());
         owner.spawn(&format!("EVM.{id}.Pool"), pool.run(stop.cancelled_owned()));
+        owner.add(
+            &format!("EVM.{id}.HeadTracker.HeadListener"),
+            Pulse::new(parts.pool.clone(), parts.heads_within),
+            Arc::new(()),
+            every(secs(2)),
+        );
         let announced = parts
             .heads
             .clone()
@@ -178,6 +187,12 @@ pub(crate) fn leading(
         every(secs(5)).on(&settled).pokes(&pokes.txs),
     );
     owner.add(
+        &name("LogRereader"),
+        chain::Rereader::new(pool.clone(), parts.follow.clone()),
+        Arc::clone(lead),
+        every(secs(15)),
+    );
+    owner.add(
         &name("Pruner"),
         chain::Pruner::new(parts.follow.clone()),
         Arc::clone(lead),
@@ -217,7 +232,7 @@ async fn after_a_moment(mut heard: Waiter, later: Poke) {
     }
 }
 
-/// Keeps one broadcaster for each enabled key, so that no key waits for another.
+/// Keeps one broadcaster for each key that sends, so that no key waits for another.
 async fn one_broadcaster_per_key(
     owner: Supervisor,
     pokes: Pokes,
@@ -230,10 +245,10 @@ async fn one_broadcaster_per_key(
     let mut changed = pokes.keys.subscribe();
     loop {
         // A failed look is repeated; the services report the database's state themselves.
-        if let Ok(enabled) = enabled_keys(lead.store(), id).await {
+        if let Ok(at_work) = keys_at_work(lead.store(), id).await {
             let gone: Vec<Address> = running
                 .keys()
-                .filter(|key| !enabled.contains(key))
+                .filter(|key| !at_work.contains(key))
                 .copied()
                 .collect();
             for key in gone {
@@ -244,7 +259,7 @@ async fn one_broadcaster_per_key(
                         .forget(&format!("EVM.{id}.Txm.Broadcaster.{key}"));
                 }
             }
-            for key in enabled {
+            for key in at_work {
                 running.entry(key).or_insert_with(|| {
                     let child = owner.child();
                     let broadcaster = txm::Broadcaster::new(
@@ -272,9 +287,8 @@ async fn one_broadcaster_per_key(
     }
 }
 
-async fn enabled_keys(store: &Store, id: ChainId) -> dodona_store::Result<Vec<Address>> {
-    let states = keys::of_chain(&mut store.read().await?, id).await?;
-    Ok(states.into_iter().map(|state| state.address).collect())
+async fn keys_at_work(store: &Store, id: ChainId) -> dodona_store::Result<Vec<Address>> {
+    keys::at_work(&mut store.read().await?, id).await
 }
 
 /// Hears other replicas' commits; a lost connection only costs promptness, so it is made anew.

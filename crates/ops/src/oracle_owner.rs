@@ -1,6 +1,6 @@
 use anyhow::Context;
 use dodona_model::{Address, ChainId};
-use dodona_rpc::{BlockTag, CallRequest, Pool};
+use dodona_rpc::{BlockTag, CallError, CallRequest, Pool};
 use dodona_runtime::{Service, clock};
 use dodona_store::{Leader, jobs, keys, warnings};
 use serde::Serialize;
@@ -50,31 +50,34 @@ impl Service<Leader> for OracleOwner {
             contracts: contracts.len(),
             warnings: 0,
         };
-        if contracts.is_empty() {
-            return Ok(looked);
-        }
-        let calls = contracts
+        let calls: Vec<CallRequest> = contracts
             .iter()
             .map(|contract| CallRequest::to(*contract, OWNER.to_vec()))
             .collect();
-        let answers = self
-            .pool
-            .call_many(calls, BlockTag::Latest)
-            .await
-            .context("asking who owns the oracle contracts")?;
+        let answers = match calls.is_empty() {
+            true => Vec::new(),
+            false => self
+                .pool
+                .call_many(calls, BlockTag::Latest)
+                .await
+                .context("asking who owns the oracle contracts")?,
+        };
+        let names = format!("oracle-owner:{}:", self.chain);
+        let mut standing = Vec::new();
         let mut tx = lead.begin().await?;
         for (contract, answer) in contracts.iter().zip(answers) {
-            // A contract that does not say who owns it (not deployed yet, another kind) warns of nothing.
-            let Some(owner) = answer
-                .ok()
-                .filter(|word| word.len() == 32)
-                .map(|word| Address::from_slice(&word[12..]))
-            else {
-                continue;
+            let name = format!("{names}{contract}");
+            let owner = match answer {
+                Ok(word) if word.len() == 32 => Address::from_slice(&word[12..]),
+                // It does not say who owns it: not deployed yet, another kind. That warns of nothing.
+                Ok(_) | Err(CallError::Reverted { .. }) => continue,
+                // Nobody answered: what was found before stands.
+                Err(CallError::Rpc(_)) => {
+                    standing.push(name);
+                    continue;
+                }
             };
-            let name = format!("oracle-owner:{}:{contract}", self.chain);
             if !own.iter().any(|key| key.address == owner) {
-                warnings::clear(&mut tx, &name).await?;
                 continue;
             }
             looked.warnings += 1;
@@ -85,7 +88,9 @@ impl Service<Leader> for OracleOwner {
             if warnings::set(&mut tx, &name, &text, clock::now()).await? {
                 warn!(chain.id = self.chain, contract = %contract, key = %owner, "{text}");
             }
+            standing.push(name);
         }
+        warnings::clear_others(&mut tx, &names, &standing).await?;
         tx.commit().await?;
         Ok(looked)
     }

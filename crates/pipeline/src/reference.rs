@@ -239,7 +239,7 @@ pub(crate) fn entry(kind: TaskType) -> Entry {
             ],
         ),
         EthTx => entry(
-            "Asks for a transaction. It is queued together with the results of the run, once, however often the run is executed. There is no attribute for forwarding: that is `forwardingAllowed` of the job.",
+            "Asks for a transaction. It is queued together with the results of the run, once, however often the run is executed. It is sent by the key itself: forwarders are not used by this version, whatever `forwardingAllowed` of the job says.",
             "any number, not used",
             "null at once with `minConfirmations=0`; else the receipt, when it has that many confirmations",
             "a parameter that does not fit; with `failOnRevert` a transaction that reverted",

@@ -226,7 +226,7 @@ impl JobSpec {
             schema_version: 1,
             max_task_duration,
             gas_limit: fields.u32("gasLimit")?,
-            forwarding_allowed: fields.bool("forwardingAllowed")?.unwrap_or(false),
+            forwarding_allowed: forwarding(&mut fields)?,
             kind: match kind {
                 DIRECT_REQUEST => JobKind::DirectRequest(direct_request(&mut fields)?),
                 FLUX_MONITOR => JobKind::FluxMonitor(flux::flux_monitor(
@@ -273,6 +273,14 @@ fn cron(fields: &mut Fields) -> Result<Cron, SpecError> {
         schedule,
         evm_chain_id: fields.chain_id("evmChainID")?,
     })
+}
+
+fn forwarding(fields: &mut Fields) -> Result<bool, SpecError> {
+    let wanted = fields.bool("forwardingAllowed")?.unwrap_or(false);
+    if wanted {
+        fields.warn("forwardingAllowed has no effect in this version: transactions are sent by the key itself and through no forwarder, so authorise the key on the oracle contract".to_owned());
+    }
+    Ok(wanted)
 }
 
 fn direct_request(fields: &mut Fields) -> Result<DirectRequest, SpecError> {

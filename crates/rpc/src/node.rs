@@ -232,12 +232,17 @@ impl Node {
     }
 
     pub(crate) fn same_chain(&self, got: u64) -> Result<(), RpcError> {
+        self.same_chain_at(self.shown_url(), got)
+    }
+
+    /// Of its URLs, the one at `url` said so.
+    pub(crate) fn same_chain_at(&self, url: &str, got: u64) -> Result<(), RpcError> {
         if got == self.chain_id {
             return Ok(());
         }
         Err(RpcError::WrongChain {
             node: self.name.to_string(),
-            url: self.shown_url().to_owned(),
+            url: url.to_owned(),
             expected: self.chain_id,
             got,
         })

@@ -109,7 +109,7 @@ async fn probe(node: &Node, ws: &WsEndpoint) -> Result<Verified, RpcError> {
     let (connection, driver) = ws.connect().await?;
     let ask = async {
         let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
-        node.same_chain(chain_id)?;
+        node.same_chain_at(ws.shown(), chain_id)?;
         let client_version = node
             .ask_on(ws, &connection, "web3_clientVersion", [(); 0])
             .await

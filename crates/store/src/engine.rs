@@ -29,6 +29,11 @@ pub enum DatabaseConfig {
 }
 
 impl DatabaseConfig {
+    /// Whether opening it would create a file. What a server has is known only once it is asked.
+    pub fn is_new_file(&self) -> bool {
+        matches!(self, Self::Sqlite(path) if !path.exists())
+    }
+
     /// The database in words, without secrets.
     pub fn describe(&self) -> String {
         match self {
@@ -125,10 +130,7 @@ impl Store {
 
     /// A connection for reading outside a transaction.
     pub async fn read(&self) -> Result<Conn> {
-        let failed = |cause| StoreError::Transaction {
-            what: "give a connection",
-            cause,
-        };
+        let failed = |cause| self.failed("give a connection", cause);
         let raw = match &self.0.pools {
             Pools::Sqlite { readers, .. } => {
                 Held::SqliteConn(readers.acquire().await.map_err(failed)?)
@@ -144,10 +146,7 @@ impl Store {
 
     /// Begins a transaction for writes that need no lead (intents from the API, users, run results).
     pub async fn begin(&self) -> Result<Tx> {
-        let failed = |cause| StoreError::Transaction {
-            what: "begin a transaction",
-            cause,
-        };
+        let failed = |cause| self.failed("begin a transaction", cause);
         let held = match &self.0.pools {
             Pools::Sqlite { writer, .. } => {
                 Held::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?)
@@ -162,6 +161,14 @@ impl Store {
             },
             pokes: BTreeSet::new(),
         })
+    }
+
+    fn failed(&self, what: &'static str, cause: sqlx::Error) -> StoreError {
+        if self.engine() == Engine::Sqlite && open::is_locked(&cause) {
+            let file = self.describe().to_owned();
+            return StoreError::Locked { file };
+        }
+        StoreError::Transaction { what, cause }
     }
 
     /// Names of the statements that ran; empty unless the store records.

@@ -26,6 +26,24 @@ pub enum StoreError {
         /// Newest migration this program has.
         known: i64,
     },
+    /// The database belongs to another program.
+    #[error("the database {database} {whose}; nothing was written. {remedy}")]
+    Foreign {
+        /// Which database, without secrets.
+        database: String,
+        /// Whose it seems to be.
+        whose: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Another program holds the file's lock.
+    #[error(
+        "the database file {file} is locked by another program; end what has it open (a backup, an SQLite shell), then try again"
+    )]
+    Locked {
+        /// The file.
+        file: String,
+    },
     /// The database cannot be opened at all.
     #[error("cannot open the database {database}: {cause}")]
     Open {
@@ -47,8 +65,7 @@ pub enum StoreError {
     Statement {
         /// The statement's name.
         statement: &'static str,
-        /// What the driver said.
-        #[source]
+        /// What the driver said; it is in the text, so it is no source.
         cause: sqlx::Error,
     },
     /// A row holds what this version cannot read.
@@ -64,8 +81,7 @@ pub enum StoreError {
     Transaction {
         /// begin, commit …
         what: &'static str,
-        /// What the driver said.
-        #[source]
+        /// What the driver said; it is in the text, so it is no source.
         cause: sqlx::Error,
     },
     /// An earlier life of the request may still be answered; nothing was written.

@@ -28,6 +28,10 @@ declare! {
         "INSERT INTO scan_cursors (chain_id, number, hash, finalized, updated_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (chain_id) DO UPDATE SET number = excluded.number, hash = excluded.hash,
             finalized = excluded.finalized, updated_at = excluded.updated_at";
+    REREAD = "heads.reread" =>
+        "SELECT reread FROM scan_cursors WHERE chain_id = $1";
+    SET_REREAD = "heads.set_reread" =>
+        "UPDATE scan_cursors SET reread = $2 WHERE chain_id = $1 AND COALESCE(reread, -1) < $2";
     PRUNE = "heads.prune" =>
         "DELETE FROM heads WHERE chain_id = $1 AND number < $2";
     FILTERS = "heads.filters" =>
@@ -180,6 +184,19 @@ pub async fn rewind(
     let logs = crate::logs::orphan_above(tx, chain, ancestor).await?;
     crate::requests::orphan_above(tx, chain, ancestor, now).await?;
     Ok(logs)
+}
+
+/// The final block up to which everything was read a second time.
+pub async fn reread(conn: &mut Conn, chain: ChainId) -> Result<Option<u64>> {
+    match conn.row(&REREAD, args![chain]).await? {
+        Some(row) => row.get("reread"),
+        None => Ok(None),
+    }
+}
+
+/// Everything up to the final block `number` was read a second time.
+pub async fn set_reread(tx: &mut LeaderTx, chain: ChainId, number: u64) -> Result<()> {
+    tx.run(&SET_REREAD, args![chain, number]).await.map(drop)
 }
 
 /// Forgets headers below `number`. Returns how many.

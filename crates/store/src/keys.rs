@@ -13,6 +13,8 @@ declare! {
     RING_FOR_UPDATE = "keys.ring_for_update" =>
         "SELECT sealed FROM key_rings WHERE id = 1",
         "SELECT sealed FROM key_rings WHERE id = 1 FOR UPDATE";
+    FIRST_RING = "keys.first_ring" =>
+        "INSERT INTO key_rings (id, sealed, updated_at) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING";
     SAVE_RING = "keys.save_ring" =>
         "INSERT INTO key_rings (id, sealed, updated_at) VALUES (1, $1, $2)
          ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at";
@@ -28,6 +30,15 @@ declare! {
         "SELECT * FROM key_states ORDER BY disabled, chain_id, address";
     OF_CHAIN = "keys.of_chain" =>
         "SELECT * FROM key_states WHERE chain_id = $1 AND disabled = 0 ORDER BY address";
+    FIND = "keys.find" =>
+        "SELECT * FROM key_states WHERE chain_id = $1 AND address = $2";
+    // In parts, each of which has its index.
+    AT_WORK = "keys.at_work" =>
+        "SELECT address FROM key_states WHERE chain_id = $1 AND (disabled = 0
+            OR EXISTS (SELECT 1 FROM txs t WHERE t.chain_id = $1 AND t.from_address = key_states.address AND t.state = 'queued')
+            OR EXISTS (SELECT 1 FROM txs t WHERE t.chain_id = $1 AND t.from_address = key_states.address
+                AND t.state IN ('signed', 'sent') AND t.state = 'signed'))
+         ORDER BY address";
     SENDERS = "keys.senders" =>
         "SELECT address FROM key_states WHERE chain_id = $1 AND disabled = 0 ORDER BY last_used_at, address";
     USED = "keys.used" =>
@@ -47,7 +58,7 @@ pub struct KeyState {
     pub chain_id: ChainId,
     /// The key.
     pub address: Address,
-    /// Kept, and not used for new transactions.
+    /// Kept, and not used for new transactions; what is queued for it already is still sent.
     pub disabled: bool,
     /// The nonce its next transaction will get.
     pub next_nonce: u64,
@@ -93,7 +104,12 @@ pub async fn ring_for_update(tx: &mut Tx) -> Result<Option<Vec<u8>>> {
         .transpose()
 }
 
-/// Stores the sealed key ring, in the same transaction as the key states it belongs to.
+/// Stores a database's first sealed key ring. `false`: another replica was quicker, and its ring stays.
+pub async fn first_ring(tx: &mut Tx, sealed: &[u8], now: Timestamp) -> Result<bool> {
+    Ok(tx.run(&FIRST_RING, args![sealed, now]).await? == 1)
+}
+
+/// Stores the sealed key ring in place of the one that was read by [`ring_for_update`], in the same transaction as the key states it belongs to.
 pub async fn save_ring(tx: &mut Tx, sealed: &[u8], now: Timestamp) -> Result<()> {
     tx.run(&SAVE_RING, args![sealed, now]).await.map(drop)
 }
@@ -133,6 +149,25 @@ pub async fn of_chain(conn: &mut Conn, chain: ChainId) -> Result<Vec<KeyState>> 
         .await?
         .iter()
         .map(key_state)
+        .collect()
+}
+
+/// A key's standing on a chain, enabled or not.
+pub async fn find(conn: &mut Conn, chain: ChainId, address: Address) -> Result<Option<KeyState>> {
+    conn.row(&FIND, args![chain, address])
+        .await?
+        .as_ref()
+        .map(key_state)
+        .transpose()
+}
+
+/// Keys that have something to send on a chain, or may get it: the enabled ones, and those that were disabled
+/// while transactions were queued for them or signed and not sent.
+pub async fn at_work(conn: &mut Conn, chain: ChainId) -> Result<Vec<Address>> {
+    conn.rows(&AT_WORK, args![chain])
+        .await?
+        .iter()
+        .map(|row| row.get("address"))
         .collect()
 }
 

@@ -1,16 +1,28 @@
 //! Logs of the contracts our jobs watch, each until somebody decided what it means.
 
+use alloy::hex::encode as hex;
 use dodona_model::{Address, B256, BlockRef, Bytes, ChainId, Timestamp, flux};
+use serde_json::json;
 
 use crate::lease::LeaderTx;
-use crate::sql::{Row, args, declare};
+use crate::sql::{Row, args, clean, declare, int};
 use crate::{Conn, Result};
 
 declare! {
     // A log that left the chain with its block and came back with it is pending again.
-    INSERT = "logs.insert" =>
+    INSERT = "logs.insert_each" =>
         "INSERT INTO logs (chain_id, block_hash, log_index, block_number, address, topics, data, tx_hash, reader, state, note, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', '', $10)
+         SELECT $2, unhex(value ->> 'block_hash'), value ->> 'log_index', value ->> 'block_number', unhex(value ->> 'address'),
+            unhex(value ->> 'topics'), unhex(value ->> 'data'), unhex(value ->> 'tx_hash'), value ->> 'reader', 'pending', '',
+            value ->> 'seen_at'
+         FROM json_each($1) WHERE true
+         ON CONFLICT (chain_id, block_hash, log_index) DO UPDATE SET state = 'pending', note = ''
+            WHERE logs.state = 'orphaned'",
+        "INSERT INTO logs (chain_id, block_hash, log_index, block_number, address, topics, data, tx_hash, reader, state, note, created_at)
+         SELECT $2, decode(block_hash, 'hex'), log_index, block_number, decode(address, 'hex'), decode(topics, 'hex'),
+            decode(data, 'hex'), decode(tx_hash, 'hex'), reader, 'pending', '', seen_at
+         FROM json_to_recordset(CAST($1 AS JSON)) AS l(block_hash TEXT, log_index BIGINT, block_number BIGINT, address TEXT,
+            topics TEXT, data TEXT, tx_hash TEXT, reader TEXT, seen_at BIGINT)
          ON CONFLICT (chain_id, block_hash, log_index) DO UPDATE SET state = 'pending', note = ''
             WHERE logs.state = 'orphaned'";
     PENDING = "logs.pending" =>
@@ -20,8 +32,11 @@ declare! {
         "SELECT * FROM logs WHERE chain_id = $1 AND state = 'pending' AND block_number <= $2 AND reader = $4
             AND block_number >= $5 AND (block_number > $5 OR log_index > $6)
          ORDER BY block_number, log_index LIMIT $3";
-    CONSUME = "logs.consume" =>
-        "UPDATE logs SET state = 'consumed', note = $2 WHERE id = $1 AND state = 'pending'";
+    CONSUME = "logs.consume_each" =>
+        "UPDATE logs SET state = 'consumed', note = e.value ->> 'note' FROM json_each($1) AS e
+         WHERE logs.id = e.value ->> 'id' AND logs.state = 'pending'",
+        "UPDATE logs SET state = 'consumed', note = e.note FROM json_to_recordset(CAST($1 AS JSON)) AS e(id BIGINT, note TEXT)
+         WHERE logs.id = e.id AND logs.state = 'pending'";
     ORPHAN = "logs.orphan_above" =>
         "UPDATE logs SET state = 'orphaned' WHERE chain_id = $1 AND block_number > $2 AND state <> 'orphaned'";
     COUNT_PENDING = "logs.count_pending" =>
@@ -81,22 +96,36 @@ fn log(row: &Row) -> Result<Log> {
     })
 }
 
-/// Stores a log of a canonical block; known ones stay as they are. Returns whether it is news.
+/// Stores logs of canonical blocks by one statement; known ones stay as they are. Returns how many are news.
+/// A block's log must not be in it twice.
+pub async fn insert_each(tx: &mut LeaderTx, chain: ChainId, logs: &[Log]) -> Result<u64> {
+    if logs.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<serde_json::Value> = logs
+        .iter()
+        .map(|log| {
+            let topics: Vec<u8> = log.topics.iter().flat_map(|topic| topic.0).collect();
+            json!({
+                "block_hash": hex(log.block.hash),
+                "log_index": int(log.log_index),
+                "block_number": int(log.block.number),
+                "address": hex(log.address),
+                "topics": hex(topics),
+                "data": hex(&log.data),
+                "tx_hash": hex(log.tx_hash),
+                "reader": reader(log),
+                "seen_at": log.seen_at.0,
+            })
+        })
+        .collect();
+    let text = serde_json::Value::from(rows).to_string();
+    tx.run(&INSERT, args![text, chain]).await
+}
+
+/// Stores a log of a canonical block; a known one stays as it is. Returns whether it is news.
 pub async fn insert(tx: &mut LeaderTx, chain: ChainId, log: &Log) -> Result<bool> {
-    let topics: Vec<u8> = log.topics.iter().flat_map(|topic| topic.0).collect();
-    let args = args![
-        chain,
-        log.block.hash,
-        log.log_index,
-        log.block.number,
-        log.address,
-        topics,
-        log.data.to_vec(),
-        log.tx_hash,
-        reader(log),
-        log.seen_at
-    ];
-    Ok(tx.run(&INSERT, args).await? > 0)
+    Ok(insert_each(tx, chain, std::slice::from_ref(log)).await? > 0)
 }
 
 /// Canonical logs about requests that nobody decided about yet, up to block `until`, oldest first, at
@@ -141,9 +170,23 @@ async fn unread(
         .collect()
 }
 
-/// Marks a log as decided, with the reason where it led to nothing. `false`: it no longer was pending.
+/// Marks logs as decided by one statement, each with the reason where it led to nothing. Returns how many still
+/// were pending.
+pub async fn consume_each(tx: &mut LeaderTx, notes: &[(i64, String)]) -> Result<u64> {
+    if notes.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<serde_json::Value> = notes
+        .iter()
+        .map(|(id, note)| json!({ "id": id, "note": clean(note.clone()) }))
+        .collect();
+    let text = serde_json::Value::from(rows).to_string();
+    tx.run(&CONSUME, args![text]).await
+}
+
+/// As [`consume_each`], for one. `false`: it no longer was pending.
 pub async fn consume(tx: &mut LeaderTx, id: i64, note: &str) -> Result<bool> {
-    Ok(tx.run(&CONSUME, args![id, note]).await? == 1)
+    Ok(consume_each(tx, &[(id, note.to_owned())]).await? == 1)
 }
 
 /// How many canonical logs nobody decided about yet.

@@ -4,10 +4,13 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::engine::Pools;
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, open};
 
 /// Number, name and text of each step. Texts are never changed once released: they are checked.
-const STEPS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../migrations/0001_first.sql"))];
+const STEPS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/0001_first.sql")),
+    (2, "reread", include_str!("../migrations/0002_reread.sql")),
+];
 
 /// The few words in which the engines differ; everything else is the same text. Text is compared byte
 /// by byte on both, whatever language the server speaks.
@@ -32,8 +35,20 @@ fn migrator(texts: impl Fn(&str) -> String) -> Migrator {
     )
 }
 
-/// Runs the missing steps; refuses a database that a newer version wrote.
+/// Where the migrator keeps its books.
+const OURS: &str = "_sqlx_migrations";
+/// Where the Chainlink node's migrator keeps its own.
+const CHAINLINKS: &str = "goose_migrations";
+
+/// Runs the missing steps; refuses a database that a newer version wrote, or another program.
 pub(crate) async fn run(pools: &Pools, database: &str) -> Result<()> {
+    if let Some((whose, remedy)) = foreign(&tables(pools).await.unwrap_or_default()) {
+        return Err(StoreError::Foreign {
+            database: database.to_owned(),
+            whose,
+            remedy,
+        });
+    }
     let done = match pools {
         Pools::Sqlite { writer, .. } => migrator(str::to_owned).run(writer).await,
         Pools::Postgres(pool) => migrator(for_postgres).run(pool).await,
@@ -45,11 +60,50 @@ pub(crate) async fn run(pools: &Pools, database: &str) -> Result<()> {
             found: newest(pools).await.unwrap_or(unknown),
             known: STEPS.last().map_or(0, |step| step.0),
         },
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)
+            if open::is_locked(&cause) =>
+        {
+            StoreError::Locked {
+                file: database.to_owned(),
+            }
+        }
         other => StoreError::Migrate {
             database: database.to_owned(),
             cause: other.to_string(),
         },
     })
+}
+
+/// Whose tables these are, and what to do, unless they are ours or there are none.
+fn foreign(tables: &[String]) -> Option<(String, &'static str)> {
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    if has(OURS) {
+        return None;
+    }
+    if has(CHAINLINKS) {
+        return Some((
+            "is a Chainlink node's".to_owned(),
+            "Give this node a database of its own (CREATE DATABASE dodona) and name that one in the database URL; jobs, bridges and keys come over by their own export and import",
+        ));
+    }
+    let first = tables.first()?;
+    Some((
+        format!("has tables of another program ({first}, for one)"),
+        "Name an empty database, or one that an earlier version of this node made",
+    ))
+}
+
+/// The tables where ours would be, those of server extensions left out.
+async fn tables(pools: &Pools) -> std::result::Result<Vec<String>, sqlx::Error> {
+    const SQLITE: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name";
+    const POSTGRES: &str = "SELECT CAST(c.relname AS TEXT) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
+            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+        ORDER BY c.relname";
+    match pools {
+        Pools::Sqlite { writer, .. } => sqlx::query_scalar(SQLITE).fetch_all(writer).await,
+        Pools::Postgres(pool) => sqlx::query_scalar(POSTGRES).fetch_all(pool).await,
+    }
 }
 
 /// The newest step the database has seen.

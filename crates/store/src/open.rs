@@ -36,7 +36,12 @@ pub(crate) async fn pools(config: &DatabaseConfig) -> Result<(Pools, Option<File
             make_private(path).map_err(|cause| failed(cause.to_string()))?;
             let pools = sqlite(path)
                 .await
-                .map_err(|cause| failed(explain(&cause)))?;
+                .map_err(|cause| match is_locked(&cause) {
+                    true => StoreError::Locked {
+                        file: path.display().to_string(),
+                    },
+                    false => failed(explain(&cause)),
+                })?;
             Ok((pools, Some(lock)))
         }
         DatabaseConfig::Postgres {
@@ -145,6 +150,15 @@ fn postgres(options: PgConnectOptions, max: u32) -> PgPool {
             })
         })
         .connect_lazy_with(options)
+}
+
+/// Whether another program holds an SQLite file's lock (SQLITE_BUSY, SQLITE_LOCKED and their relatives).
+pub(crate) fn is_locked(cause: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = cause else {
+        return false;
+    };
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
 
 /// What the driver said, and what to do about it where we know.

@@ -1,24 +1,57 @@
 //! Requests: identity (chain, oracle, request id), life by life, with the current incarnation.
 
+use std::collections::HashMap;
+
+use alloy::hex::encode as hex;
 use dodona_model::request::{Event, State};
 use dodona_model::{Address, B256, BlockRef, ChainId, JobId, RequestRow, RunId, Timestamp, U256};
+use serde_json::json;
 
 use crate::engine::Tx;
 use crate::lease::LeaderTx;
-use crate::sql::{Row, args, declare};
+use crate::sql::{Row, args, clean, declare, int};
 use crate::{Conn, Result, StoreError};
 
 declare! {
     // Not while an earlier life may still be answered: two answers to one request cost gas and trust.
-    INSERT = "requests.insert" =>
+    INSERT = "requests.insert_each" =>
         "INSERT INTO requests (chain_id, oracle, request_id, life, state, reason, job_id, run_id, incarnation, block_hash,
             block_number, log_index, tx_hash, requester, payment_juels, expires_at_seconds, callback_address, terms, created_at, updated_at)
-         SELECT $1, $2, $3, $4, $5, $6, $7, NULL, 1, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17
-         WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.chain_id = $1 AND r.oracle = $2 AND r.request_id = $3 AND r.life < $4
+         SELECT e.value ->> 'chain_id', unhex(e.value ->> 'oracle'), unhex(e.value ->> 'request_id'), e.value ->> 'life',
+            e.value ->> 'state', e.value ->> 'reason', e.value ->> 'job_id', e.value ->> 'run_id', 1, unhex(e.value ->> 'block_hash'),
+            e.value ->> 'block_number', e.value ->> 'log_index', unhex(e.value ->> 'tx_hash'), unhex(e.value ->> 'requester'),
+            unhex(e.value ->> 'payment_juels'), e.value ->> 'expires_at_seconds', unhex(e.value ->> 'callback_address'),
+            unhex(e.value ->> 'terms'), $2, $2
+         FROM json_each($1) AS e
+         WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.chain_id = e.value ->> 'chain_id' AND r.oracle = unhex(e.value ->> 'oracle')
+            AND r.request_id = unhex(e.value ->> 'request_id') AND r.life < e.value ->> 'life'
             AND (r.state IN ('open', 'answered') OR (r.state = 'orphaned' AND r.run_id IS NOT NULL)))
-         RETURNING id";
+         RETURNING id, oracle, request_id",
+        "INSERT INTO requests (chain_id, oracle, request_id, life, state, reason, job_id, run_id, incarnation, block_hash,
+            block_number, log_index, tx_hash, requester, payment_juels, expires_at_seconds, callback_address, terms, created_at, updated_at)
+         SELECT e.chain_id, decode(e.oracle, 'hex'), decode(e.request_id, 'hex'), e.life, e.state, e.reason, e.job_id, e.run_id, 1,
+            decode(e.block_hash, 'hex'), e.block_number, e.log_index, decode(e.tx_hash, 'hex'), decode(e.requester, 'hex'),
+            decode(e.payment_juels, 'hex'), e.expires_at_seconds, decode(e.callback_address, 'hex'), decode(e.terms, 'hex'), $2, $2
+         FROM json_to_recordset(CAST($1 AS JSON)) AS e(chain_id BIGINT, oracle TEXT, request_id TEXT, life BIGINT, state TEXT, reason TEXT,
+            job_id BIGINT, run_id BIGINT, block_hash TEXT, block_number BIGINT, log_index BIGINT, tx_hash TEXT, requester TEXT,
+            payment_juels TEXT, expires_at_seconds BIGINT, callback_address TEXT, terms TEXT)
+         WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.chain_id = e.chain_id AND r.oracle = decode(e.oracle, 'hex')
+            AND r.request_id = decode(e.request_id, 'hex') AND r.life < e.life
+            AND (r.state IN ('open', 'answered') OR (r.state = 'orphaned' AND r.run_id IS NOT NULL)))
+         RETURNING id, oracle, request_id";
     NEWEST = "requests.newest_life" =>
         "SELECT * FROM requests WHERE chain_id = $1 AND oracle = $2 AND request_id = $3 ORDER BY life DESC LIMIT 1";
+    NEWEST_EACH = "requests.newest_lives" =>
+        "SELECT r.* FROM json_each($2) AS e CROSS JOIN requests r ON r.chain_id = $1 AND r.oracle = unhex(e.value ->> 'oracle')
+            AND r.request_id = unhex(e.value ->> 'request_id')
+         WHERE NOT EXISTS (SELECT 1 FROM requests n WHERE n.chain_id = $1 AND n.oracle = r.oracle AND n.request_id = r.request_id
+            AND n.life > r.life)
+         ORDER BY r.id",
+        "SELECT r.* FROM json_to_recordset(CAST($2 AS JSON)) AS e(oracle TEXT, request_id TEXT)
+         JOIN requests r ON r.chain_id = $1 AND r.oracle = decode(e.oracle, 'hex') AND r.request_id = decode(e.request_id, 'hex')
+         WHERE NOT EXISTS (SELECT 1 FROM requests n WHERE n.chain_id = $1 AND n.oracle = r.oracle AND n.request_id = r.request_id
+            AND n.life > r.life)
+         ORDER BY r.id";
     FIND = "requests.find" =>
         "SELECT * FROM requests WHERE id = $1";
     // An event must not be lost because another replica's change was on its way.
@@ -112,6 +145,8 @@ pub struct NewRequest {
     pub reason: String,
     /// See [`Request`].
     pub job_id: JobId,
+    /// Its run, where it has one already.
+    pub run_id: Option<RunId>,
     /// See [`Request`].
     pub requester: Address,
     /// See [`Request`].
@@ -146,37 +181,59 @@ fn request(row: &Row) -> Result<Request> {
     })
 }
 
-/// Stores a new life of a request. A second row of the same life is a duplicate
+/// Stores new lives of requests by one statement, all or none. A second row of the same life is a duplicate
 /// ([`crate::StoreError::is_duplicate`]); while an earlier life is open, answered or orphaned with a
-/// run, nothing is stored ([`crate::StoreError::StillAlive`]).
-pub async fn insert(tx: &mut LeaderTx, new: &NewRequest, now: Timestamp) -> Result<RequestRow> {
-    let at = &new.incarnation;
-    let args = args![
-        new.chain_id,
-        new.oracle,
-        new.request_id,
-        new.life,
-        new.state.as_str(),
-        &new.reason,
-        new.job_id,
-        at.block.hash,
-        at.block.number,
-        at.log_index,
-        at.tx_hash,
-        new.requester,
-        at.payment_juels,
-        at.expires_at_seconds,
-        at.callback_address,
-        at.terms,
-        now
-    ];
-    match tx.row(&INSERT, args).await? {
-        Some(row) => row.get("id"),
-        None => Err(StoreError::StillAlive {
+/// run, it is [`crate::StoreError::StillAlive`]. Returns their rows, in that order.
+pub async fn insert_each(
+    tx: &mut LeaderTx,
+    new: &[NewRequest],
+    now: Timestamp,
+) -> Result<Vec<RequestRow>> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<serde_json::Value> = new.iter().map(as_json).collect();
+    let text = serde_json::Value::from(rows).to_string();
+    let mut ids: HashMap<(Address, B256), RequestRow> = HashMap::new();
+    for row in tx.rows(&INSERT, args![text, now]).await? {
+        ids.insert((row.get("oracle")?, row.get("request_id")?), row.get("id")?);
+    }
+    let rows = new.iter().map(|new| {
+        let id = ids.get(&(new.oracle, new.request_id)).copied();
+        id.ok_or(StoreError::StillAlive {
             request_id: new.request_id,
             life: new.life,
-        }),
-    }
+        })
+    });
+    rows.collect()
+}
+
+/// As [`insert_each`], for one.
+pub async fn insert(tx: &mut LeaderTx, new: &NewRequest, now: Timestamp) -> Result<RequestRow> {
+    Ok(insert_each(tx, std::slice::from_ref(new), now).await?[0])
+}
+
+fn as_json(new: &NewRequest) -> serde_json::Value {
+    let at = &new.incarnation;
+    json!({
+        "chain_id": int(new.chain_id),
+        "oracle": hex(new.oracle),
+        "request_id": hex(new.request_id),
+        "life": new.life,
+        "state": new.state.as_str(),
+        "reason": clean(new.reason.clone()),
+        "job_id": new.job_id,
+        "run_id": new.run_id,
+        "block_hash": hex(at.block.hash),
+        "block_number": int(at.block.number),
+        "log_index": int(at.log_index),
+        "tx_hash": hex(at.tx_hash),
+        "requester": hex(new.requester),
+        "payment_juels": hex(at.payment_juels.to_be_bytes::<32>()),
+        "expires_at_seconds": int(at.expires_at_seconds),
+        "callback_address": hex(at.callback_address),
+        "terms": hex(at.terms),
+    })
 }
 
 /// The newest life of a request id on one contract.
@@ -191,6 +248,27 @@ pub async fn newest_life(
         .as_ref()
         .map(request)
         .transpose()
+}
+
+/// The newest life of each of these request ids (contract, id), by one statement; unknown ones are left out.
+pub async fn newest_lives(
+    conn: &mut Conn,
+    chain: ChainId,
+    ids: &[(Address, B256)],
+) -> Result<Vec<Request>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<serde_json::Value> = ids
+        .iter()
+        .map(|(oracle, id)| json!({ "oracle": hex(oracle), "request_id": hex(id) }))
+        .collect();
+    let text = serde_json::Value::from(rows).to_string();
+    conn.rows(&NEWEST_EACH, args![chain, text])
+        .await?
+        .iter()
+        .map(request)
+        .collect()
 }
 
 /// A request by row number.

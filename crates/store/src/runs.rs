@@ -1,5 +1,6 @@
 //! Runs and their tasks. Any replica may execute a run, under a claim that expires.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use dodona_model::run::State;
@@ -13,19 +14,24 @@ use crate::sql::{Row, args, clean, declare};
 use crate::{Conn, Result};
 
 declare! {
-    INSERT = "runs.insert" =>
+    INSERT = "runs.insert_each" =>
         "INSERT INTO runs (job_id, state, generation, inputs, outputs, fatal_errors, all_errors, attempts, created_at)
-         VALUES ($1, 'running', 1, $2, '[]', '[]', '[]', 0, $3) RETURNING id";
+         SELECT value ->> 'job_id', 'running', 1, value ->> 'inputs', '[]', '[]', '[]', 0, $2
+         FROM json_each($1) WHERE true RETURNING id, inputs",
+        "INSERT INTO runs (job_id, state, generation, inputs, outputs, fatal_errors, all_errors, attempts, created_at)
+         SELECT job_id, 'running', 1, inputs, '[]', '[]', '[]', 0, $2
+         FROM json_to_recordset(CAST($1 AS JSON)) AS r(job_id BIGINT, inputs TEXT) RETURNING id, inputs";
     CLAIM = "runs.claim" =>
         "UPDATE runs SET claimed_by = $1, attempts = attempts + 1,
             claim_expires_at = $2 + CAST(unixepoch('subsec') * 1000000 AS INTEGER)
          WHERE id IN (SELECT id FROM runs WHERE state = 'running'
             AND (claim_expires_at IS NULL OR claim_expires_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER))
-            ORDER BY id LIMIT $3)
+            AND job_id NOT IN (SELECT value FROM json_each($4)) ORDER BY id LIMIT $3)
          RETURNING *",
         // Chosen first and once: a sub-select could be run again and would then skip its own locks.
         "WITH free AS MATERIALIZED (SELECT id FROM runs WHERE state = 'running'
             AND (claim_expires_at IS NULL OR claim_expires_at < CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))
+            AND job_id NOT IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($4 AS JSON)))
             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
          UPDATE runs SET claimed_by = $1, attempts = attempts + 1,
             claim_expires_at = $2 + CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)
@@ -262,16 +268,60 @@ fn task_run(row: &Row) -> Result<TaskRun> {
     })
 }
 
-/// Stores a run that waits for a free slot.
+/// Creates pending runs by one statement: each job's number and the inputs of its run. Returns the numbers of the
+/// runs, in that order. The inputs tell one run from another (each has a seed of its own).
+pub async fn insert_each(
+    tx: &mut Tx,
+    new: &[(JobId, String)],
+    now: Timestamp,
+) -> Result<Vec<RunId>> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<serde_json::Value> = new
+        .iter()
+        .map(|(job_id, inputs)| json!({ "job_id": job_id, "inputs": clean(inputs.clone()) }))
+        .collect();
+    let text = serde_json::Value::from(rows).to_string();
+    let mut ids: HashMap<String, Vec<RunId>> = HashMap::new();
+    for row in tx.rows(&INSERT, args![text, now]).await? {
+        let inputs: String = row.get("inputs")?;
+        ids.entry(inputs).or_default().push(row.get("id")?);
+    }
+    // No engine promises in which order it returns what it wrote.
+    new.iter()
+        .map(|(_, inputs)| {
+            let id = ids.get_mut(&clean(inputs.clone())).and_then(Vec::pop);
+            id.ok_or_else(|| crate::StoreError::Unreadable {
+                what: "inputs",
+                text: "a run that was just stored did not come back".to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Creates a pending run.
 pub async fn insert(tx: &mut Tx, job: JobId, inputs: &str, now: Timestamp) -> Result<RunId> {
-    tx.one(&INSERT, args![job, inputs, now]).await?.get("id")
+    let ids = insert_each(tx, &[(job, inputs.to_owned())], now).await?;
+    Ok(ids[0])
 }
 
 /// Claims up to `limit` runs that nobody executes, oldest first, and counts the attempt before it is
 /// made. The claim lasts `duration` on the database's clock unless renewed.
 pub async fn claim(tx: &mut Tx, me: &str, duration: Duration, limit: u32) -> Result<Vec<Run>> {
+    claim_except(tx, me, duration, limit, &[]).await
+}
+
+/// As [`claim`], leaving alone the runs of some jobs.
+pub async fn claim_except(
+    tx: &mut Tx,
+    me: &str,
+    duration: Duration,
+    limit: u32,
+    except: &[JobId],
+) -> Result<Vec<Run>> {
     let mut runs = tx
-        .rows(&CLAIM, args![me, micros(duration), limit])
+        .rows(&CLAIM, args![me, micros(duration), limit, id_list(except)])
         .await?
         .iter()
         .map(run)

@@ -82,6 +82,7 @@ pub fn statements() -> Vec<&'static Statement> {
         crate::flux::ALL,
         crate::runs::ALL,
         crate::txs::ALL,
+        crate::txs::ATTEMPTS,
         crate::keys::ALL,
         crate::users::ALL,
         crate::bridges::ALL,

@@ -1,4 +1,6 @@
-//! Transactions and every signature ever made for them.
+//! Transactions.
+
+mod attempts;
 
 use alloy::hex::encode as hex;
 use dodona_model::tx::{Event, State};
@@ -12,6 +14,12 @@ use crate::engine::Tx as StoreTx;
 use crate::lease::LeaderTx;
 use crate::sql::{Row, args, clean, declare, int};
 use crate::{Conn, Result};
+
+pub(crate) use attempts::ALL as ATTEMPTS;
+pub use attempts::{
+    Attempt, Fee, NewAttempt, attempts, attempts_of, attempts_unfinished, count_attempts,
+    insert_attempt, list_attempts, newest_attempts_signed, note_attempt, oldest_first_block,
+};
 
 declare! {
     INSERT = "txs.insert" =>
@@ -68,42 +76,24 @@ declare! {
         "SELECT t.* FROM txs t JOIN requests r ON r.id = t.request_row
          WHERE t.chain_id = $1 AND t.state = 'queued' AND r.state NOT IN ('open', 'answered') AND r.block_number <= $2
          ORDER BY t.id LIMIT $3";
-    SIGN = "txs.sign" =>
-        "UPDATE txs SET state = 'signed', nonce = $3 WHERE id = $1 AND state = 'queued' AND payload_version = $2";
-    INSERT_ATTEMPT = "txs.insert_attempt" =>
-        "INSERT INTO tx_attempts (tx_id, hash, raw, payload_version, tx_type, gas_price_wei, fee_cap_wei, tip_cap_wei, gas_limit,
-            accepted, first_block, note, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, '', $11) RETURNING id";
-    ATTEMPTS = "txs.attempts" =>
-        "SELECT * FROM tx_attempts WHERE tx_id = $1 ORDER BY id";
-    ATTEMPTS_OF = "txs.attempts_of" =>
-        "SELECT * FROM tx_attempts WHERE tx_id IN (SELECT value FROM json_each($1)) ORDER BY id",
-        "SELECT * FROM tx_attempts WHERE tx_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
-         ORDER BY id";
-    LIST_ATTEMPTS = "txs.list_attempts" =>
-        "SELECT * FROM tx_attempts ORDER BY id DESC LIMIT $1 OFFSET $2";
-    COUNT_ATTEMPTS = "txs.count_attempts" =>
-        "SELECT COUNT(*) AS n FROM tx_attempts";
+    SIGN = "txs.sign_each" =>
+        "UPDATE txs SET state = 'signed', nonce = e.value ->> 'nonce' FROM json_each($1) AS e
+         WHERE txs.id = e.value ->> 'id' AND txs.state = 'queued' AND txs.payload_version = e.value ->> 'payload_version'",
+        "UPDATE txs SET state = 'signed', nonce = e.nonce
+         FROM json_to_recordset(CAST($1 AS JSON)) AS e(id BIGINT, payload_version BIGINT, nonce BIGINT)
+         WHERE txs.id = e.id AND txs.state = 'queued' AND txs.payload_version = e.payload_version";
     BY_IDS = "txs.by_ids" =>
         "SELECT * FROM txs WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id",
         "SELECT * FROM txs WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) ORDER BY id";
-    OLDEST_FIRST_BLOCK = "txs.oldest_first_block" =>
-        "SELECT MIN(a.first_block) AS n FROM txs t JOIN tx_attempts a ON a.tx_id = t.id
-         WHERE t.chain_id = $1 AND t.state IN ('signed', 'sent')";
-    ATTEMPTS_UNFINISHED = "txs.attempts_unfinished" =>
-        "SELECT a.* FROM tx_attempts a JOIN txs t ON t.id = a.tx_id
-         WHERE t.chain_id = $1 AND t.state IN ('signed', 'sent') ORDER BY a.id";
-    ATTEMPTS_SIGNED = "txs.attempts_signed" =>
-        "SELECT a.* FROM tx_attempts a JOIN txs t ON t.id = a.tx_id
-         WHERE t.chain_id = $1 AND t.from_address = $2 AND t.state IN ('signed', 'sent') AND t.state = 'signed'
-         ORDER BY t.nonce, a.id";
     IN_FLIGHT = "txs.in_flight" =>
         "SELECT COUNT(*) AS n FROM txs WHERE chain_id = $1 AND from_address = $2 AND state IN ('signed', 'sent')";
-    ATTEMPT_NOTED = "txs.attempt_noted" =>
-        "UPDATE tx_attempts SET accepted = $2, note = $3 WHERE id = $1";
     HANDED_OVER = "txs.handed_over" =>
         "UPDATE txs SET state = 'sent', reason = CASE WHEN payload_version = 0 THEN reason ELSE '' END,
-            sent_at = COALESCE(sent_at, $2), last_sent_at = $2 WHERE id = $1 AND state IN ('signed', 'sent')";
+            sent_at = COALESCE(sent_at, $2), last_sent_at = $2
+         WHERE id IN (SELECT value FROM json_each($1)) AND state IN ('signed', 'sent')",
+        "UPDATE txs SET state = 'sent', reason = CASE WHEN payload_version = 0 THEN reason ELSE '' END,
+            sent_at = COALESCE(sent_at, $2), last_sent_at = $2
+         WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) AND state IN ('signed', 'sent')";
     NOTE = "txs.note" =>
         "UPDATE txs SET reason = CASE WHEN payload_version = 0 THEN reason ELSE $2 END, last_sent_at = $3
          WHERE id = $1 AND state IN ('signed', 'sent')";
@@ -242,57 +232,6 @@ pub struct Inclusion {
     pub receipt: String,
 }
 
-/// A signed attempt to be stored.
-#[derive(Debug, Clone)]
-pub struct NewAttempt {
-    /// The transaction.
-    pub tx_id: TxId,
-    /// Hash of `raw`.
-    pub hash: B256,
-    /// The signed bytes, as they are sent.
-    pub raw: Bytes,
-    /// The payload version it carries; 0 carries nothing (a cancellation to self).
-    pub payload_version: u32,
-    /// Fees.
-    pub fee: Fee,
-    /// Units of gas.
-    pub gas_limit: u64,
-    /// The head when it was made.
-    pub first_block: Option<u64>,
-}
-
-/// What an attempt offers per unit of gas, in wei.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fee {
-    /// Transaction type 0.
-    Legacy {
-        /// Price.
-        gas_price: U256,
-    },
-    /// Transaction type 2 (EIP-1559).
-    Dynamic {
-        /// `maxFeePerGas`.
-        fee_cap: U256,
-        /// `maxPriorityFeePerGas`.
-        tip_cap: U256,
-    },
-}
-
-/// A signed attempt as a row.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// Row number.
-    pub id: i64,
-    /// What was signed.
-    pub signed: NewAttempt,
-    /// Whether an endpoint took it.
-    pub accepted: bool,
-    /// What the endpoints said, where they refused.
-    pub note: String,
-    /// When it was signed.
-    pub created_at: Timestamp,
-}
-
 fn tx(row: &Row) -> Result<Tx> {
     let block_hash: Option<B256> = row.get("mined_block_hash")?;
     let mined = match (row.get::<Option<B256>>("mined_hash")?, block_hash) {
@@ -335,31 +274,6 @@ fn tx(row: &Row) -> Result<Tx> {
         created_at: row.get("created_at")?,
         sent_at: row.get("sent_at")?,
         last_sent_at: row.get("last_sent_at")?,
-    })
-}
-
-fn attempt(row: &Row) -> Result<Attempt> {
-    let fee = match row.get::<Option<U256>>("gas_price_wei")? {
-        Some(gas_price) => Fee::Legacy { gas_price },
-        None => Fee::Dynamic {
-            fee_cap: row.get("fee_cap_wei")?,
-            tip_cap: row.get("tip_cap_wei")?,
-        },
-    };
-    Ok(Attempt {
-        id: row.get("id")?,
-        signed: NewAttempt {
-            tx_id: row.get("tx_id")?,
-            hash: row.get("hash")?,
-            raw: row.get::<Vec<u8>>("raw")?.into(),
-            payload_version: row.get("payload_version")?,
-            fee,
-            gas_limit: row.get("gas_limit")?,
-            first_block: row.get("first_block")?,
-        },
-        accepted: row.get("accepted")?,
-        note: row.get("note")?,
-        created_at: row.get("created_at")?,
     })
 }
 
@@ -518,8 +432,43 @@ fn check(state: State, event: Event) -> Result<State> {
     Ok(state.on(event)?)
 }
 
-/// Gives a queued transaction its nonce and stores its first signed attempt. `false`: it changed
-/// meanwhile, and nothing was stored.
+/// A queued transaction, its nonce and its first signed attempt.
+#[derive(Debug, Clone)]
+pub struct Signing<'a> {
+    /// As it was read.
+    pub tx: &'a Tx,
+    /// See [`Tx::nonce`].
+    pub nonce: u64,
+    /// Not sent yet.
+    pub attempt: NewAttempt,
+}
+
+/// Gives queued transactions their nonces and stores their first attempts, by two statements. `false`: one of them
+/// changed meanwhile; this database transaction must not be committed then.
+pub async fn sign_each(
+    leader: &mut LeaderTx,
+    signings: &[Signing<'_>],
+    now: Timestamp,
+) -> Result<bool> {
+    let mut rows = Vec::with_capacity(signings.len());
+    for Signing { tx, nonce, .. } in signings {
+        check(tx.state, Event::Signed)?;
+        rows.push(json!({
+            "id": tx.id,
+            "payload_version": tx.payload_version,
+            "nonce": int(*nonce),
+        }));
+    }
+    let text = serde_json::Value::from(rows).to_string();
+    if leader.run(&SIGN, args![text]).await? != signings.len() as u64 {
+        return Ok(false);
+    }
+    let new = signings.iter().map(|signing| &signing.attempt);
+    attempts::insert_attempts(leader, new, now).await?;
+    Ok(true)
+}
+
+/// As [`sign_each`], for one.
 pub async fn sign(
     leader: &mut LeaderTx,
     old: &Tx,
@@ -527,77 +476,12 @@ pub async fn sign(
     attempt: &NewAttempt,
     now: Timestamp,
 ) -> Result<bool> {
-    check(old.state, Event::Signed)?;
-    if leader
-        .run(&SIGN, args![old.id, old.payload_version, nonce])
-        .await?
-        == 0
-    {
-        return Ok(false);
-    }
-    insert_attempt(leader, attempt, now).await?;
-    Ok(true)
-}
-
-/// Stores one more signature for a nonce, before it is sent.
-pub async fn insert_attempt(
-    leader: &mut LeaderTx,
-    new: &NewAttempt,
-    now: Timestamp,
-) -> Result<i64> {
-    let (kind, gas_price, fee_cap, tip_cap) = match new.fee {
-        Fee::Legacy { gas_price } => (0u32, Some(gas_price), None, None),
-        Fee::Dynamic { fee_cap, tip_cap } => (2u32, None, Some(fee_cap), Some(tip_cap)),
+    let signing = Signing {
+        tx: old,
+        nonce,
+        attempt: attempt.clone(),
     };
-    let args = args![
-        new.tx_id,
-        new.hash,
-        new.raw.to_vec(),
-        new.payload_version,
-        kind,
-        gas_price,
-        fee_cap,
-        tip_cap,
-        new.gas_limit,
-        new.first_block,
-        now
-    ];
-    leader.one(&INSERT_ATTEMPT, args).await?.get("id")
-}
-
-/// Every attempt of a transaction, oldest first.
-pub async fn attempts(conn: &mut Conn, id: TxId) -> Result<Vec<Attempt>> {
-    conn.rows(&ATTEMPTS, args![id])
-        .await?
-        .iter()
-        .map(attempt)
-        .collect()
-}
-
-/// Every attempt of several transactions, oldest first.
-pub async fn attempts_of(conn: &mut Conn, txs: &[TxId]) -> Result<Vec<Attempt>> {
-    if txs.is_empty() {
-        return Ok(Vec::new());
-    }
-    conn.rows(&ATTEMPTS_OF, args![crate::runs::id_list(txs)])
-        .await?
-        .iter()
-        .map(attempt)
-        .collect()
-}
-
-/// Attempts of all transactions, newest first.
-pub async fn list_attempts(conn: &mut Conn, limit: u32, offset: u32) -> Result<Vec<Attempt>> {
-    conn.rows(&LIST_ATTEMPTS, args![limit, offset])
-        .await?
-        .iter()
-        .map(attempt)
-        .collect()
-}
-
-/// How many attempts there are.
-pub async fn count_attempts(conn: &mut Conn) -> Result<u64> {
-    conn.one(&COUNT_ATTEMPTS, args![]).await?.get("n")
+    sign_each(leader, &[signing], now).await
 }
 
 /// Several transactions by row number; unknown ones are left out.
@@ -612,37 +496,6 @@ pub async fn by_ids(conn: &mut Conn, ids: &[TxId]) -> Result<Vec<Tx>> {
         .collect()
 }
 
-/// The head when the oldest attempt of a signed or sent transaction of a chain was made.
-pub async fn oldest_first_block(conn: &mut Conn, chain: ChainId) -> Result<Option<u64>> {
-    conn.one(&OLDEST_FIRST_BLOCK, args![chain]).await?.get("n")
-}
-
-/// Every attempt of every signed or sent transaction of a chain, oldest first.
-pub async fn attempts_unfinished(conn: &mut Conn, chain: ChainId) -> Result<Vec<Attempt>> {
-    conn.rows(&ATTEMPTS_UNFINISHED, args![chain])
-        .await?
-        .iter()
-        .map(attempt)
-        .collect()
-}
-
-/// The newest attempt of each of a key's transactions that no endpoint took yet, by nonce.
-pub async fn newest_attempts_signed(
-    conn: &mut Conn,
-    chain: ChainId,
-    from: Address,
-) -> Result<Vec<Attempt>> {
-    let mut newest: Vec<Attempt> = Vec::new();
-    for row in conn.rows(&ATTEMPTS_SIGNED, args![chain, from]).await? {
-        let next = attempt(&row)?;
-        match newest.last_mut() {
-            Some(last) if last.signed.tx_id == next.signed.tx_id => *last = next,
-            _ => newest.push(next),
-        }
-    }
-    Ok(newest)
-}
-
 /// How many transactions of a key are signed and not yet mined.
 pub async fn in_flight(conn: &mut Conn, chain: ChainId, from: Address) -> Result<u64> {
     conn.one(&IN_FLIGHT, args![chain, from]).await?.get("n")
@@ -654,22 +507,27 @@ pub async fn give_up(leader: &mut LeaderTx, id: TxId, reason: &str) -> Result<bo
     Ok(leader.run(&GIVE_UP, args![id, reason]).await? == 1)
 }
 
-/// Notes what the endpoints said to an attempt.
-pub async fn note_attempt(
+/// Endpoints have attempts (attempt, its transaction). Why a transaction was given up stays. Returns how many
+/// transactions are sent now.
+pub async fn all_handed_over(
     leader: &mut LeaderTx,
-    id: i64,
-    accepted: bool,
-    note: &str,
-) -> Result<()> {
+    taken: &[(i64, TxId)],
+    now: Timestamp,
+) -> Result<u64> {
+    if taken.is_empty() {
+        return Ok(0);
+    }
+    let (attempts, txs): (Vec<i64>, Vec<TxId>) = taken.iter().copied().unzip();
+    attempts::accept(leader, &attempts).await?;
     leader
-        .run(&ATTEMPT_NOTED, args![id, accepted, note])
+        .run(&HANDED_OVER, args![crate::runs::id_list(&txs), now])
         .await
-        .map(drop)
 }
 
 /// An endpoint has an attempt of it. Why it was given up stays.
 pub async fn handed_over(leader: &mut LeaderTx, id: TxId, now: Timestamp) -> Result<bool> {
-    Ok(leader.run(&HANDED_OVER, args![id, now]).await? == 1)
+    let ids = crate::runs::id_list(&[id]);
+    Ok(leader.run(&HANDED_OVER, args![ids, now]).await? == 1)
 }
 
 /// Says why a signed transaction does not move. Why it was given up stays.

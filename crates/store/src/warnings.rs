@@ -10,8 +10,10 @@ declare! {
     SET = "warnings.set" =>
         "INSERT INTO warnings (name, text, updated_at) VALUES ($1, $2, $3)
          ON CONFLICT (name) DO UPDATE SET text = excluded.text, updated_at = excluded.updated_at WHERE warnings.text <> excluded.text";
-    CLEAR = "warnings.clear" =>
-        "DELETE FROM warnings WHERE name = $1";
+    CLEAR_OTHERS = "warnings.clear_others" =>
+        "DELETE FROM warnings WHERE SUBSTR(name, 1, LENGTH(CAST($1 AS TEXT))) = $1 AND name NOT IN (SELECT value FROM json_each($2))",
+        "DELETE FROM warnings WHERE SUBSTR(name, 1, LENGTH(CAST($1 AS TEXT))) = $1
+            AND name NOT IN (SELECT value FROM json_array_elements_text(CAST($2 AS JSON)))";
     LIST = "warnings.list" =>
         "SELECT name, text FROM warnings ORDER BY name";
 }
@@ -21,9 +23,10 @@ pub async fn set(tx: &mut Tx, name: &str, text: &str, now: Timestamp) -> Result<
     Ok(tx.run(&SET, args![name, text, now]).await? == 1)
 }
 
-/// The finding no longer holds. Returns whether it did.
-pub async fn clear(tx: &mut Tx, name: &str) -> Result<bool> {
-    Ok(tx.run(&CLEAR, args![name]).await? == 1)
+/// Findings whose name begins with `prefix` no longer hold, but for those named in `keep`. Returns how many went.
+pub async fn clear_others(tx: &mut Tx, prefix: &str, keep: &[String]) -> Result<u64> {
+    let keep = serde_json::json!(keep).to_string();
+    tx.run(&CLEAR_OTHERS, args![prefix, keep]).await
 }
 
 /// All findings: name and sentence.

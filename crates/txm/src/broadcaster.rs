@@ -4,6 +4,7 @@ use alloy::primitives::Address;
 use anyhow::Context;
 use dodona_rpc::{BlockTag, Pool, SendOutcome};
 use dodona_runtime::{Service, clock};
+use dodona_store::txs::Signing;
 use dodona_store::{Leader, heads, keys, txs};
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ pub struct Broadcaster {
     signer: Arc<dyn Signer>,
     key: Address,
     synced: bool,
+    // Rows may hold signed bytes that nobody took yet: a predecessor's, or those that were refused.
+    unsent: bool,
     // What the key's row says, so that it is written only when it changes.
     told: Option<String>,
 }
@@ -54,6 +57,7 @@ impl Broadcaster {
             signer,
             key,
             synced: false,
+            unsent: true,
             told: None,
         }
     }
@@ -80,11 +84,7 @@ impl Broadcaster {
             .await
             .context("asking for the key's transaction count")?;
         let mut tx = lead.begin().await?;
-        if let Some(state) = keys::of_chain(&mut tx, chain)
-            .await?
-            .iter()
-            .find(|state| state.address == self.key)
-        {
+        if let Some(state) = keys::find(&mut tx, chain, self.key).await? {
             let known = txs::highest_nonce(&mut tx, chain, self.key)
                 .await?
                 .map_or(0, |nonce| nonce + 1);
@@ -106,6 +106,10 @@ impl Broadcaster {
         let chain = self.config.chain_id;
         let (queued, state, head) = {
             let mut conn = lead.store().read().await?;
+            let queued = txs::queued(&mut conn, chain, self.key, clock::now(), BATCH).await?;
+            if queued.is_empty() {
+                return Ok(0);
+            }
             let free = match self.config.max_in_flight {
                 0 => BATCH,
                 limit => {
@@ -118,9 +122,8 @@ impl Broadcaster {
             if free == 0 {
                 return Ok(0);
             }
-            let queued = txs::queued(&mut conn, chain, self.key, clock::now(), free).await?;
-            let states = keys::of_chain(&mut conn, chain).await?;
-            let state = states.into_iter().find(|state| state.address == self.key);
+            let queued: Vec<_> = queued.into_iter().take(free as usize).collect();
+            let state = keys::find(&mut conn, chain, self.key).await?;
             (queued, state, heads::cursor(&mut conn, chain).await?)
         };
         let Some(state) = state else { return Ok(0) };
@@ -132,14 +135,9 @@ impl Broadcaster {
         let market = self.estimator.market(&self.pool, lead.store()).await?;
         let mut signed = Vec::with_capacity(ready.len());
         for (tx, nonce) in ready.iter().zip(state.next_nonce..) {
-            signed.push((
-                tx,
-                nonce,
-                self.workshop()
-                    .first(tx, nonce, &market, head)
-                    .sign(&*self.signer)
-                    .await?,
-            ));
+            let attempt = self.workshop().first(tx, nonce, &market, head);
+            let attempt = attempt.sign(&*self.signer).await?;
+            signed.push(Signing { tx, nonce, attempt });
         }
         let now = clock::now();
         let next = state.next_nonce + signed.len() as u64;
@@ -149,13 +147,11 @@ impl Broadcaster {
             "the next nonce of {} moved meanwhile; looking again",
             self.key
         );
-        for (tx, nonce, attempt) in &signed {
-            anyhow::ensure!(
-                txs::sign(&mut leader_tx, tx, *nonce, attempt, now).await?,
-                "transaction {} changed while it was signed; looking again",
-                tx.id
-            );
-        }
+        anyhow::ensure!(
+            txs::sign_each(&mut leader_tx, &signed, now).await?,
+            "a transaction of {} changed while it was signed; looking again",
+            self.key
+        );
         leader_tx.commit().await?;
         observe::signed(chain, self.key, state.next_nonce, signed.len());
         Ok(signed.len())
@@ -188,7 +184,10 @@ impl Service<Leader> for Broadcaster {
         let chain = self.config.chain_id;
         self.sync_nonce(lead).await?;
         // First what a predecessor signed and may or may not have sent: the same bytes again.
-        let (mut total, mut stuck) = self.hand_out(lead, &[]).await?;
+        let (mut total, mut stuck) = match std::mem::replace(&mut self.unsent, true) {
+            true => self.hand_out(lead, &[]).await?,
+            false => (0, Vec::new()),
+        };
         let lost = |handed: &Handed| handed.outcome == SendOutcome::NonceTooLow;
         // Somebody else uses this key: do not walk into each of their nonces one by one.
         if stuck.iter().any(lost) {
@@ -215,6 +214,8 @@ impl Service<Leader> for Broadcaster {
             tx.commit().await?;
             self.told = Some(waiting.clone());
         }
+        // Whatever fails on the way here is looked at again.
+        self.unsent = !stuck.is_empty();
         let more = signed == BATCH as usize;
         Ok(Round {
             signed,

@@ -23,13 +23,18 @@ pub(crate) fn handed_over(chain: ChainId, tx: i64, hash: alloy::primitives::B256
 
 /// No endpoint took an attempt.
 pub(crate) fn refused(chain: ChainId, key: Address, tx: i64, why: &str, cause: &'static str) {
-    counter!("tx_manager_attempt_error_total", "chainID" => chain_label(chain), "senderAddress" => key.to_string(), "cause" => cause)
-        .increment(1);
+    count_refusal(chain, key, cause);
     warn!(chain.id = chain, tx.id = tx, key = %key, "transaction {tx} was not taken: {why}");
 }
 
+fn count_refusal(chain: ChainId, key: Address, cause: &'static str) {
+    counter!("tx_manager_attempt_error_total", "chainID" => chain_label(chain), "senderAddress" => key.to_string(), "cause" => cause)
+        .increment(1);
+}
+
 /// The key cannot pay.
-pub(crate) fn out_of_funds(chain: ChainId, key: Address, tx: i64) {
+pub(crate) fn out_of_funds(chain: ChainId, key: Address, tx: i64, cause: &'static str) {
+    count_refusal(chain, key, cause);
     error!(
         crit = true,
         chain.id = chain,

@@ -43,12 +43,11 @@ pub(crate) async fn hand_out(
     let chain = pool.chain_id();
     let mut leader_tx = lead.begin().await?;
     let mut handed = Vec::with_capacity(attempts.len());
+    let mut taken = Vec::new();
     for (attempt, report) in attempts.into_iter().zip(reports) {
         let id = attempt.signed.tx_id;
         if report.outcome.is_success() {
-            txs::note_attempt(&mut leader_tx, attempt.id, true, "").await?;
-            // The moment the bytes left, not the moment we heard back.
-            txs::handed_over(&mut leader_tx, id, sent_at).await?;
+            taken.push((attempt.id, id));
             if !attempt.accepted {
                 observe::handed_over(chain, id, attempt.signed.hash);
             }
@@ -57,7 +56,7 @@ pub(crate) async fn hand_out(
             txs::note_attempt(&mut leader_tx, attempt.id, attempt.accepted, &why).await?;
             txs::note(&mut leader_tx, id, &why, sent_at).await?;
             match report.outcome {
-                SendOutcome::InsufficientFunds => observe::out_of_funds(chain, key, id),
+                SendOutcome::InsufficientFunds => observe::out_of_funds(chain, key, id, cause),
                 _ => observe::refused(chain, key, id, &why, cause),
             }
         }
@@ -66,6 +65,8 @@ pub(crate) async fn hand_out(
             outcome: report.outcome,
         });
     }
+    // The moment the bytes left, not the moment we heard back.
+    txs::all_handed_over(&mut leader_tx, &taken, sent_at).await?;
     leader_tx.commit().await?;
     Ok(handed)
 }

@@ -20,7 +20,9 @@ use dodona_store::StoreError;
 use crate::http::Refusal;
 use crate::server::App;
 
-pub use password::{FirstUserError, PasswordRule, check_password, ensure_first_user};
+pub use password::{
+    FirstUserError, PasswordRule, check_first_user, check_password, ensure_first_user,
+};
 
 pub(crate) use cookie::{clear_cookie, session_cookie};
 pub(crate) use initiator::{Caller, NewCredentials, Pinger};

@@ -131,10 +131,7 @@ pub async fn ensure_first_user(
     if !users::list(&mut store.read().await?).await?.is_empty() {
         return Ok(false);
     }
-    if !is_email(email) {
-        return Err(FirstUserError::Email(email.to_owned()));
-    }
-    check_password(password, email)?;
+    check_first_user(email, password)?;
     let email = &one_spelling(email);
     let hash = PasswordWork::default().hash(password.clone()).await;
     let mut tx = store.begin().await?;
@@ -149,6 +146,14 @@ pub async fn ensure_first_user(
     tx.commit().await?;
     observe::first_user(email);
     Ok(true)
+}
+
+/// Whether a user can be made of this; touches nothing.
+pub fn check_first_user(email: &str, password: &SecretString) -> Result<(), FirstUserError> {
+    if !is_email(email) {
+        return Err(FirstUserError::Email(email.to_owned()));
+    }
+    Ok(check_password(password, email)?)
 }
 
 /// An address is the same in any letter case.

@@ -131,6 +131,12 @@ pub(super) async fn create(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let chain = chain(&app, &uri)?.chain_id;
+    // A cap that is accepted and not kept would be believed in.
+    if query(&uri, "maxGasPriceGWei").is_some_and(|price| price != "0") {
+        return Err(Refusal::unprocessable(
+            "maxGasPriceGWei cannot be set here, and no key was created: after creating one without it, name the key in [[EVM.KeySpecific]] with GasEstimator.PriceMax",
+        ));
+    }
     let address = app.vault.create(chain).await?;
     observe::key_changed(address, "created", &identity.email);
     Ok(with_status(
@@ -202,7 +208,7 @@ pub(super) async fn destroy(
             .sum();
         if unfinished > 0 {
             return Err(Refusal::conflict(format!(
-                "the key {address} has {unfinished} transactions on chain {} that are not mined; disable it, wait for them, then delete it",
+                "the key {address} has {unfinished} transactions on chain {} that are not mined; disable it (dodona keys eth chain --disable), wait until they are sent and mined, then delete it",
                 key.chain_id
             )));
         }

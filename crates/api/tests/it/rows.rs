@@ -195,6 +195,7 @@ pub(crate) async fn request(
         state,
         reason: String::new(),
         job_id: job,
+        run_id: None,
         requester: Address::repeat_byte(0x0c),
         incarnation: Incarnation {
             block: block(17),

@@ -1,6 +1,8 @@
 //! A node that was off, or was never asked, reads everything it missed.
 
-use dodona_chain::Config;
+use alloy::primitives::Address;
+use dodona_chain::{Config, Rereader};
+use dodona_runtime::Service;
 use serde_json::Value;
 
 use crate::scene::{ORACLE, Scene};
@@ -152,5 +154,57 @@ async fn with_a_finalized_tag_no_range_reaches_into_blocks_that_may_still_change
         let read_alone = asked.len() - widths(&asked).len();
         assert!(read_alone >= 64, "{read_alone} of 200");
         assert_eq!(view.cursor().await.finalized, 170);
+    }
+}
+
+#[tokio::test]
+async fn logs_that_an_endpoint_indexes_late_are_waited_for() {
+    for Scene { chain, mut view } in Scene::both(50).await {
+        view.scan().await;
+        let block = chain.mine_with(&[request(ORACLE, 1)]);
+        chain.indexes_late(block, 3);
+        view.scan().await;
+        assert_eq!(view.pending().await, [(51, 1)]);
+        view.agrees_with(&chain).await;
+    }
+}
+
+#[tokio::test]
+async fn others_logs_do_not_make_a_block_doubtful() {
+    for Scene { chain, mut view } in Scene::both(50).await {
+        view.scan().await;
+        let stranger = Address::repeat_byte(0x77);
+        chain.mine_with(&[request(stranger, 1)]);
+        chain.asked("eth_getLogs");
+        view.scan().await;
+        assert_eq!(chain.asked("eth_getLogs").len(), 1);
+        assert_eq!(view.pending().await, []);
+    }
+}
+
+#[tokio::test]
+async fn logs_that_were_missing_while_a_block_was_new_are_found_once_it_is_final() {
+    for Scene { chain, mut view } in Scene::both(50).await {
+        view.scan().await;
+        let mut second = Rereader::new(view.pool.clone(), view.config.clone());
+        // What is final at the first look is where the second reading begins.
+        assert_eq!(second.tick(&view.lead).await.unwrap().to, 30);
+        let block = chain.mine_with(&[request(ORACLE, 1)]);
+        chain.indexes_late(block, 1_000);
+        view.scan().await;
+        assert_eq!(view.pending().await, []);
+
+        chain.has_all_logs();
+        chain.mine(60);
+        view.scan().await;
+        let done = second.tick(&view.lead).await.unwrap();
+        assert_eq!((done.to, done.found), (91, 1));
+        assert_eq!(view.pending().await, [(51, 1)]);
+        view.agrees_with(&chain).await;
+
+        chain.mine(60);
+        view.scan().await;
+        let done = second.tick(&view.lead).await.unwrap();
+        assert_eq!((done.to, done.found), (151, 0));
     }
 }

@@ -185,6 +185,7 @@ impl View {
             state: State::Open,
             reason: String::new(),
             job_id: 1,
+            run_id: None,
             requester: Address::ZERO,
             incarnation: Incarnation {
                 block,

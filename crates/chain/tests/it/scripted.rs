@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use alloy::primitives::{Bloom, BloomInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -52,6 +53,8 @@ struct Script {
     finalized: Option<u64>,
     widest_range: Option<u64>,
     without_logs_of: HashSet<B256>,
+    /// Blocks whose logs are left out of so many more answers.
+    late_logs_of: HashMap<B256, u32>,
     /// What `latest` is said to be, where that is not the truth.
     pretends: Option<u64>,
     asked: Vec<(String, Value)>,
@@ -150,7 +153,13 @@ impl Scripted {
         self.lock().without_logs_of.insert(block.hash);
     }
 
+    /// Leaves the block's logs out of this many answers, as a client does whose log index is late.
+    pub(crate) fn indexes_late(&self, block: BlockRef, answers: u32) {
+        self.lock().late_logs_of.insert(block.hash, answers);
+    }
+
     pub(crate) fn has_all_logs(&self) {
+        self.lock().late_logs_of.clear();
         self.lock().without_logs_of.clear();
     }
 
@@ -208,7 +217,7 @@ impl Script {
         BlockRef { number, hash }
     }
 
-    fn answer(&self, method: &str, params: &Value) -> Result<Value, (i64, &'static str)> {
+    fn answer(&mut self, method: &str, params: &Value) -> Result<Value, (i64, &'static str)> {
         match method {
             "eth_chainId" => Ok(json!(format!("{CHAIN:#x}"))),
             "web3_clientVersion" => Ok(json!("scripted/1")),
@@ -229,7 +238,7 @@ impl Script {
         self.branch.get(usize::try_from(number).unwrap())
     }
 
-    fn logs(&self, filter: &Value) -> Result<Value, (i64, &'static str)> {
+    fn logs(&mut self, filter: &Value) -> Result<Value, (i64, &'static str)> {
         const UNKNOWN: (i64, &str) = (-32000, "unknown block");
         let blocks: Vec<&Block> = match filter.get("blockHash") {
             Some(wanted) => {
@@ -249,6 +258,15 @@ impl Script {
                 self.branch.get(range).ok_or(UNKNOWN)?.iter().collect()
             }
         };
+        let mut late = Vec::new();
+        for block in &blocks {
+            if let Some(answers) = self.late_logs_of.get_mut(&block.at.hash)
+                && *answers > 0
+            {
+                *answers -= 1;
+                late.push(block.at.hash);
+            }
+        }
         let list = |key: &str| -> Vec<String> {
             let list = filter.get(key).cloned().unwrap_or(json!([]));
             serde_json::from_value(list).unwrap()
@@ -262,7 +280,9 @@ impl Script {
         let mut found = Vec::new();
         for block in blocks {
             for (index, said) in block.logs.iter().enumerate() {
-                if addresses.contains(&said.by) && topics0.contains(&said.topic0) {
+                let wanted = (addresses.is_empty() || addresses.contains(&said.by))
+                    && (topics0.is_empty() || topics0.contains(&said.topic0));
+                if wanted && !late.contains(&block.at.hash) {
                     found.push(log(block, index, said));
                 }
             }
@@ -290,7 +310,22 @@ fn header(block: Option<&Block>) -> Value {
         "timestamp": format!("{:#x}", 1_700_000_000 + 12 * block.at.number),
         "baseFeePerGas": "0x3b9aca00",
         "gasLimit": "0x1c9c380",
+        "logsBloom": bloom(block),
     })
+}
+
+fn bloom(block: &Block) -> Bloom {
+    let mut bloom = Bloom::default();
+    for said in &block.logs {
+        for bytes in [
+            said.by.as_slice(),
+            said.topic0.as_slice(),
+            B256::with_last_byte(said.what).as_slice(),
+        ] {
+            bloom.accrue(BloomInput::Raw(bytes));
+        }
+    }
+    bloom
 }
 
 fn log(block: &Block, index: usize, said: &Said) -> Value {

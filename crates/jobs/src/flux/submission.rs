@@ -232,7 +232,7 @@ pub(crate) async fn conclude(
         to: contract,
         payload: contract::submit(round, answer),
         value_wei: U256::ZERO,
-        gas_limit: gas.unwrap_or(rules.flux_gas_limit),
+        gas_limit: rules.gas_limit_of_tx(gas, "fluxmonitor"),
         task_run_id: Some(identity(chain, contract, from, round)),
         run_id: Some(run.id),
         job_id: Some(job),

@@ -291,11 +291,13 @@ impl Scene {
             flux_gas_limit: 500_000,
             min_payment_juels: U256::ZERO,
             gas_limit_default: 500_000,
+            gas_limit_multiplier: 1.0,
             max_queued: 250,
         };
         let config = RunnerConfig {
             me: me.to_owned(),
             max_in_flight: 8,
+            patience: Duration::from_secs(1),
             claim: Duration::from_secs(60),
             max_run_duration: Some(Duration::from_secs(60)),
             http_timeout: Some(Duration::from_secs(30)),

@@ -155,6 +155,7 @@ async fn a_full_queue_is_said_and_does_not_stop_what_is_queued_already() {
                 flux_gas_limit: 500_000,
                 min_payment_juels: Default::default(),
                 gas_limit_default: 500_000,
+                gas_limit_multiplier: 1.0,
                 max_queued: 2,
             },
         )]),

@@ -70,6 +70,7 @@ impl World {
         let config = RunnerConfig {
             me: Uuid::new_v4().to_string(),
             max_in_flight: 8,
+            patience: std::time::Duration::from_secs(1),
             claim: Duration::from_secs(60),
             max_run_duration: None,
             http_timeout: Some(Duration::from_secs(20)),

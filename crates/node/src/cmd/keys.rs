@@ -102,6 +102,16 @@ pub(super) async fn run(
                 output.display()
             ))
         }
+        EthKeysCommand::Chain(args) => {
+            let enabled = args.enable.to_string();
+            let mut query = chain_query(args.evm_chain_id.as_deref());
+            query.extend([("address", args.address.as_str()), ("enabled", &enabled)]);
+            let answer = client
+                .post("/v2/keys/evm/chain", &query, Body::Nothing)
+                .await?;
+            out.line("🔑 Updated ETH key")?;
+            out.show(&answer, list)
+        }
         EthKeysCommand::Delete { address, yes } => {
             let path = format!("/v2/keys/evm/{}", segment(&address)?);
             if !yes

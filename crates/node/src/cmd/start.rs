@@ -1,5 +1,6 @@
 //! `dodona node start`.
 
+use super::Said;
 use crate::cli::StartArgs;
 use crate::config::{self, Inputs, LogLevel};
 use crate::{logging, role};
@@ -19,5 +20,10 @@ pub async fn run(inputs: &Inputs, arguments: StartArgs) -> anyhow::Result<()> {
         password_file: arguments.password,
         log,
     };
-    role::start(config, options).await
+    // From here on the log is where people and programs look, in whatever shape it has.
+    let done = role::start(config, options).await;
+    done.map_err(|cause| {
+        tracing::error!(crit = true, "{cause:#}");
+        Said(cause).into()
+    })
 }

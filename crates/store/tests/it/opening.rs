@@ -124,6 +124,54 @@ async fn a_new_file_is_for_its_owner_alone() {
     }
 }
 
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_and_left_as_it_was() {
+    for (table, word) in [("goose_migrations", "Chainlink"), ("invoices", "invoices")] {
+        let [file, server] = Base::both().await;
+        let make = format!("CREATE TABLE {table} (id INTEGER)");
+        let make = || sqlx::AssertSqlSafe(make.clone());
+        std::fs::File::create(file.file()).unwrap();
+        raw_sqlite(&file).await.execute(make()).await.unwrap();
+        server.raw_postgres().await.execute(make()).await.unwrap();
+        for base in [&file, &server] {
+            let error = refused(&base.config).await.to_string();
+            assert!(error.contains(word), "{error}");
+            assert!(error.contains("nothing was written"), "{error}");
+        }
+        let names = "SELECT name FROM sqlite_master WHERE type = 'table'";
+        let left: Vec<String> = sqlx::query_scalar(names)
+            .fetch_all(&mut raw_sqlite(&file).await)
+            .await
+            .unwrap();
+        assert_eq!(left, [table]);
+        let names =
+            "SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = current_schema()";
+        let left: Vec<String> = sqlx::query_scalar(names)
+            .fetch_all(&mut server.raw_postgres().await)
+            .await
+            .unwrap();
+        assert_eq!(left, [table]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_has_locked_is_named_with_the_remedy() {
+    let base = Base::sqlite();
+    let store = base.open().await;
+    let mut other = raw_sqlite(&base).await;
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    let error = store.begin().await.unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains(&base.file().display().to_string()),
+        "{error}"
+    );
+    assert_eq!(error.matches("locked").count(), 1, "{error}");
+    other.execute("ROLLBACK").await.unwrap();
+    store.begin().await.unwrap();
+}
+
 /// As a later version would have left it.
 const NEWER: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
     SELECT version + 40, 'later', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1

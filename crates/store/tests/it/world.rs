@@ -278,6 +278,7 @@ pub(crate) fn request(job_id: JobId, n: u8) -> NewRequest {
         state: request::State::Open,
         reason: String::new(),
         job_id,
+        run_id: None,
         requester: address(0x5e),
         incarnation: incarnation(block(10, 1)),
     }

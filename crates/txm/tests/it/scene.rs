@@ -544,6 +544,7 @@ impl Oracle {
             state: request::State::Open,
             reason: String::new(),
             job_id: 1,
+            run_id: None,
             requester: self.world.consumer,
             incarnation: Incarnation {
                 block: BlockRef {

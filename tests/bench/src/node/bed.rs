@@ -86,7 +86,10 @@ impl Bed {
         };
         // Nothing is pruned while we measure what is kept.
         let options = options.with_config(&format!(
-            "[Log]
+            "# The key ring's lock as operators have it: starts are measured too.
+InsecureFastScrypt = false
+
+[Log]
 Level = 'info'
 
 [JobPipeline]

@@ -169,6 +169,27 @@ async fn an_rpc_url_of_another_chain_is_refused_with_both_numbers() {
 }
 
 #[tokio::test]
+async fn a_websocket_url_of_another_chain_beside_a_right_http_url_is_refused_by_its_name() {
+    let chain = chain().await;
+    let other = Anvil::start(anvil::Options {
+        chain_id: 99,
+        ..anvil::Options::default()
+    })
+    .await;
+    let options = Options {
+        ws_url: Some(other.ws_url()),
+        ..Options::on(&chain)
+    };
+    let mut node = Node::prepare(&options);
+    let said = refusal(&mut node).await;
+    assert_says(
+        &said,
+        &["99", "31337", other.ws_url().trim_end_matches('/')],
+    );
+    assert_untouched(&node);
+}
+
+#[tokio::test]
 async fn a_url_that_does_not_speak_json_rpc_is_refused() {
     let chain = chain().await;
     let page = Source::start().await;
@@ -204,4 +225,5 @@ async fn a_node_without_a_first_user_says_how_to_name_one() {
     node.rewrite("apicredentials", "only-one-line@example.org\n");
     let said = refusal(&mut node).await;
     assert_says(&said, &["apicredentials", "two lines"]);
+    assert!(!node.root().join("root/dodona.sqlite").exists());
 }

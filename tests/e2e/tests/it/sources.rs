@@ -123,6 +123,46 @@ async fn twenty_requests_are_answered_while_one_source_hangs() {
 }
 
 #[tokio::test]
+async fn a_hundred_runs_that_hang_delay_no_other_job() {
+    let scene = Scene::on(Db::Sqlite).await;
+    let spec = |timeout| {
+        Spec::impatient(scene.world.operator, timeout)
+            .under_a_new_id()
+            .with("maxTaskDuration = \"30s\"", "maxTaskDuration = \"600s\"")
+    };
+    let (patient, other) = (
+        scene.create(&spec(600)).await,
+        scene.create(&spec(600)).await,
+    );
+    let (cents, gate) = (some_cents(), Gate::closed());
+    scene.serve_price(cents);
+    let behind = Behaviour::Behind(gate.clone(), price(cents + 1));
+    scene.source.on("/hangs", behind);
+    let ask = |job: &Job, path: &str, count| {
+        let (id, url) = (job.external_id, scene.source.url_of(path));
+        let world = &scene.world;
+        async move { world.request_many(count, id, &url, "value", 100).await }
+    };
+
+    let mut hanging = Vec::new();
+    for _ in 0..4 {
+        hanging.extend(ask(&patient, "/hangs", 25).await);
+    }
+    until("all slots that one job may have are taken", || async {
+        (scene.source.hits_of("/hangs") >= 48).then_some(())
+    })
+    .await;
+    for request in ask(&other, "/price", 20).await {
+        assert_eq!(scene.answer_to(&request).await, U256::from(cents));
+    }
+    gate.open();
+    for request in &hanging {
+        assert_eq!(scene.answer_to(request).await, U256::from(cents + 1));
+    }
+    scene.assert_sent(120).await;
+}
+
+#[tokio::test]
 async fn a_task_that_panics_is_an_errored_run_of_a_living_node() {
     let mut scene = Scene::on(Db::Sqlite).await;
     let good = scene.price_job().await;

@@ -29,11 +29,8 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "an `http` task says allowUnrestrictedNetworkAccess=\"true\" itself",
     ),
     ("MAX_HTTP_ATTEMPTS", "a task names its own retries"),
-    (
-        "FEATURE_WEBHOOK_V2",
-        "webhook jobs are not part of this version",
-    ),
-    ("FEATURE_CRON_V2", "cron jobs are not part of this version"),
+    ("FEATURE_WEBHOOK_V2", "webhook jobs always run"),
+    ("FEATURE_CRON_V2", "cron jobs always run"),
     ("FEATURE_FLUX_MONITOR", "flux monitor jobs always run"),
     ("FEATURE_FLUX_MONITOR_V2", "flux monitor jobs always run"),
     (

@@ -35,6 +35,7 @@ impl Transcript {
         txs::play(&mut this).await;
         flux::play(&mut this).await;
         people::play(&mut this).await;
+        chain::several_requests_at_once(&mut this).await;
         this.about_the_database().await;
         this.leader.renew().await.unwrap();
         this.leader.release().await.unwrap();

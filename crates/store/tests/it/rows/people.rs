@@ -130,7 +130,10 @@ async fn messages(t: &mut Transcript) {
 async fn key_states(t: &mut Transcript) {
     let mut tx = t.lead().await;
     t.say("no ring", keys::ring(&mut tx).await.unwrap());
-    keys::save_ring(&mut tx, &[1, 0, 2], NOW).await.unwrap();
+    for ring in [[1, 0, 2], [9, 0, 9]] {
+        let first = keys::first_ring(&mut tx, &ring, NOW).await.unwrap();
+        t.say("the first ring", first);
+    }
     keys::save_ring(&mut tx, &[3, 0, 4], after(1))
         .await
         .unwrap();
@@ -182,6 +185,10 @@ async fn key_states(t: &mut Transcript) {
     }
     t.say_each("keys", keys::list(&mut tx).await.unwrap());
     t.say_each("of chain", keys::of_chain(&mut tx, CHAIN).await.unwrap());
+    t.say_each("at work", keys::at_work(&mut tx, CHAIN).await.unwrap());
+    for key in [address(0x20), address(0x99)] {
+        t.say("key", keys::find(&mut tx, CHAIN, key).await.unwrap());
+    }
     keys::forget(&mut tx, address(0x10)).await.unwrap();
     t.say("left", keys::list(&mut tx).await.unwrap().len());
     tx.commit().await.unwrap();
@@ -302,8 +309,10 @@ async fn findings(t: &mut Transcript) {
         t.say("news", news.unwrap());
     }
     t.say("findings", warnings::list(&mut tx).await.unwrap());
-    for _ in 0..2 {
-        t.say("cleared", warnings::clear(&mut tx, "z").await.unwrap());
+    for (prefix, keep) in [("z", "z"), ("z", "a"), ("z", "a"), ("", "a")] {
+        let gone = warnings::clear_others(&mut tx, prefix, &[keep.to_owned()]).await;
+        t.say("cleared", gone.unwrap());
     }
+    t.say("left", warnings::list(&mut tx).await.unwrap());
     tx.commit().await.unwrap();
 }

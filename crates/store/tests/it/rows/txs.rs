@@ -154,8 +154,11 @@ async fn sign(t: &mut Transcript, answered: TxId, lost: TxId) {
             .await
             .unwrap(),
     );
-    let bumped = txs::insert_attempt(&mut tx, &attempt(&answer, 0x12), after(5)).await;
-    let bumped = bumped.unwrap();
+    txs::insert_attempt(&mut tx, &attempt(&answer, 0x12), after(5))
+        .await
+        .unwrap();
+    let bumped = txs::attempts(&mut tx, answered).await.unwrap();
+    let bumped = bumped.last().unwrap().id;
     txs::note_attempt(&mut tx, bumped, false, "too low \0")
         .await
         .unwrap();
@@ -165,7 +168,8 @@ async fn sign(t: &mut Transcript, answered: TxId, lost: TxId) {
         "handed over",
         txs::handed_over(&mut tx, answered, after(6)).await.unwrap(),
     );
-    txs::note_attempt(&mut tx, bumped, true, "").await.unwrap();
+    let sent = txs::all_handed_over(&mut tx, &[(bumped, answered)], after(6)).await;
+    t.say("sent", sent.unwrap());
     txs::note(&mut tx, lost, "nobody takes it", after(7))
         .await
         .unwrap();
