@@ -28,6 +28,9 @@ use crate::value::MAX_DEPTH;
 use crate::vars::{Finished, Vars};
 use progress::Progress;
 
+/// How long a bridge that did not answer in time may look for its last good answer.
+const STAND_IN_TIME: Duration = Duration::from_secs(5);
+
 /// Runs every task that has no result yet, as far as it goes.
 ///
 /// Never fails as a whole: what goes wrong is the error of a task, and a panic inside a task is
@@ -177,7 +180,7 @@ impl Run<'_> {
             run_id: self.run_id,
             task_run_id: self.task_run_ids[number],
             source_hash: self.pipeline.source_hash(),
-            time_limit: limit.map(|l| l.0),
+            time_limit: limit,
         };
         if let Some((limit, whose)) = limit
             && limit.is_zero()
@@ -186,7 +189,12 @@ impl Run<'_> {
             return Err(tasks::timed_out(def, limit, whose));
         }
         let guarded = AssertUnwindSafe(tasks::run(&task)).catch_unwind();
-        let outcome = match limit {
+        // A bridge keeps the limit itself: when it is over, an earlier answer may still stand in.
+        let outer = limit.map(|(limit, whose)| match def.kind {
+            TaskType::Bridge => (limit.saturating_add(STAND_IN_TIME), whose),
+            _ => (limit, whose),
+        });
+        let outcome = match outer {
             None => guarded.await,
             Some((limit, whose)) => match tokio::time::timeout(limit, guarded).await {
                 Ok(outcome) => outcome,

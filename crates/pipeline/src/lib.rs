@@ -53,8 +53,8 @@ pub use ports::{
     HttpCall, HttpReply, Ports, Reach,
 };
 pub use spec::{
-    Cron, DirectRequest, FluxMonitor, InitiatorSpec, JobKind, JobSpec, Schedule, ScheduleError,
-    SpecError, Webhook,
+    Cron, DirectRequest, FluxMonitor, InitiatorSpec, JobKind, JobSpec, MAX_SPEC_BYTES, Schedule,
+    ScheduleError, SpecError, Webhook,
 };
 pub use task_type::{Nature, TaskType, UnknownTaskType};
 pub use value::{

@@ -10,7 +10,7 @@ use alloy::primitives::{Address, U256};
 use uuid::Uuid;
 
 use crate::dot::ParseError;
-use crate::graph::Pipeline;
+use crate::graph::{MAX_SOURCE_BYTES, Pipeline};
 use fields::Fields;
 
 pub use flux::FluxMonitor;
@@ -116,9 +116,18 @@ pub struct InitiatorSpec {
     pub spec: String,
 }
 
+/// Longest job spec that is read, in bytes: twice the longest pipeline.
+pub const MAX_SPEC_BYTES: usize = 2 * MAX_SOURCE_BYTES;
+
 /// Why a job spec was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
+    /// Longer than any job.
+    #[error("the job spec has {bytes} bytes, more than the {MAX_SPEC_BYTES} that are read")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
     /// Not TOML; the text shows the place.
     #[error("the job spec is not valid TOML: {0}")]
     Toml(String),
@@ -208,6 +217,9 @@ impl JobSpec {
     /// Whether its bridges exist, its chain is configured and its id is free only the caller can
     /// know.
     pub fn parse(toml: &str) -> Result<JobSpec, SpecError> {
+        if toml.len() > MAX_SPEC_BYTES {
+            return Err(SpecError::TooLong { bytes: toml.len() });
+        }
         let mut fields = Fields::read(toml)?;
         let kind = job_type(&mut fields)?;
         fields.schema_version()?;

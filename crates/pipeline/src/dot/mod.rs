@@ -88,6 +88,40 @@ pub(crate) fn place_of(source: &str, at: usize) -> Place {
     }
 }
 
+/// Places of ascending offsets, each found from the one before: together one walk through the source.
+pub(crate) struct Walk<'a> {
+    rest: &'a str,
+    at: usize,
+    place: Place,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn through(source: &'a str) -> Self {
+        Self {
+            rest: source,
+            at: 0,
+            place: Place { line: 1, column: 1 },
+        }
+    }
+
+    /// The place of the character at byte `at`, which must not lie before the last one asked for.
+    pub(crate) fn to(&mut self, at: usize) -> Place {
+        let (passed, rest) = self.rest.split_at(at - self.at);
+        for c in passed.chars() {
+            match c {
+                '\n' => {
+                    self.place.line += 1;
+                    self.place.column = 1;
+                }
+                _ => self.place.column += 1,
+            }
+        }
+        self.rest = rest;
+        self.at = at;
+        self.place
+    }
+}
+
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = self.place {
@@ -102,3 +136,17 @@ impl fmt::Display for ParseError {
 }
 
 impl std::error::Error for ParseError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_finds_the_same_places_as_a_search_from_the_start() {
+        let source = "a\né [x]\r\n\n\u{1f600} b\n";
+        let mut walk = Walk::through(source);
+        for (at, _) in source.char_indices() {
+            assert_eq!(walk.to(at), place_of(source, at), "at byte {at}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::lexer::{Form, Id, Kind, Lexer, Token};
 
 /// Groups `{...}` nest at most this deep.
 const MAX_GROUP_DEPTH: usize = 32;
-/// Edges between groups multiply; more than this is not a job.
+/// Edges between groups multiply; more than this, those said twice counted twice, is not a job.
 const MAX_EDGES: usize = 50_000;
 const MAX_ATTRIBUTES: usize = 200;
 
@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) at: usize,
     /// A later one of the same name (in any letter case) has replaced an earlier one.
     pub(crate) attributes: Vec<Attribute>,
+    /// Byte offset of the statement that says its type.
+    defined_at: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ pub(crate) fn parse(source: &str) -> Result<Graph, ParseError> {
         graph: Graph::default(),
         ids: HashMap::new(),
         edges: HashSet::new(),
+        said: 0,
         depth: 0,
     };
     parser.statements()?;
@@ -73,6 +76,8 @@ struct Parser<'a> {
     graph: Graph,
     ids: HashMap<String, usize>,
     edges: HashSet<(usize, usize)>,
+    /// Edges said so far, also those that were already there.
+    said: usize,
     depth: usize,
 }
 
@@ -163,6 +168,7 @@ impl Parser<'_> {
                     "attributes on a group are not supported: write them on each task",
                 ));
             };
+            self.define(node, start, &attributes)?;
             for attribute in attributes {
                 self.set(node, attribute)?;
             }
@@ -249,11 +255,51 @@ impl Parser<'_> {
             id: id.text,
             at,
             attributes: Vec::new(),
+            defined_at: None,
         });
         Ok(position)
     }
 
+    /// Several statements may describe one task, but only one of them can be where it is defined: a
+    /// second type with other attributes is a copy whose name was not changed.
+    fn define(
+        &mut self,
+        node: usize,
+        start: usize,
+        attributes: &[Attribute],
+    ) -> Result<(), ParseError> {
+        let node = &mut self.graph.nodes[node];
+        if !attributes
+            .iter()
+            .any(|a| a.name.eq_ignore_ascii_case("type"))
+        {
+            return Ok(());
+        }
+        let first = *node.defined_at.get_or_insert(start);
+        let says_otherwise = |a: &Attribute| {
+            let mut earlier = node.attributes.iter();
+            earlier.any(|e| e.name.eq_ignore_ascii_case(&a.name) && e.value != a.value)
+        };
+        if first == start || !attributes.iter().any(says_otherwise) {
+            return Ok(());
+        }
+        let message = format!(
+            "the task id `{}` is used twice, first at {}: rename one of the two tasks",
+            node.id,
+            super::place_of(self.source, first)
+        );
+        Err(ParseError::at(self.source, start, message))
+    }
+
     fn connect(&mut self, from: &[usize], to: &[usize], at: usize) -> Result<(), ParseError> {
+        self.said = self.said.saturating_add(from.len() * to.len());
+        if self.said > MAX_EDGES {
+            return Err(ParseError::at(
+                self.source,
+                at,
+                format!("more than {MAX_EDGES} edges"),
+            ));
+        }
         for &a in from {
             for &b in to {
                 if a == b {
@@ -266,13 +312,6 @@ impl Parser<'_> {
                 }
                 if self.edges.insert((a, b)) {
                     self.graph.edges.push((a, b));
-                }
-                if self.edges.len() > MAX_EDGES {
-                    return Err(ParseError::at(
-                        self.source,
-                        at,
-                        format!("more than {MAX_EDGES} edges"),
-                    ));
                 }
             }
         }

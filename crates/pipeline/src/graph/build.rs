@@ -13,6 +13,9 @@ use crate::duration::parse_duration;
 use crate::nearest::nearest;
 use crate::task_type::{BASE_ATTRIBUTES, TaskType};
 
+/// Variables every run begins with. A task may have their names, though nobody means it.
+const SHADOWING: &[&str] = &["jobRun", "jobSpec", "jb"];
+
 pub(super) struct Builder<'a> {
     pub(super) source: &'a str,
     pub(super) graph: dot::Graph,
@@ -22,8 +25,10 @@ impl Builder<'_> {
     pub(super) fn build(mut self) -> Result<Pipeline, ParseError> {
         let mut tasks = Vec::with_capacity(self.graph.nodes.len());
         let mut warnings = std::mem::take(&mut self.graph.warnings);
+        // Nodes stand in the order of their first appearance.
+        let mut walk = dot::Walk::through(self.source);
         for node in &self.graph.nodes {
-            let task = self.task(node, &mut warnings)?;
+            let task = self.task(node, walk.to(node.at), &mut warnings)?;
             tasks.push(task);
         }
         let explicit: HashSet<(usize, usize)> = self.graph.edges.iter().copied().collect();
@@ -38,7 +43,18 @@ impl Builder<'_> {
         })
     }
 
-    fn task(&self, node: &dot::Node, warnings: &mut Vec<String>) -> Result<TaskDef, ParseError> {
+    fn task(
+        &self,
+        node: &dot::Node,
+        place: dot::Place,
+        warnings: &mut Vec<String>,
+    ) -> Result<TaskDef, ParseError> {
+        if SHADOWING.contains(&node.id.as_str()) {
+            warnings.push(format!(
+                "task `{0}`: its result hides the variable $({0}) from every task that runs after it",
+                node.id
+            ));
+        }
         let attribute = |name: &str| {
             node.attributes
                 .iter()
@@ -104,7 +120,7 @@ impl Builder<'_> {
             retries,
             min_backoff: duration("minBackoff")?,
             max_backoff: duration("maxBackoff")?,
-            place: dot::place_of(self.source, node.at),
+            place,
             attributes: node
                 .attributes
                 .iter()

@@ -1,5 +1,6 @@
 //! One document's top-level keys, each taken once and checked as it is taken.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -235,6 +236,7 @@ impl Fields {
             Some(other) => return Err(Self::expected(key, "a list of initiators", &other)),
         };
         let mut known: Vec<InitiatorSpec> = Vec::with_capacity(items.len());
+        let mut names = HashSet::new();
         for item in &items {
             let text = |name: &str| item.get(name).and_then(Toml::as_str).map(str::trim);
             let (Some(name), spec) = (text("name"), text("spec").unwrap_or_default()) else {
@@ -248,7 +250,7 @@ impl Fields {
                     format!("the spec of {:?} is not JSON: {error}", excerpt(name, 60)),
                 ));
             }
-            if known.iter().any(|k| k.name.eq_ignore_ascii_case(name)) {
+            if !names.insert(name.to_ascii_lowercase()) {
                 return Err(Self::wrong(
                     key,
                     format!("{:?} is listed twice", excerpt(name, 60)),

@@ -10,7 +10,7 @@ use crate::ports::{BridgeCacheKey, HttpCall, HttpReply, Reach};
 use crate::value::{Numbers, Value};
 
 use super::http::{body_value, failed, headers, shown, status_error};
-use super::{ANY_NUMBER, Done, Task, resolve};
+use super::{ANY_NUMBER, Done, Task, resolve, timed_out};
 
 pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
     task.check_inputs(ANY_NUMBER)?;
@@ -41,7 +41,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
     };
     call.origin.bridge = Some(name.clone());
     let began = Instant::now();
-    let answer = match task.ports.http(call).await {
+    let answer = match ask(task, call).await {
         Ok(reply) if is_async && answers_later(&reply) => return Ok(Done::Pending),
         Ok(reply) => judge(&shown(&target.url), &reply)
             .and_then(|()| match check && !cache_ttl.is_zero() {
@@ -49,7 +49,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
                 false => Ok(()),
             })
             .map(|()| body_value(&reply)),
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(error),
     };
     observe::bridge_answered(&name, began.elapsed());
     let key = BridgeCacheKey {
@@ -71,6 +71,20 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Done, TaskError> {
                 .ok_or(error)
         }
     }
+}
+
+/// The answer, when it comes in time. The limit is kept here and not around the whole task, because a
+/// bridge that is too slow has failed like any other and its last good answer may stand in.
+async fn ask(task: &Task<'_>, call: HttpCall) -> Result<HttpReply, TaskError> {
+    let asked = task.ports.http(call);
+    let answer = match task.time_limit {
+        None => asked.await,
+        Some((limit, whose)) => match tokio::time::timeout(limit, asked).await {
+            Ok(answer) => answer,
+            Err(_) => return Err(timed_out(task.def, limit, whose)),
+        },
+    };
+    answer.map_err(|error| failed(&error))
 }
 
 /// The bridge's last good answer, when the job allows it. Only ever after a failure.

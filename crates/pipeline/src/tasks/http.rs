@@ -70,7 +70,7 @@ impl Task<'_> {
             url,
             headers,
             body: body.map(|b| b.to_http_json().into_bytes()),
-            timeout: self.time_limit,
+            timeout: self.time_limit.map(|(limit, _)| limit),
             max_response_bytes: self.limits.max_response_bytes,
             idempotency_key: None,
             origin: CallOrigin {

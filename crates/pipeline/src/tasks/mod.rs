@@ -43,8 +43,8 @@ pub(crate) struct Task<'a> {
     pub(crate) run_id: i64,
     pub(crate) task_run_id: Uuid,
     pub(crate) source_hash: B256,
-    /// The engine ends the attempt after this time.
-    pub(crate) time_limit: Option<Duration>,
+    /// The engine ends the attempt after this time; whose limit it is.
+    pub(crate) time_limit: Option<(Duration, &'static str)>,
 }
 
 /// What a task achieved.

@@ -495,3 +495,27 @@ async fn nothing_is_asked_of_anybody_once_the_time_of_the_run_is_over() {
     assert!(error(&outcome, "pay").contains("the time left for the run"));
     assert_eq!(world.the_call().url.path(), "/slow");
 }
+
+#[tokio::test]
+async fn every_list_and_map_can_be_stepped_into() {
+    let word = |n: u8| [&[0; 31][..], &[n]].concat();
+    let data = [word(32), word(2), word(7), word(8)].concat();
+    let (outcome, _) = run_in(
+        r#"list [type=ethabidecode abi="uint256[] v" data="$(data)"]
+           a [type=memo value="$(list.v.1)"]
+           map [type=cborparse mode=standard data="$(cbor)"]
+           b [type=memo value="$(map.1.0)"]
+           kept [type=memo value=<{"x": [1, {"y": "z"}]}>]
+           c [type=lowercase input="$(kept.x.1.y)"]"#,
+        World::default(),
+        // {1: [true]}
+        input([
+            ("data", Value::from(data)),
+            ("cbor", Value::from(vec![0xa1u8, 0x01, 0x81, 0xf5])),
+        ]),
+    )
+    .await;
+    assert_eq!(output(&outcome, "a"), &Value::Decimal(8.into()));
+    assert_eq!(output(&outcome, "b"), &Value::Bool(true));
+    assert_eq!(output(&outcome, "c"), &Value::from("z"));
+}

@@ -315,6 +315,24 @@ async fn the_last_good_answer_stands_in_only_after_a_failure_and_only_where_allo
     assert_ne!(output(&outcome, "a"), &Value::from("old"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_last_good_answer_also_stands_in_for_one_that_takes_too_long() {
+    let slow = || {
+        let later = Ok(reply(200, "too late"));
+        World::default().answers_with("http://b/path?k=v", Duration::from_secs(60), later)
+    };
+    let within = r#"timeout="2s" cacheTTL="10s""#;
+    let (outcome, world) = bridge(within, slow().remembers(Value::from("old")), input([])).await;
+    assert_eq!(output(&outcome, "a"), &Value::from("old"));
+    assert!(world.keeps.lock().unwrap().is_empty());
+    // Without one, the error says how long was waited and whose limit it was.
+    let (outcome, _) = bridge(within, slow(), input([])).await;
+    assert_eq!(
+        error(&outcome, "a"),
+        "http request timed out or interrupted after 2s (the task's timeout)"
+    );
+}
+
 #[tokio::test]
 async fn a_bridge_may_answer_later() {
     let given = || RunInput {

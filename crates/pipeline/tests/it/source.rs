@@ -36,6 +36,49 @@ fn statements_about_one_task_merge_and_the_last_value_wins() {
 }
 
 #[test]
+fn a_task_id_that_is_used_twice_is_refused_at_the_second_place() {
+    let error = refused("a [type=fail msg=one]\nb [type=fail]\n  a [type=memo value=1]\n");
+    assert_eq!(
+        error.to_string(),
+        "line 3, column 3: the task id `a` is used twice, first at line 1, column 1: rename one of the two tasks\n\
+         \x20   3 |   a [type=memo value=1]\n\
+         \x20     |   ^"
+    );
+    // The same type with another value of anything is a copy too.
+    refused("a [type=fail msg=one]; a [TYPE=fail MSG=two]");
+    // More about the same task, and the same again, are not.
+    let p = parsed("a [msg=one]; a [type=fail] [retries=2]; a [index=3]; a [type=fail msg=one]");
+    let a = p.task("a").unwrap();
+    assert_eq!(
+        (a.attribute("msg"), a.retries, a.index),
+        (Some("one"), 2, 3)
+    );
+}
+
+#[test]
+fn a_task_that_hides_a_variable_is_pointed_out() {
+    for id in ["jobRun", "jobSpec", "jb"] {
+        let p = parsed(&format!("{id} [type=memo value=1]"));
+        assert_eq!(p.warnings().len(), 1, "{:?}", p.warnings());
+        assert!(p.warnings()[0].contains("hides the variable"), "{id}");
+    }
+    assert!(parsed("jobrun [type=fail]").warnings().is_empty());
+}
+
+#[test]
+fn edges_are_counted_as_often_as_they_are_said() {
+    let names = |letter: char| -> String { (0..200).map(|n| format!("{letter}{n} ")).collect() };
+    let (t, u) = (names('t'), names('u'));
+    let error = refused(&format!("{{{t}}} -> {{{u}}} -> {{{t}}}")).to_string();
+    assert!(error.contains("more than 50000 edges"), "{error}");
+    let error = refused(&format!("{{{t}}} -> {{{u}}};\n{{{t}}} -> {{{u}}}")).to_string();
+    assert!(
+        error.starts_with("line 2") && error.contains("more than 50000 edges"),
+        "{error}"
+    );
+}
+
+#[test]
 fn attribute_names_and_types_ignore_letter_case() {
     let p = parsed("a [TYPE=Fail MsG=x TIMEOUT=\"3s\"]");
     let a = p.task("a").unwrap();
@@ -343,4 +386,47 @@ fn json_that_cannot_be_read_is_pointed_out_before_the_job_runs() {
     }
     let p = parsed(r#"a [type=bridge name=b requestData=<{"a": [$(x), {"b": $( y.0 )}]}>]"#);
     assert!(p.warnings().is_empty(), "{:?}", p.warnings());
+}
+
+#[test]
+fn reserved_words_are_names_only_in_quotes() {
+    for word in [
+        "graph", "digraph", "node", "edge", "subgraph", "strict", "Node", "EDGE",
+    ] {
+        let error = refused(&format!("a [type=fail]\na -> {word}")).to_string();
+        assert!(error.starts_with("line 2, column "), "{word}: {error}");
+        let error = refused(&format!("a [type=fail {word}=x]")).to_string();
+        assert!(error.contains("must stand in quotes"), "{word}: {error}");
+        let error = refused(&format!("a [type=fail msg={word}]")).to_string();
+        assert!(error.contains("must stand in quotes"), "{word}: {error}");
+        let p = parsed(&format!("\"{word}\" [type=fail msg=\"{word}\"]"));
+        assert_eq!(p.task(word).unwrap().attribute("msg"), Some(word));
+        parsed(&format!("{word}_1 [type=fail]"));
+    }
+}
+
+#[test]
+fn a_graph_of_ten_thousand_tasks_is_refused_and_one_of_a_thousand_is_numbered() {
+    let chain = |count: usize| -> String {
+        (0..count)
+            .map(|n| format!("t{n}[type=sum]t{n}->t{}\n", n + 1))
+            .chain([format!("t{count}[type=sum]")])
+            .collect()
+    };
+    let error = refused(&chain(9_999)).to_string();
+    assert!(
+        error.contains("more than 1000 tasks") || error.contains("longer than"),
+        "{error}"
+    );
+    let p = parsed(&chain(999));
+    assert_eq!(p.tasks().count(), 1_000);
+    assert_eq!(p.tasks().filter(|t| t.is_terminal()).count(), 1);
+    // Everybody waits for everybody before them: as many edges as there may be.
+    let all: String = (0..200)
+        .map(|n| {
+            let before: String = (0..n).map(|m| format!("$(t{m})")).collect();
+            format!("t{n} [type=fail msg=\"{before}\"]\n")
+        })
+        .collect();
+    assert_eq!(parsed(&all).tasks().last().unwrap().dot_id, "t199");
 }

@@ -343,3 +343,34 @@ fn a_webhook_job_may_list_external_initiators() {
         assert!(said.contains(words), "{said}");
     }
 }
+
+#[test]
+fn a_spec_of_ten_megabytes_is_refused_unread() {
+    for filler in ["# comment\n", "a = 1\n", "[", "b = \"\"\"\n"] {
+        let text = filler.repeat(10 * 1024 * 1024 / filler.len());
+        let error = JobSpec::parse(&text).unwrap_err().to_string();
+        assert!(error.starts_with("the job spec has 1048"), "{error}");
+    }
+}
+
+#[test]
+fn a_spec_as_long_as_any_may_be_is_read_or_refused_in_bounded_time() {
+    let began = std::time::Instant::now();
+    let keys: String = (0..30_000).map(|n| format!("key{n} = 1\n")).collect();
+    let list: String = (0..30_000).map(|n| format!("{{name=\"i{n}\"}},")).collect();
+    let webhook = |more: &str| {
+        format!(
+            "type = \"webhook\"\nschemaVersion = 1\n{more}\nobservationSource = \"a [type=memo value=1]\""
+        )
+    };
+    let many_keys = JobSpec::parse(&webhook(&keys)).unwrap();
+    assert_eq!(many_keys.warnings.len(), 30_000);
+    JobSpec::parse(&webhook(&format!("externalInitiators = [{list}]"))).unwrap();
+    let dotted = "a.".repeat(200_000);
+    JobSpec::parse(&webhook(&format!("{dotted}a = 1"))).unwrap_err();
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+}
