@@ -1,12 +1,11 @@
 //! All this crate tells the world: metrics under the names existing dashboards know, and log lines.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tracing::{debug, info, warn};
 
-use crate::egress::HttpError;
+use crate::egress::{Destination, HttpError};
 use crate::error::TaskError;
 use crate::graph::TaskDef;
 use crate::outcome::{Outcome, RunState};
@@ -106,39 +105,44 @@ pub(crate) fn bridge_cache_missed(name: &str) {
 }
 
 /// A call has left the node, or was not let out: whose it was, where it went and what became of it.
+/// Without a result its caller stopped waiting, which is where most time limits end.
 pub(crate) fn called_out(
     origin: &CallOrigin,
-    host: &str,
-    address: Option<IpAddr>,
-    result: &Result<HttpReply, HttpError>,
+    to: &Destination,
+    result: Option<&Result<HttpReply, HttpError>>,
 ) {
     let verdict = match result {
-        Ok(_) => "answered",
-        Err(HttpError::Disallowed { .. }) => "refused_address",
-        Err(HttpError::NotListed { .. }) => "refused_list",
-        Err(HttpError::TooOften { .. }) => "refused_rate",
-        Err(HttpError::Invalid(_)) => "refused_invalid",
-        Err(HttpError::BadRedirect { .. } | HttpError::TooManyRedirects) => "refused_redirect",
-        Err(HttpError::TooLarge { .. }) => "too_large",
-        Err(HttpError::TimedOut) => "timed_out",
-        Err(HttpError::Failed { .. }) => "failed",
+        Some(Ok(_)) => "answered",
+        Some(Err(HttpError::Disallowed { .. })) => "refused_address",
+        Some(Err(HttpError::NotListed { .. })) => "refused_list",
+        Some(Err(HttpError::TooOften { .. })) => "refused_rate",
+        Some(Err(HttpError::Invalid(_))) => "refused_invalid",
+        Some(Err(HttpError::BadRedirect { .. } | HttpError::TooManyRedirects)) => {
+            "refused_redirect"
+        }
+        Some(Err(HttpError::TooLarge { .. })) => "too_large",
+        Some(Err(HttpError::TimedOut)) => "timed_out",
+        Some(Err(HttpError::Failed { .. })) => "failed",
+        None => "given_up",
     };
     counter!("dodona_pipeline_egress_calls_total", "verdict" => verdict).increment(1);
-    let address = address.map(|a| a.to_string()).unwrap_or_default();
+    let address = to.address.map(|a| a.to_string()).unwrap_or_default();
     let bridge = origin.bridge.as_deref().unwrap_or_default();
     let (job, run, task) = (&origin.external_job_id, origin.run_id, &origin.dot_id);
+    let (host, port) = (to.host.as_str(), to.port);
     if verdict.starts_with("refused") {
-        warn!(job.id = %job, run.id = run, task.id = %task, bridge.name = bridge, egress.host = host, egress.address = %address, egress.verdict = verdict,
+        warn!(job.id = %job, run.id = run, task.id = %task, bridge.name = bridge, egress.host = host, egress.port = port, egress.address = %address, egress.verdict = verdict,
             "a call of task {task} to {host} was not let out: {verdict}");
     } else {
-        info!(job.id = %job, run.id = run, task.id = %task, bridge.name = bridge, egress.host = host, egress.address = %address, egress.verdict = verdict,
+        info!(job.id = %job, run.id = run, task.id = %task, bridge.name = bridge, egress.host = host, egress.port = port, egress.address = %address, egress.verdict = verdict,
             "task {task} called {host}: {verdict}");
     }
 }
 
 /// On the way, a call was sent elsewhere.
-pub(crate) fn redirected(origin: &CallOrigin, host: &str, address: Option<IpAddr>) {
-    let address = address.map(|a| a.to_string()).unwrap_or_default();
-    info!(job.id = %origin.external_job_id, run.id = origin.run_id, task.id = %origin.dot_id, egress.host = host, egress.address = %address, egress.verdict = "redirected",
-        "task {} was sent on by {host}", origin.dot_id);
+pub(crate) fn redirected(origin: &CallOrigin, from: &Destination) {
+    let address = from.address.map(|a| a.to_string()).unwrap_or_default();
+    let (task, host, port) = (&origin.dot_id, from.host.as_str(), from.port);
+    info!(job.id = %origin.external_job_id, run.id = origin.run_id, task.id = %task, egress.host = host, egress.port = port, egress.address = %address, egress.verdict = "redirected",
+        "task {task} was sent on by {host}");
 }

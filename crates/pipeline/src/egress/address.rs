@@ -89,6 +89,8 @@ const NOT_PUBLIC_V6: &[(Ipv6Net, &str)] = &[
 const PUBLIC_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
 const NAT64_LOCAL: Ipv6Net = v6(0x64, 0xff9b, 1, 48);
+const SIIT: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96);
+const TEREDO: Ipv6Net = v6(0x2001, 0, 0, 32);
 const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 0, 16);
 
 /// Says whether an address may be reached.
@@ -108,7 +110,7 @@ fn is_metadata(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => METADATA_V4.contains(&v4),
         IpAddr::V6(v6) => {
-            METADATA_V6.contains(&v6) || embedded(v6).is_some_and(|v4| METADATA_V4.contains(&v4))
+            METADATA_V6.contains(&v6) || hidden(v6).any(|v4| METADATA_V4.contains(&v4))
         }
     }
 }
@@ -179,10 +181,39 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if SIX_TO_FOUR.contains(&address) {
         return Some(Ipv4Addr::new(o[2], o[3], o[4], o[5]));
     }
+    if SIIT.contains(&address) {
+        return Some(low);
+    }
     let compatible = o[..12].iter().all(|b| *b == 0) && u32::from(low) > 1;
     // Interface identifiers of ISATAP tunnels: ...:0:5efe:a.b.c.d
     let isatap = o[8] & 0xfd == 0 && o[9..12] == [0, 0x5e, 0xfe];
     (compatible || isatap).then_some(low)
+}
+
+/// Every IPv4 address that some translator or tunnel might find in an IPv6 one. More than
+/// [`embedded`], because here a wrong guess costs nothing but a refusal.
+fn hidden(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let o = address.octets();
+    let v4 = |a: u8, b: u8, c: u8, d: u8| Ipv4Addr::new(a, b, c, d);
+    // Where networks choose their own prefix, its length decides where the address stands, always
+    // around the ninth byte.
+    let translated = NAT64_LOCAL.contains(&address).then(|| {
+        [
+            v4(o[6], o[7], o[9], o[10]),
+            v4(o[7], o[9], o[10], o[11]),
+            v4(o[9], o[10], o[11], o[12]),
+        ]
+    });
+    let teredo = TEREDO.contains(&address).then(|| {
+        [
+            v4(o[4], o[5], o[6], o[7]),
+            v4(!o[12], !o[13], !o[14], !o[15]),
+        ]
+    });
+    embedded(address)
+        .into_iter()
+        .chain(translated.into_iter().flatten())
+        .chain(teredo.into_iter().flatten())
 }
 
 #[cfg(test)]
@@ -250,6 +281,8 @@ mod tests {
             "64:ff9b::10.0.0.1",
             "64:ff9b::7f00:1",
             "64:ff9b:1::8.8.8.8",
+            "::ffff:0:127.0.0.1",
+            "::ffff:0:8.8.8.8",
             "2002:7f00:1::1",
             "2002:a00:1::",
             "2606:4700::5efe:10.0.0.1",
@@ -273,6 +306,14 @@ mod tests {
             "2002:a9fe:a9fe::",
             "64:ff9b:1::169.254.169.254",
             "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1::a9:fea9:fe00:0",
+            "2001:0:a9fe:a9fe::1",
+            "2001:0:102:304:0:0:5601:5601",
+            "fd00:ec2::23",
+            "fe80::a9fe:a9fe",
         ] {
             let address: IpAddr = address.parse().unwrap();
             assert_eq!(

@@ -13,7 +13,7 @@ use super::resolver::{Checked, Resolve, Rules, SystemResolver};
 use super::{HttpError, MAX_REDIRECTS};
 use crate::error::excerpt;
 use crate::observe;
-use crate::ports::{HttpCall, HttpReply, Reach};
+use crate::ports::{CallOrigin, HttpCall, HttpReply, Reach};
 
 /// Idle connections kept per host: enough for a busy data source, few enough to stay small.
 const IDLE_PER_HOST: usize = 8;
@@ -118,26 +118,28 @@ impl EgressClient {
     ///
     /// Any status is a response; what it means is the caller's business.
     pub async fn send(&self, call: HttpCall) -> Result<HttpReply, HttpError> {
-        let origin = call.origin.clone();
-        let mut at = Whereabouts {
-            host: host_of(&call.url),
-            address: None,
+        let mut account = Account {
+            origin: call.origin.clone(),
+            at: Destination::of(&call.url),
+            settled: false,
         };
-        let result = match call.timeout {
-            None => self.follow(call, &mut at).await,
-            Some(limit) => match tokio::time::timeout(limit, self.follow(call, &mut at)).await {
+        let limit = call.timeout;
+        let followed = self.follow(call, &mut account.at);
+        let result = match limit {
+            None => followed.await,
+            Some(limit) => match tokio::time::timeout(limit, followed).await {
                 Ok(result) => result,
                 Err(_) => Err(HttpError::TimedOut),
             },
         };
         if let Err(HttpError::Disallowed { address, .. }) = &result {
-            at.address = Some(*address);
+            account.at.address = Some(*address);
         }
-        observe::called_out(&origin, &at.host, at.address, &result);
+        account.settle(&result);
         result
     }
 
-    async fn follow(&self, call: HttpCall, at: &mut Whereabouts) -> Result<HttpReply, HttpError> {
+    async fn follow(&self, call: HttpCall, at: &mut Destination) -> Result<HttpReply, HttpError> {
         let Line { client, rules } = match call.reach {
             Reach::Restricted => &self.restricted,
             Reach::Unrestricted => &self.unrestricted,
@@ -155,10 +157,7 @@ impl EgressClient {
         };
         let mut max_bytes = call.max_response_bytes;
         for _ in 0..=MAX_REDIRECTS {
-            *at = Whereabouts {
-                host: host_of(&hop.url),
-                address: None,
-            };
+            *at = Destination::of(&hop.url);
             let grant = self.policy.judge(
                 &call.origin,
                 call.reach,
@@ -176,7 +175,7 @@ impl EgressClient {
             at.address = response.remote_addr().map(|peer| peer.ip());
             match redirect(&response) {
                 Some(location) => {
-                    observe::redirected(&call.origin, &at.host, at.address);
+                    observe::redirected(&call.origin, at);
                     hop = hop.next(response.status(), location)?;
                 }
                 None => return read(&hop.url, response, max_bytes).await,
@@ -186,10 +185,44 @@ impl EgressClient {
     }
 }
 
-/// How far a call has come, for whoever has to account for it.
-struct Whereabouts {
-    host: String,
-    address: Option<IpAddr>,
+/// Where a call has come to.
+pub(crate) struct Destination {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// What the host resolved to, once that is known.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Destination {
+    fn of(url: &Url) -> Self {
+        Self {
+            host: host_of(url),
+            port: url.port_or_known_default().unwrap_or_default(),
+            address: None,
+        }
+    }
+}
+
+/// Every call is accounted for once, also one whose caller stops waiting for it.
+struct Account {
+    origin: CallOrigin,
+    at: Destination,
+    settled: bool,
+}
+
+impl Account {
+    fn settle(mut self, result: &Result<HttpReply, HttpError>) {
+        self.settled = true;
+        observe::called_out(&self.origin, &self.at, Some(result));
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if !self.settled {
+            observe::called_out(&self.origin, &self.at, None);
+        }
+    }
 }
 
 fn build(resolver: Checked) -> Result<Client, reqwest::Error> {

@@ -11,6 +11,7 @@ mod policy;
 mod resolver;
 
 pub use address::{Refusal, check as check_address};
+pub(crate) use client::Destination;
 pub use client::{EgressClient, EgressError};
 pub use policy::{Entry, EntryError, Policy, Subject};
 pub use resolver::{Resolve, SystemResolver};

@@ -1,9 +1,11 @@
 //! The attack set, `testdata/egress/attacks.toml`: each row is a real job with a real client.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::Bytes;
@@ -20,7 +22,7 @@ use toml::Table;
 use crate::fake::input;
 
 /// There may be more rows, never fewer.
-const STORED_COUNT: usize = 134;
+const STORED_COUNT: usize = 216;
 const JOB: &str = "0f3a61c4-92d0-4f0e-8f0b-3c2f7c0d5e11";
 
 /// A server that is as hostile as a socket can be.
@@ -93,6 +95,68 @@ async fn answer(socket: &mut tokio::net::TcpStream, path: &str) -> io::Result<()
                 .await?;
             socket.write_all(&[b'x'; 40_000]).await
         }
+        "chunks" => {
+            socket
+                .write_all(head("200 OK", "Transfer-Encoding: chunked\r\n").as_bytes())
+                .await?;
+            loop {
+                socket.write_all(b"1000\r\n").await?;
+                socket.write_all(&[b'x'; 4096]).await?;
+                socket.write_all(b"\r\n").await?;
+            }
+        }
+        "chunk-bomb" => {
+            let body = "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx";
+            socket
+                .write_all(format!("HTTP/1.1 200 OK\r\n{body}").as_bytes())
+                .await
+        }
+        "too-long" => {
+            socket
+                .write_all(head("200 OK", "Content-Length: 99999999999999999999999\r\n").as_bytes())
+                .await
+        }
+        "two-lengths" => {
+            let both = "Content-Length: 2\r\nContent-Length: 40000\r\n";
+            socket.write_all(head("200 OK", both).as_bytes()).await?;
+            socket.write_all(b"ok").await
+        }
+        "garbage" => {
+            socket
+                .write_all(b"\x16\x03\x01\x02\x00garbage\r\n\r\n")
+                .await
+        }
+        "old" => {
+            socket
+                .write_all(b"<html>no status line at all</html>")
+                .await
+        }
+        "continue" => loop {
+            socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        },
+        "slow-headers" => {
+            socket.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+            loop {
+                socket.write_all(b"X: y\r\n").await?;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        "long-header" => {
+            socket.write_all(b"HTTP/1.1 200 OK\r\nX: ").await?;
+            loop {
+                socket.write_all(&[b'x'; 4096]).await?;
+            }
+        }
+        "nowhere" => socket.write_all(head("302 Found", "").as_bytes()).await,
+        "refresh" => {
+            let more = "Refresh: 0; url=http://169.254.169.254/\r\nContent-Length: 2\r\n";
+            socket.write_all(head("200 OK", more).as_bytes()).await?;
+            socket.write_all(b"ok").await
+        }
+        grows if grows.starts_with("grow") => {
+            let more = format!("Location: /{grows}{}\r\n", "x".repeat(1_000));
+            socket.write_all(head("302 Found", &more).as_bytes()).await
+        }
         // A few bytes that would be gigabytes if anybody unpacked them; nobody must.
         coding @ ("gzip" | "deflate" | "br" | "zstd") => {
             socket
@@ -133,14 +197,33 @@ impl Resolve for Liar {
 }
 
 /// Nothing but the way out.
-struct Out(EgressClient);
+struct Out {
+    client: EgressClient,
+    /// Where the bridge `b` is.
+    bridge: Option<String>,
+}
+
+impl Out {
+    fn of(client: EgressClient) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            bridge: None,
+        })
+    }
+}
 
 impl Ports for Out {
     fn http(&self, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, HttpError>> {
-        self.0.send(call).boxed()
+        self.client.send(call).boxed()
     }
     fn bridge(&self, name: &str) -> BoxFuture<'_, Result<BridgeTarget, String>> {
-        std::future::ready(Err(format!("no bridge {name}"))).boxed()
+        let target = match &self.bridge {
+            Some(url) => Ok(BridgeTarget {
+                url: url.parse().unwrap(),
+            }),
+            None => Err(format!("no bridge {name}")),
+        };
+        std::future::ready(target).boxed()
     }
     fn eth_call(&self, _: EthCall) -> BoxFuture<'_, Result<Bytes, EthCallError>> {
         std::future::ready(Err(EthCallError::Unavailable("none".into()))).boxed()
@@ -202,12 +285,15 @@ async fn every_attack_is_refused_and_none_is_forgotten() {
             (.., Some(_)) => "$(chosen)".to_owned(),
             _ => panic!("{says}: no place to go"),
         };
-        let mut source = format!(
-            "t [type=http url={} timeout=\"1s\" allowUnrestrictedNetworkAccess={}",
-            quoted(&url),
-            is("unrestricted")
-        );
-        for name in ["headers", "method"] {
+        let mut source = match is("bridge") {
+            true => "t [type=bridge name=b timeout=\"1s\"".to_owned(),
+            false => format!(
+                "t [type=http url={} timeout=\"1s\" allowUnrestrictedNetworkAccess={}",
+                quoted(&url),
+                is("unrestricted")
+            ),
+        };
+        for name in ["headers", "method", "requestData"] {
             if let Some(value) = text(name) {
                 source.push_str(&format!(" {name}={}", quoted(value)));
             }
@@ -221,19 +307,24 @@ async fn every_attack_is_refused_and_none_is_forgotten() {
             .iter()
             .map(|l| l.split(' ').map(|a| a.parse().unwrap()).collect())
             .collect();
-        let mut client =
-            EgressClient::with_resolver(Arc::new(Liar(answers, AtomicUsize::new(0))), &[]).unwrap();
+        let own = list("own").unwrap_or_default();
+        let own: Vec<IpAddr> = own.iter().map(|a| a.parse().unwrap()).collect();
+        let resolver = Arc::new(Liar(answers, AtomicUsize::new(0)));
+        let mut client = EgressClient::with_resolver(resolver, &own).unwrap();
         if is("strict") {
-            let entries = list("allow").unwrap().into_iter().map(|url| Entry {
-                subject: Subject::Job(JOB.parse().unwrap()),
-                url: here(url).parse().unwrap(),
-                methods: vec!["GET".into(), "POST".into()],
-                max_response_bytes: None,
-                per_minute: None,
+            let entries = list("allow").unwrap().into_iter().map(|text| {
+                let text = here(text);
+                match text.contains(' ') {
+                    true => text.parse().unwrap(),
+                    false => format!("job {JOB} GET,POST {text}").parse().unwrap(),
+                }
             });
             client = client.under(Policy::strict(entries.collect(), true).unwrap());
         }
-        let ports: Arc<dyn Ports> = Arc::new(Out(client));
+        let ports: Arc<dyn Ports> = Arc::new(Out {
+            client,
+            bridge: Some(url.clone()),
+        });
         let pipeline = Pipeline::parse(&source).unwrap_or_else(|e| panic!("{says}: {e}"));
         let before = asked.load(Ordering::SeqCst);
         for _ in 0..if is("again") { 3 } else { 1 } {
@@ -292,7 +383,7 @@ async fn what_is_on_the_list_is_reached_up_to_its_size_and_rate() {
         );
         let pipeline = Pipeline::parse(&source).unwrap();
         let given = input([("jobSpec", Value::map([("externalJobID", Value::from(JOB))]))]);
-        let outcome = execute(&pipeline, given, Arc::new(Out(client.clone()))).await;
+        let outcome = execute(&pipeline, given, Out::of(client.clone())).await;
         crate::fake::result(&outcome, "t").clone()
     };
     let small = EgressClient::new()
@@ -316,4 +407,274 @@ async fn what_is_on_the_list_is_reached_up_to_its_size_and_rate() {
     assert_eq!(get(&client).await.output, Some(Value::from("ok")));
     assert!(get(&client).await.error.unwrap().contains("less often"));
     assert_eq!(asked.load(Ordering::SeqCst), 3);
+}
+
+/// Log lines and counters of one thread.
+#[derive(Default)]
+struct Witness {
+    lines: Mutex<Vec<BTreeMap<String, String>>>,
+    verdicts: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+}
+
+impl tracing::Subscriber for Witness {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields(BTreeMap<String, String>);
+        impl tracing::field::Visit for Fields {
+            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+                self.0.insert(field.name().to_owned(), value.to_owned());
+            }
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                self.0.insert(field.name().to_owned(), format!("{value:?}"));
+            }
+        }
+        let mut fields = Fields(BTreeMap::new());
+        event.record(&mut fields);
+        if fields.0.contains_key("egress.verdict") {
+            self.lines.lock().unwrap().push(fields.0);
+        }
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+impl metrics::Recorder for Witness {
+    fn describe_counter(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_gauge(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_histogram(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        if key.name() != "dodona_pipeline_egress_calls_total" {
+            return metrics::Counter::noop();
+        }
+        let verdict = key.labels().find(|label| label.key() == "verdict").unwrap();
+        let mut verdicts = self.verdicts.lock().unwrap();
+        let count = verdicts.entry(verdict.value().to_owned()).or_default();
+        metrics::Counter::from_arc(Arc::clone(count))
+    }
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+    fn register_histogram(
+        &self,
+        _: &metrics::Key,
+        _: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+/// One call of task `t` in run 1 of the job, and what is said about it.
+fn witnessed(attributes: &str, policy: Policy) -> (BTreeMap<String, String>, String) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let witness = Arc::new(Witness::default());
+    let logged = tracing::Dispatch::from(Arc::clone(&witness));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let call = async {
+        let (address, _) = server().await;
+        let source = format!("t [{attributes}]").replace("{here}", &address.to_string());
+        let pipeline = Pipeline::parse(&source).unwrap();
+        let given = input([("jobSpec", Value::map([("externalJobID", Value::from(JOB))]))]);
+        let out = Out {
+            client: EgressClient::new().unwrap().under(policy),
+            bridge: Some(format!("http://{address}/ok")),
+        };
+        execute(&pipeline, given, Arc::new(out)).await;
+    };
+    tracing::dispatcher::with_default(&logged, || {
+        metrics::with_local_recorder(witness.as_ref(), || runtime.block_on(call));
+    });
+    let mut lines = witness.lines.lock().unwrap().clone();
+    lines.retain(|line| line["egress.verdict"] != "redirected");
+    assert_eq!(lines.len(), 1, "one call, one line: {lines:?}");
+    let counted: Vec<_> = witness.verdicts.lock().unwrap().keys().cloned().collect();
+    assert_eq!(counted.len(), 1, "one call, one verdict: {counted:?}");
+    assert_eq!(
+        witness.verdicts.lock().unwrap()[&counted[0]].load(Ordering::SeqCst),
+        1
+    );
+    (lines.remove(0), counted[0].clone())
+}
+
+#[test]
+fn every_call_is_attributed_in_the_log_and_counted_once_whatever_becomes_of_it() {
+    let http = |more: &str| format!("type=http allowUnrestrictedNetworkAccess=true {more}");
+    let listed = |line: &str| Policy::strict(vec![line.parse().unwrap()], false).unwrap();
+    for (attributes, policy, verdict, host, address) in [
+        (
+            http("url=\"http://{here}/ok\""),
+            Policy::standard(),
+            "answered",
+            "127.0.0.1",
+            "127.0.0.1",
+        ),
+        (
+            http("url=\"http://localhost:1/\""),
+            Policy::standard(),
+            "failed",
+            "localhost",
+            "",
+        ),
+        (
+            http("url=\"http://{here}/drip\""),
+            Policy::standard(),
+            "too_large",
+            "127.0.0.1",
+            "127.0.0.1",
+        ),
+        (
+            http("url=\"http://{here}/go?http%3A%2F%2F169.254.169.254%2F\""),
+            Policy::standard(),
+            "refused_address",
+            "169.254.169.254",
+            "169.254.169.254",
+        ),
+        (
+            http("url=\"http://{here}/go?file%3A%2F%2F%2Fetc\""),
+            Policy::standard(),
+            "refused_redirect",
+            "127.0.0.1",
+            "127.0.0.1",
+        ),
+        (
+            http("url=\"http://{here}/ok\" method=\"G T\""),
+            Policy::standard(),
+            "refused_invalid",
+            "127.0.0.1",
+            "",
+        ),
+        (
+            "type=http url=\"http://localhost:1/\"".to_owned(),
+            Policy::standard(),
+            "refused_address",
+            "localhost",
+            "127.0.0.1",
+        ),
+        (
+            http("url=\"http://{here}/ok\""),
+            listed(&format!("job {JOB} GET https://a.example.com/")),
+            "refused_list",
+            "127.0.0.1",
+            "",
+        ),
+        (
+            http("url=\"http://a.example.com/\""),
+            listed(&format!("job {JOB} GET http://a.example.com/ rate=0")),
+            "refused_rate",
+            "a.example.com",
+            "",
+        ),
+        (
+            "type=bridge name=b".to_owned(),
+            Policy::standard(),
+            "answered",
+            "127.0.0.1",
+            "127.0.0.1",
+        ),
+        (
+            "type=bridge name=b".to_owned(),
+            listed("bridge other POST http://127.0.0.1/"),
+            "refused_list",
+            "127.0.0.1",
+            "",
+        ),
+    ] {
+        let (line, counted) = witnessed(&attributes, policy);
+        let said = |field: &str| line.get(field).map(String::as_str).unwrap_or_default();
+        assert_eq!(
+            (said("egress.verdict"), counted.as_str()),
+            (verdict, verdict),
+            "{attributes}"
+        );
+        assert_eq!(
+            (said("job.id"), said("run.id"), said("task.id")),
+            (JOB, "1", "t"),
+            "{attributes}"
+        );
+        assert_eq!(
+            (said("egress.host"), said("egress.address")),
+            (host, address),
+            "{attributes}"
+        );
+        assert_ne!(said("egress.port"), "", "{attributes}");
+        let bridge = if attributes.contains("bridge") {
+            "b"
+        } else {
+            ""
+        };
+        assert_eq!(said("bridge.name"), bridge, "{attributes}");
+    }
+    // Ended by its own limit or by that of the task, whichever clock strikes first.
+    let (_, counted) = witnessed(
+        &http("url=\"http://{here}/hang\" timeout=\"50ms\""),
+        Policy::standard(),
+    );
+    assert!(
+        ["timed_out", "given_up"].contains(&counted.as_str()),
+        "{counted}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_goes_away_is_accounted_for_too() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let witness = Arc::new(Witness::default());
+    let logged = tracing::Dispatch::from(Arc::clone(&witness));
+    let _guard = tracing::dispatcher::set_default(&logged);
+    let (address, asked) = server().await;
+    let client = EgressClient::new().unwrap();
+    let call = HttpCall {
+        reach: dodona_pipeline::Reach::Unrestricted,
+        method: "GET".into(),
+        url: format!("http://{address}/hang").parse().unwrap(),
+        headers: vec![],
+        body: None,
+        timeout: None,
+        max_response_bytes: 100,
+        idempotency_key: None,
+        origin: dodona_pipeline::CallOrigin::default(),
+    };
+    let sent = client.send(call);
+    let reached = async {
+        while asked.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = sent => panic!("nobody answers"),
+        () = reached => {}
+    }
+    let lines = witness.lines.lock().unwrap();
+    let verdicts: Vec<_> = lines
+        .iter()
+        .map(|line| line["egress.verdict"].as_str())
+        .collect();
+    assert_eq!(verdicts, ["given_up"]);
 }

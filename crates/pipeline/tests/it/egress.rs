@@ -178,6 +178,8 @@ async fn a_request_arrives_as_it_was_meant() {
     assert_eq!(header("idempotency-key"), Some(key.to_string().as_str()));
     assert_eq!(header("authorization"), Some("Basic dXNlcjpwYSBzcw=="));
     assert_eq!(header("accept-encoding"), None);
+    assert_eq!(header("accept"), Some("*/*"));
+    assert!(header("user-agent").unwrap().starts_with("dodona/"));
 }
 
 #[tokio::test]
