@@ -17,6 +17,8 @@ type Answer = Result<HttpReply, HttpError>;
 #[derive(Default)]
 pub(crate) struct World {
     answers: Mutex<HashMap<String, VecDeque<(Duration, Answer)>>>,
+    /// For whoever is not named.
+    anybody: Mutex<Option<Answer>>,
     bridges: Mutex<HashMap<String, String>>,
     cached: Mutex<Option<Value>>,
     contract: Mutex<Option<Result<Bytes, EthCallError>>>,
@@ -51,6 +53,12 @@ impl World {
             .entry(url.to_owned())
             .or_default()
             .push_back((after, answer));
+        self
+    }
+
+    /// Every request to a place that is not named otherwise is answered so.
+    pub(crate) fn answers_anybody(self, answer: Answer) -> Self {
+        *self.anybody.lock().unwrap() = Some(answer);
         self
     }
 
@@ -93,6 +101,10 @@ impl Ports for World {
                 .unwrap()
                 .push(format!("{} asks", call.origin.dot_id));
             self.calls.lock().unwrap().push(call);
+            let known = self.answers.lock().unwrap().contains_key(&url);
+            if let (false, Some(answer)) = (known, self.anybody.lock().unwrap().clone()) {
+                return answer;
+            }
             let next = {
                 let mut all = self.answers.lock().unwrap();
                 let queue = all
