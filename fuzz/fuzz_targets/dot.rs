@@ -1,7 +1,3 @@
-//! A pipeline source.
-
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    let _ = dodona_pipeline::Pipeline::parse(text);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dodona_fuzz::dot(data));

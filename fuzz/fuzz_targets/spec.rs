@@ -1,8 +1,3 @@
-//! A TOML spec, read and linted.
-
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    let _ = dodona_pipeline::JobSpec::parse(text);
-    let _ = dodona_pipeline::lint::lint(text, &Default::default());
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dodona_fuzz::spec(data));

@@ -13,12 +13,16 @@ use proptest::test_runner::RngSeed;
 
 use crate::fake::{World, error, input, output, run_in};
 
+/// There is time for long loops.
+pub(crate) fn long() -> bool {
+    std::env::var_os("DODONA_TEST_LONG").is_some()
+}
+
 /// Cases of a loop: the same ones every time, and many more where there is time
 /// (`DODONA_TEST_LONG=1`).
 pub(crate) fn config(cases: u32) -> ProptestConfig {
-    let long = std::env::var_os("DODONA_TEST_LONG").is_some();
     ProptestConfig {
-        cases: if long { cases * 200 } else { cases },
+        cases: if long() { cases * 200 } else { cases },
         rng_seed: RngSeed::Fixed(0x00d0_d0a4),
         failure_persistence: None,
         ..ProptestConfig::default()

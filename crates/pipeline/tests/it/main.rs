@@ -9,6 +9,7 @@ mod egress;
 mod engine;
 mod fake;
 mod flux;
+mod fuzz;
 mod hostile;
 mod http_tasks;
 mod jobs;
