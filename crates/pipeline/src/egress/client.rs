@@ -9,7 +9,7 @@ use reqwest::{Client, Method, Request, Response, StatusCode};
 use url::{Host, Url};
 
 use super::policy::Policy;
-use super::resolver::{Checked, Resolve, Rules, SystemResolver};
+use super::resolver::{self, Checked, Resolve, Rules, SystemResolver};
 use super::{HttpError, MAX_REDIRECTS};
 use crate::error::excerpt;
 use crate::observe;
@@ -118,6 +118,10 @@ impl EgressClient {
     ///
     /// Any status is a response; what it means is the caller's business.
     pub async fn send(&self, call: HttpCall) -> Result<HttpReply, HttpError> {
+        resolver::remembering(self.send_accounted(call)).await
+    }
+
+    async fn send_accounted(&self, call: HttpCall) -> Result<HttpReply, HttpError> {
         let mut account = Account {
             origin: call.origin.clone(),
             at: Destination::of(&call.url),
@@ -158,6 +162,7 @@ impl EgressClient {
         let mut max_bytes = call.max_response_bytes;
         for _ in 0..=MAX_REDIRECTS {
             *at = Destination::of(&hop.url);
+            resolver::offered();
             let grant = self.policy.judge(
                 &call.origin,
                 call.reach,
@@ -172,7 +177,9 @@ impl EgressClient {
                 .execute(hop.request())
                 .await
                 .map_err(|error| explain(&hop.url, &error))?;
-            at.address = response.remote_addr().map(|peer| peer.ip());
+            if let Some(peer) = response.remote_addr() {
+                at.address = Some(peer.ip());
+            }
             match redirect(&response) {
                 Some(location) => {
                     observe::redirected(&call.origin, at);
@@ -198,7 +205,7 @@ impl Destination {
         Self {
             host: host_of(url),
             port: url.port_or_known_default().unwrap_or_default(),
-            address: None,
+            address: literal(url),
         }
     }
 }
@@ -213,14 +220,19 @@ struct Account {
 impl Account {
     fn settle(mut self, result: &Result<HttpReply, HttpError>) {
         self.settled = true;
-        observe::called_out(&self.origin, &self.at, Some(result));
+        self.report(Some(result));
+    }
+
+    fn report(&mut self, result: Option<&Result<HttpReply, HttpError>>) {
+        self.at.address = self.at.address.or_else(resolver::offered);
+        observe::called_out(&self.origin, &self.at, result);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
         if !self.settled {
-            observe::called_out(&self.origin, &self.at, None);
+            self.report(None);
         }
     }
 }
@@ -340,14 +352,22 @@ fn credentials(url: &Url) -> Option<HeaderValue> {
     Some(value)
 }
 
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(v4) => Some(IpAddr::V4(v4)),
+        Host::Ipv6(v6) => Some(IpAddr::V6(v6)),
+        Host::Domain(_) => None,
+    }
+}
+
 /// An address written in the URL never passes a resolver, so it is looked at here. Odd spellings
 /// (decimal, octal, hexadecimal, short) are ordinary addresses by the time the URL is parsed.
 fn check_literal(url: &Url, rules: &Rules) -> Result<(), HttpError> {
-    let address = match url.host() {
-        Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
-        Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
-        Some(Host::Domain(_)) => return Ok(()),
-        None => return Err(HttpError::Invalid("the URL has no host".to_owned())),
+    let Some(address) = literal(url) else {
+        return match url.host() {
+            Some(_) => Ok(()),
+            None => Err(HttpError::Invalid("the URL has no host".to_owned())),
+        };
     };
     rules
         .check(address)

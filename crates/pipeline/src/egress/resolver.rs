@@ -1,5 +1,6 @@
 //! Names to addresses, with the decision whether they may be reached in between.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,6 +10,21 @@ use futures_util::future::BoxFuture;
 use super::HttpError;
 use super::address::{Refusal, check, same_host};
 use crate::ports::Reach;
+
+tokio::task_local! {
+    /// Where the call that is being made would connect to: the first address its name has.
+    static OFFERED: Cell<Option<IpAddr>>;
+}
+
+/// Makes a call whose address can be asked for with [`offered`], also where no connection comes about.
+pub(super) fn remembering<F: Future>(call: F) -> impl Future<Output = F::Output> {
+    OFFERED.scope(Cell::new(None), call)
+}
+
+/// The address the current call was last offered, taken away so that the next hop finds none.
+pub(super) fn offered() -> Option<IpAddr> {
+    OFFERED.try_with(Cell::take).ok().flatten()
+}
 
 /// Looks names up. Replaced in tests by one that lies.
 pub trait Resolve: Send + Sync + 'static {
@@ -79,6 +95,8 @@ impl reqwest::dns::Resolve for Checked {
                 }
                 .into());
             }
+            // A connection that is made for nobody in particular has no call to remember it.
+            let _ = OFFERED.try_with(|first| first.set(allowed.first().map(SocketAddr::ip)));
             let addresses: reqwest::dns::Addrs = Box::new(allowed.into_iter());
             Ok(addresses)
         })

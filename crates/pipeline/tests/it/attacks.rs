@@ -179,16 +179,12 @@ async fn answer(socket: &mut tokio::net::TcpStream, path: &str) -> io::Result<()
     }
 }
 
-/// Answers with one list after the other, the last one for ever; without lists like the system.
+/// Answers with one list after the other, the last one for ever.
 struct Liar(Vec<Vec<IpAddr>>, AtomicUsize);
 
 impl Resolve for Liar {
-    fn resolve(&self, host: String) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+    fn resolve(&self, _: String) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
         async move {
-            if self.0.is_empty() {
-                let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-                return Ok(found.map(|a| a.ip()).collect());
-            }
             let n = self.1.fetch_add(1, Ordering::SeqCst).min(self.0.len() - 1);
             Ok(self.0[n].clone())
         }
@@ -256,6 +252,7 @@ async fn every_attack_is_refused_and_none_is_forgotten() {
         rows.len()
     );
     let (address, asked) = server().await;
+    let plain = EgressClient::new().unwrap();
     let mut wrong = Vec::new();
     for row in rows {
         let row = row.as_table().unwrap();
@@ -285,10 +282,13 @@ async fn every_attack_is_refused_and_none_is_forgotten() {
             (.., Some(_)) => "$(chosen)".to_owned(),
             _ => panic!("{says}: no place to go"),
         };
+        // Where the end is not the clock's, there is time enough on the busiest machine.
+        let ends_by_time = text("error").is_some_and(|e| e.is_empty() || e.contains("timed out"));
+        let limit = if ends_by_time { "1s" } else { "1m" };
         let mut source = match is("bridge") {
-            true => "t [type=bridge name=b timeout=\"1s\"".to_owned(),
+            true => format!("t [type=bridge name=b timeout=\"{limit}\""),
             false => format!(
-                "t [type=http url={} timeout=\"1s\" allowUnrestrictedNetworkAccess={}",
+                "t [type=http url={} timeout=\"{limit}\" allowUnrestrictedNetworkAccess={}",
                 quoted(&url),
                 is("unrestricted")
             ),
@@ -302,15 +302,20 @@ async fn every_attack_is_refused_and_none_is_forgotten() {
         if text("chosen").is_some() {
             source.push_str("chosen [type=lowercase input=\"$(jobRun.url)\"]");
         }
-        let answers = list("resolves").unwrap_or_default();
-        let answers = answers
+        let lists = |key: &str| list(key).unwrap_or_default();
+        let answers: Vec<Vec<IpAddr>> = lists("resolves")
             .iter()
             .map(|l| l.split(' ').map(|a| a.parse().unwrap()).collect())
             .collect();
-        let own = list("own").unwrap_or_default();
-        let own: Vec<IpAddr> = own.iter().map(|a| a.parse().unwrap()).collect();
-        let resolver = Arc::new(Liar(answers, AtomicUsize::new(0)));
-        let mut client = EgressClient::with_resolver(resolver, &own).unwrap();
+        let own: Vec<IpAddr> = lists("own").iter().map(|a| a.parse().unwrap()).collect();
+        // Making a client reads the certificates of the system, which takes a while.
+        let mut client = match answers.is_empty() && own.is_empty() {
+            true => plain.clone(),
+            false => {
+                let resolver = Arc::new(Liar(answers, AtomicUsize::new(0)));
+                EgressClient::with_resolver(resolver, &own).unwrap()
+            }
+        };
         if is("strict") {
             let entries = list("allow").unwrap().into_iter().map(|text| {
                 let text = here(text);
@@ -343,7 +348,7 @@ async fn every_attack_is_refused_and_none_is_forgotten() {
                 (None, None, Some(value)) => value.to_http_json().len() < 100,
                 _ => false,
             };
-            if !fits || began.elapsed() > Duration::from_secs(5) {
+            if !fits || began.elapsed() > Duration::from_secs(50) {
                 wrong.push(format!(
                     "{says}: {:?} {:?} in {:?}",
                     result.error,
@@ -540,7 +545,7 @@ fn every_call_is_attributed_in_the_log_and_counted_once_whatever_becomes_of_it()
             Policy::standard(),
             "failed",
             "localhost",
-            "",
+            "127.0.0.1",
         ),
         (
             http("url=\"http://{here}/drip\""),
@@ -568,7 +573,7 @@ fn every_call_is_attributed_in_the_log_and_counted_once_whatever_becomes_of_it()
             Policy::standard(),
             "refused_invalid",
             "127.0.0.1",
-            "",
+            "127.0.0.1",
         ),
         (
             "type=http url=\"http://localhost:1/\"".to_owned(),
@@ -582,7 +587,7 @@ fn every_call_is_attributed_in_the_log_and_counted_once_whatever_becomes_of_it()
             listed(&format!("job {JOB} GET https://a.example.com/")),
             "refused_list",
             "127.0.0.1",
-            "",
+            "127.0.0.1",
         ),
         (
             http("url=\"http://a.example.com/\""),
@@ -603,7 +608,7 @@ fn every_call_is_attributed_in_the_log_and_counted_once_whatever_becomes_of_it()
             listed("bridge other POST http://127.0.0.1/"),
             "refused_list",
             "127.0.0.1",
-            "",
+            "127.0.0.1",
         ),
     ] {
         let (line, counted) = witnessed(&attributes, policy);
@@ -618,11 +623,13 @@ fn every_call_is_attributed_in_the_log_and_counted_once_whatever_becomes_of_it()
             (JOB, "1", "t"),
             "{attributes}"
         );
-        assert_eq!(
-            (said("egress.host"), said("egress.address")),
-            (host, address),
-            "{attributes}"
-        );
+        assert_eq!(said("egress.host"), host, "{attributes}");
+        let seen = said("egress.address");
+        match host {
+            // Which of its addresses comes first is the system's business.
+            "localhost" => assert!(seen.parse::<IpAddr>().unwrap().is_loopback(), "{seen}"),
+            _ => assert_eq!(seen, address, "{attributes}"),
+        }
         assert_ne!(said("egress.port"), "", "{attributes}");
         let bridge = if attributes.contains("bridge") {
             "b"
