@@ -62,9 +62,9 @@ fn nobody(why: &str) -> SendReport {
 }
 
 /// An endpoint's verdict and, if it refused, its words.
-struct Said {
-    outcome: SendOutcome,
-    refusal: Option<SendRefusal>,
+pub(crate) struct Said {
+    pub(crate) outcome: SendOutcome,
+    pub(crate) refusal: Option<SendRefusal>,
 }
 
 impl From<SendOutcome> for Said {
@@ -121,21 +121,27 @@ async fn answers_of<'a>(pool: &Shared, node: &'a Node, raws: &[Bytes]) -> Answer
     }
 }
 
-/// Alive primaries, or whatever primaries there are when none is; and the send-only endpoints.
-fn targets(pool: &Shared) -> Vec<&Node> {
-    let usable = |node: &&Node| node.state() != NodeState::InvalidChainId;
+/// Primaries that can be read from, well or not so well, or whatever primaries there are when none
+/// can; and the send-only endpoints.
+pub(crate) fn targets(pool: &Shared) -> Vec<&Node> {
+    let usable =
+        |node: &&Node| !matches!(node.state(), NodeState::InvalidChainId | NodeState::Forked);
     let primaries: Vec<&Node> = pool
         .nodes
         .iter()
         .filter(|node| !node.send_only)
         .filter(usable)
         .collect();
-    let alive: Vec<&Node> = primaries
+    let readable: Vec<&Node> = primaries
         .iter()
         .copied()
-        .filter(|node| node.state() == NodeState::Alive)
+        .filter(|node| node.state().is_readable())
         .collect();
-    let mut targets = if alive.is_empty() { primaries } else { alive };
+    let mut targets = if readable.is_empty() {
+        primaries
+    } else {
+        readable
+    };
     targets.extend(
         pool.nodes
             .iter()
@@ -211,7 +217,7 @@ fn report_contradictions(pool: &Shared, came: &[Answers<'_>]) {
 }
 
 /// One endpoint's answers, over both of its URLs where it has a second one for sending.
-async fn send_to(pool: &Shared, node: &Node, raws: &[Bytes]) -> Vec<Said> {
+pub(crate) async fn send_to(pool: &Shared, node: &Node, raws: &[Bytes]) -> Vec<Said> {
     if let Err(error) = node.ensure_verified().await {
         let lost = || Said::from(SendOutcome::Retryable(error.to_string()));
         return std::iter::repeat_with(lost).take(raws.len()).collect();

@@ -24,6 +24,14 @@ pub struct PoolConfig {
     pub poll_failure_threshold: u32,
     /// An endpoint without a higher head for so long is out of sync; zero switches that off.
     pub no_new_heads_threshold: Duration,
+    /// An endpoint without a higher finalized block for so long is out of sync; zero switches that
+    /// off. Only where finalized blocks are looked at.
+    pub no_new_finalized_heads_threshold: Duration,
+    /// Whether endpoints are asked if they are syncing, and not preferred while they say so.
+    pub check_syncing: bool,
+    /// Blocks so far below the head do not change any more where no endpoint knows a finalized
+    /// block: there endpoints have to agree.
+    pub finality_depth: u64,
     /// An endpoint so many blocks behind the best of its pool is out of sync; 0 switches that off.
     pub sync_threshold: u64,
     /// Zero: heads come by subscription, and by polling each second where there is none.
@@ -48,6 +56,9 @@ impl PoolConfig {
             poll_interval: Duration::from_secs(10),
             poll_failure_threshold: 5,
             no_new_heads_threshold: Duration::from_secs(180),
+            no_new_finalized_heads_threshold: Duration::ZERO,
+            check_syncing: false,
+            finality_depth: 50,
             sync_threshold: 5,
             new_heads_poll_interval: Duration::ZERO,
             batch_size: 100,
@@ -98,6 +109,10 @@ pub struct NodeConfig {
     pub send_only: bool,
     /// 1 – 100; among equally good endpoints the lowest is chosen.
     pub order: u32,
+    /// Requests per second a gateway puts to it at most; none: as many as it takes.
+    pub rate_per_second: Option<f64>,
+    /// Requests under way at once; none: learned from what it takes.
+    pub max_concurrent: Option<u32>,
 }
 
 impl fmt::Debug for NodeConfig {
@@ -110,6 +125,8 @@ impl fmt::Debug for NodeConfig {
             .field("http_url_extra_write", &shown(&self.http_url_extra_write))
             .field("send_only", &self.send_only)
             .field("order", &self.order)
+            .field("rate_per_second", &self.rate_per_second)
+            .field("max_concurrent", &self.max_concurrent)
             .finish()
     }
 }
@@ -130,6 +147,8 @@ impl NodeConfig {
             http_url_extra_write: None,
             send_only: false,
             order: 100,
+            rate_per_second: None,
+            max_concurrent: None,
         }
     }
 
@@ -168,6 +187,19 @@ impl NodeConfig {
         if !self.send_only && self.http_url.is_none() && self.ws_url.is_none() {
             problems.push(format!(
                 "endpoint {name:?} has neither an HTTPURL nor a WSURL"
+            ));
+        }
+        if self
+            .rate_per_second
+            .is_some_and(|rate| !(rate > 0.0 && rate.is_finite()))
+        {
+            problems.push(format!(
+                "the rate of endpoint {name:?} has to be more than 0 requests per second"
+            ));
+        }
+        if self.max_concurrent == Some(0) {
+            problems.push(format!(
+                "endpoint {name:?} may have 0 requests under way, so it could never be asked"
             ));
         }
         if !(1..=100).contains(&self.order) {

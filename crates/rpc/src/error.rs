@@ -55,6 +55,9 @@ pub enum RpcError {
     /// HTTP 429 or the like: ask less, or later.
     #[error("{node} refuses requests for now (rate limit): {message}")]
     RateLimited { node: String, message: String },
+    /// We ask it as much as it may be asked: another one, or later.
+    #[error("{node} is asked as much as it may be for now")]
+    Busy { node: String },
     /// JSON-RPC, but not what the method promises.
     #[error("{node} gave an answer to {method} that cannot be read: {cause}; it begins {got:?}")]
     Decode {

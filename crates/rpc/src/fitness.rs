@@ -1,47 +1,108 @@
 //! How fit an endpoint is for a question, beyond the state it is in: what is in flight there, what
-//! it asked us to hold back, which methods it fails or does not have.
+//! it asked us to hold back, which methods it fails, answers slowly or does not have, and whether
+//! it came back so lately that it has to prove itself.
 //!
 //! States say whether an endpoint is used at all; this says whether it is a good choice just now.
 //! It never takes an endpoint out: when nobody is fit, whoever is left is asked.
 
+mod window;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(crate) use window::Shown;
 
 /// A method an endpoint does not have is not asked of it for so long.
 const ABSENT_FOR: Duration = Duration::from_secs(600);
 /// So many failures of one method in a row, and it is asked elsewhere for a while.
 const FAILURES_IN_A_ROW: u32 = 3;
+/// Or when half of so many calls in the last seconds failed.
+const SAMPLES: u32 = 20;
 /// The first pause of a failing method; doubles up to the longest.
 const METHOD_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_METHOD_PAUSE: Duration = Duration::from_secs(60);
+/// Somebody who was caught leaving things out is not asked for them for so long.
+const SUSPECT_FOR: Duration = Duration::from_secs(60);
+const LONGEST_SUSPECT: Duration = Duration::from_secs(600);
+/// Good cross-checks in a row after which a suspect is asked again.
+const CLEARED_AFTER: u32 = 2;
+/// A slow method is asked elsewhere after so long.
+const SLOW_FOR: Duration = Duration::from_secs(30);
+/// Answering times say something from so many calls on.
+const TIMED: u32 = 50;
+/// Slower than so many times what is usual.
+const SLOW_FACTOR: u32 = 10;
+/// Below this nobody is slow.
+const QUICK_ENOUGH: Duration = Duration::from_millis(5);
 /// Methods kept in mind; what clients may name is without end.
 const METHODS: usize = 256;
 /// After "too many requests" without a time.
 const BACK_OFF: Duration = Duration::from_secs(1);
+/// Who came back gets a part of the questions until this time has passed, and so many were
+/// answered well.
+const PROBATION: Duration = Duration::from_secs(30);
+const PROBATION_ANSWERS: u32 = 200;
 
-#[derive(Default)]
 pub(crate) struct Fitness {
     in_flight: AtomicU32,
-    /// Set while `methods` holds anything, so that a healthy endpoint costs one load.
+    /// Set while `methods` holds a mark, so that a healthy endpoint costs one load.
     blemished: AtomicU64,
     /// Its head is on another branch than the one everybody speaks about.
     strays: AtomicBool,
+    /// Good answers it still owes before it is trusted again; 0 for most.
+    on_probation: AtomicU32,
+    born: Instant,
     marks: Mutex<Marks>,
+}
+
+impl Default for Fitness {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            blemished: AtomicU64::new(0),
+            strays: AtomicBool::new(false),
+            on_probation: AtomicU32::new(0),
+            born: Instant::now(),
+            marks: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Marks {
     hold_back_until: Option<Instant>,
-    methods: HashMap<String, Method>,
+    probation_until: Option<Instant>,
+    methods: HashMap<Cow<'static, str>, Method>,
 }
 
 #[derive(Default)]
 struct Method {
+    window: window::Window,
     failed_in_a_row: u32,
-    unfit_until: Option<Instant>,
-    why: &'static str,
+    /// Pauses in a row, for their length.
+    pauses: u32,
+    unfit: Option<Unfit>,
+    slow_since: Option<Instant>,
+    good_checks: u32,
+}
+
+struct Unfit {
+    until: Instant,
+    why: Why,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Why {
+    Fails,
+    Lacks,
+    Slow,
+    /// Caught at something, in words.
+    Suspect(String),
 }
 
 /// One question on its way; counted until dropped.
@@ -83,34 +144,71 @@ impl Fitness {
         marks
             .methods
             .get(method)
-            .and_then(|method| method.unfit_until)
-            .is_none_or(|until| until <= now)
+            .and_then(|method| method.unfit.as_ref())
+            .is_none_or(|unfit| unfit.until <= now)
+    }
+
+    /// How long it wants to be left alone; none for most.
+    pub(crate) fn held_back(&self, now: Instant) -> Option<Duration> {
+        if self.blemished.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let until = self.marks().hold_back_until?;
+        (until > now).then(|| until - now)
     }
 
     /// It answered the method as it should.
-    pub(crate) fn did_well(&self, method: &str) {
-        if self.blemished.load(Ordering::Relaxed) == 0 {
-            return;
+    pub(crate) fn did_well(&self, method: &str, took: Duration) {
+        let owed = self.on_probation.load(Ordering::Relaxed);
+        if owed > 1 {
+            self.on_probation.fetch_sub(1, Ordering::Relaxed);
         }
+        let now = Instant::now();
         let mut marks = self.marks();
-        marks.methods.remove(method);
-        self.count(&marks);
+        let second = self.second(now);
+        if let Some(mark) = marks.method(method) {
+            mark.window.note(second, true, Some(took));
+            mark.failed_in_a_row = 0;
+            // A good answer clears what an answer can clear; the rest takes its time.
+            let cleared = match &mark.unfit {
+                None => false,
+                Some(unfit) => match unfit.why {
+                    Why::Fails | Why::Lacks => true,
+                    Why::Suspect(_) => unfit.until <= now,
+                    Why::Slow => false,
+                },
+            };
+            if cleared {
+                mark.unfit = None;
+                mark.pauses = 0;
+                self.count(&marks);
+            }
+        }
+        if owed == 1 && marks.probation_until.is_none_or(|until| until <= now) {
+            marks.probation_until = None;
+            self.on_probation.store(0, Ordering::Relaxed);
+        }
     }
 
     /// It failed a method that others may answer. True if it is unfit for the method from now on.
     pub(crate) fn failed(&self, method: &str, now: Instant) -> bool {
         let mut marks = self.marks();
-        if marks.methods.len() >= METHODS && !marks.methods.contains_key(method) {
+        let second = self.second(now);
+        let Some(mark) = marks.method(method) else {
             return false;
-        }
-        let mark = marks.methods.entry(method.to_owned()).or_default();
+        };
         mark.failed_in_a_row += 1;
-        let unfit = mark.failed_in_a_row >= FAILURES_IN_A_ROW;
-        if unfit {
-            let doublings = (mark.failed_in_a_row - FAILURES_IN_A_ROW).min(5);
-            mark.unfit_until =
-                Some(now + (METHOD_PAUSE * 2_u32.pow(doublings)).min(LONGEST_METHOD_PAUSE));
-            mark.why = "fails";
+        mark.window.note(second, false, None);
+        let shown = mark.window.shown(second);
+        let many = shown.good + shown.failed >= SAMPLES && shown.failed > shown.good;
+        let paused = mark.unfit.as_ref().is_some_and(|unfit| unfit.until > now);
+        let unfit = mark.failed_in_a_row >= FAILURES_IN_A_ROW || many;
+        if unfit && !(paused && many && mark.failed_in_a_row < FAILURES_IN_A_ROW) {
+            let pause = METHOD_PAUSE * 2_u32.pow(mark.pauses.min(5));
+            mark.pauses += 1;
+            let why = Why::Fails;
+            let until = now + pause.min(LONGEST_METHOD_PAUSE);
+            mark.unfit = Some(Unfit { until, why });
         }
         self.count(&marks);
         unfit
@@ -119,30 +217,131 @@ impl Fitness {
     /// It does not have the method, or does not let us use it.
     pub(crate) fn lacks(&self, method: &str, now: Instant) {
         let mut marks = self.marks();
-        if marks.methods.len() < METHODS {
-            let mark = marks.methods.entry(method.to_owned()).or_default();
-            mark.unfit_until = Some(now + ABSENT_FOR);
-            mark.why = "lacks";
+        if let Some(mark) = marks.method(method) {
+            mark.unfit = Some(Unfit {
+                until: now + ABSENT_FOR,
+                why: Why::Lacks,
+            });
         }
         self.count(&marks);
+    }
+
+    /// It was caught leaving something out; `what` completes "is not asked for eth_getLogs: it …".
+    pub(crate) fn suspect(&self, method: &str, what: String, now: Instant) {
+        let mut marks = self.marks();
+        if let Some(mark) = marks.method(method) {
+            let pause = SUSPECT_FOR * 2_u32.pow(mark.pauses.min(4));
+            mark.pauses += 1;
+            mark.good_checks = 0;
+            mark.unfit = Some(Unfit {
+                until: now + pause.min(LONGEST_SUSPECT),
+                why: Why::Suspect(what),
+            });
+        }
+        self.count(&marks);
+    }
+
+    /// A cross-check found nothing wrong with the method.
+    pub(crate) fn checked_well(&self, method: &str) {
+        let mut marks = self.marks();
+        if let Some(mark) = marks.method(method)
+            && matches!(&mark.unfit, Some(unfit) if matches!(unfit.why, Why::Suspect(_)))
+        {
+            mark.good_checks += 1;
+            if mark.good_checks >= CLEARED_AFTER {
+                mark.unfit = None;
+                mark.pauses = 0;
+            }
+        }
+        self.count(&marks);
+    }
+
+    /// Compares how slow a method is here with what is usual in the pool.
+    pub(crate) fn compare_slowness(&self, method: &str, usual: Duration, now: Instant) {
+        let mut marks = self.marks();
+        let second = self.second(now);
+        let Some(mark) = marks.methods.get_mut(method) else {
+            return;
+        };
+        let shown = mark.window.shown(second);
+        let slow = shown.timed >= TIMED && shown.p99 > usual.max(QUICK_ENOUGH) * SLOW_FACTOR;
+        if !slow {
+            mark.slow_since = None;
+            if matches!(&mark.unfit, Some(unfit) if unfit.why == Why::Slow && unfit.until <= now) {
+                mark.unfit = None;
+                mark.pauses = 0;
+            }
+        } else if now - *mark.slow_since.get_or_insert(now) >= SLOW_FOR
+            && mark.unfit.as_ref().is_none_or(|unfit| unfit.until <= now)
+        {
+            let pause = METHOD_PAUSE * 2_u32.pow(mark.pauses.min(5));
+            mark.pauses += 1;
+            mark.unfit = Some(Unfit {
+                until: now + pause.min(LONGEST_METHOD_PAUSE),
+                why: Why::Slow,
+            });
+        }
+        self.count(&marks);
+    }
+
+    /// Whether it is left alone for being slow at a method.
+    pub(crate) fn is_slow_at(&self, method: &str) -> bool {
+        let marks = self.marks();
+        let unfit = marks.methods.get(method).and_then(|it| it.unfit.as_ref());
+        unfit.is_some_and(|unfit| unfit.why == Why::Slow)
     }
 
     /// It asked for fewer requests; `retry_after` if it said until when.
     pub(crate) fn hold_back(&self, now: Instant, retry_after: Option<Duration>) {
         let mut marks = self.marks();
-        marks.hold_back_until = Some(now + retry_after.unwrap_or(BACK_OFF));
+        let until = now + retry_after.unwrap_or(BACK_OFF);
+        // Several answers of one moment say the same; the longest counts.
+        marks.hold_back_until = Some(marks.hold_back_until.map_or(until, |old| old.max(until)));
         self.count(&marks);
     }
 
-    /// What it is not asked at present, in words; empty for most.
-    pub(crate) fn blemishes(&self, now: Instant) -> Vec<String> {
-        let marks = self.marks();
-        let mut list: Vec<String> = marks
-            .methods
-            .iter()
-            .filter(|(_, method)| method.unfit_until.is_some_and(|until| until > now))
-            .map(|(name, method)| format!("{} {name}", method.why))
+    /// It came back: it gets a part of the questions until it has proven itself.
+    pub(crate) fn put_on_probation(&self, now: Instant) {
+        let mut marks = self.marks();
+        marks.probation_until = Some(now + PROBATION);
+        // One more than is owed: the last one is let go by the clock.
+        self.on_probation
+            .store(PROBATION_ANSWERS + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_on_probation(&self) -> bool {
+        self.on_probation.load(Ordering::Relaxed) > 0
+    }
+
+    /// The methods asked lately and what became of that.
+    pub(crate) fn methods(&self, now: Instant) -> Vec<(String, Shown)> {
+        let second = self.second(now);
+        let mut marks = self.marks();
+        let shown = marks.methods.iter_mut().map(|(name, method)| {
+            let shown = method.window.shown(second);
+            (name.clone().into_owned(), shown)
+        });
+        let mut list: Vec<_> = shown
+            .filter(|(_, shown)| shown.good + shown.failed + shown.timed > 0)
             .collect();
+        list.sort_by(|one, other| one.0.cmp(&other.0));
+        list
+    }
+
+    /// What it is not asked at present, in words; empty for most.
+    pub(crate) fn blemishes(&self, now: std::time::Instant) -> Vec<String> {
+        let now = Instant::from_std(now);
+        let marks = self.marks();
+        let unfit = marks.methods.iter().filter_map(|(name, method)| {
+            let unfit = method.unfit.as_ref().filter(|unfit| unfit.until > now)?;
+            Some(match &unfit.why {
+                Why::Fails => format!("fails {name}"),
+                Why::Lacks => format!("lacks {name}"),
+                Why::Slow => format!("is slow at {name}"),
+                Why::Suspect(what) => format!("is not asked for {name}: it {what}"),
+            })
+        });
+        let mut list: Vec<String> = unfit.collect();
         list.sort();
         if self.strays() {
             list.push("is on another branch of the chain".to_owned());
@@ -153,11 +352,20 @@ impl Fitness {
                 (until - now).as_secs_f64().ceil()
             ));
         }
+        if self.is_on_probation() {
+            list.push("came back lately and gets a part of the questions".to_owned());
+        }
         list
     }
 
+    fn second(&self, now: Instant) -> u64 {
+        // Far from 0, which empty slots have.
+        now.saturating_duration_since(self.born).as_secs() + 1000
+    }
+
     fn count(&self, marks: &Marks) {
-        let count = marks.methods.len() + usize::from(marks.hold_back_until.is_some());
+        let unfit = marks.methods.values().filter(|mark| mark.unfit.is_some());
+        let count = unfit.count() + usize::from(marks.hold_back_until.is_some());
         self.blemished.store(count as u64, Ordering::Relaxed);
     }
 
@@ -166,9 +374,27 @@ impl Fitness {
     }
 }
 
+impl Marks {
+    /// None for one method too many.
+    fn method(&mut self, name: &str) -> Option<&mut Method> {
+        if !self.methods.contains_key(name) {
+            if self.methods.len() >= METHODS {
+                return None;
+            }
+            self.methods
+                .insert(Cow::Owned(name.to_owned()), Method::default());
+        }
+        self.methods.get_mut(name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(fitness: &Fitness) -> Vec<String> {
+        fitness.blemishes(std::time::Instant::now())
+    }
 
     #[test]
     fn an_endpoint_that_fails_one_method_is_unfit_for_that_one_and_for_a_while() {
@@ -180,10 +406,31 @@ mod tests {
         assert!(!fitness.is_fit("eth_call", now));
         assert!(fitness.is_fit("eth_getLogs", now));
         assert!(fitness.is_fit("eth_call", now + METHOD_PAUSE));
-        assert_eq!(fitness.blemishes(now), ["fails eth_call"]);
-        fitness.did_well("eth_call");
+        assert_eq!(words(&fitness), ["fails eth_call"]);
+        fitness.did_well("eth_call", Duration::from_millis(1));
         assert!(fitness.is_fit("eth_call", now));
-        assert!(fitness.blemishes(now).is_empty());
+        assert!(words(&fitness).is_empty());
+    }
+
+    #[test]
+    fn half_of_many_calls_failing_counts_although_never_three_in_a_row() {
+        let (fitness, now) = (Fitness::default(), Instant::now());
+        let mut unfit = false;
+        for n in 0..60 {
+            if n % 3 == 0 {
+                fitness.did_well("eth_call", Duration::from_millis(1));
+            } else {
+                unfit = fitness.failed("eth_call", now);
+            }
+        }
+        assert!(unfit && !fitness.is_fit("eth_call", now));
+        fitness.did_well("eth_call", Duration::from_millis(1));
+        let later = now + Duration::from_secs(61);
+        assert!(fitness.is_fit("eth_call", later));
+        assert!(
+            !fitness.failed("eth_call", later),
+            "the window is forgotten"
+        );
     }
 
     #[test]
@@ -193,7 +440,62 @@ mod tests {
         assert!(!fitness.is_fit("trace_block", now + Duration::from_secs(599)));
         assert!(fitness.is_fit("eth_call", now));
         fitness.hold_back(now, Some(Duration::from_secs(7)));
+        fitness.hold_back(now, None);
+        assert_eq!(fitness.held_back(now), Some(Duration::from_secs(7)));
         assert!(!fitness.is_fit("eth_call", now + Duration::from_secs(6)));
         assert!(fitness.is_fit("eth_call", now + Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_suspect_is_asked_again_after_two_good_cross_checks_or_with_time() {
+        let (fitness, now) = (Fitness::default(), Instant::now());
+        fitness.suspect("eth_getLogs", "left out logs of block 7".to_owned(), now);
+        assert_eq!(
+            words(&fitness),
+            ["is not asked for eth_getLogs: it left out logs of block 7"]
+        );
+        // An answer is no proof.
+        fitness.did_well("eth_getLogs", Duration::from_millis(1));
+        fitness.checked_well("eth_getLogs");
+        assert!(!fitness.is_fit("eth_getLogs", now));
+        fitness.checked_well("eth_getLogs");
+        assert!(fitness.is_fit("eth_getLogs", now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_ten_times_slower_than_usual_for_half_a_minute_is_slow() {
+        let fitness = Fitness::default();
+        let usual = Duration::from_millis(20);
+        for _ in 0..3 {
+            for _ in 0..TIMED {
+                fitness.did_well("eth_call", Duration::from_millis(900));
+            }
+            fitness.compare_slowness("eth_call", usual, Instant::now());
+            assert!(fitness.is_fit("eth_call", Instant::now()));
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
+        fitness.compare_slowness("eth_call", usual, Instant::now());
+        assert!(!fitness.is_fit("eth_call", Instant::now()));
+        assert!(fitness.is_slow_at("eth_call"));
+        // Quick again, it is asked again after its pause.
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for _ in 0..TIMED {
+            fitness.did_well("eth_call", Duration::from_millis(20));
+        }
+        fitness.compare_slowness("eth_call", usual, Instant::now());
+        assert!(!fitness.is_slow_at("eth_call"));
+    }
+
+    #[test]
+    fn who_came_back_proves_itself_by_answers_and_by_time() {
+        let (fitness, now) = (Fitness::default(), Instant::now());
+        fitness.put_on_probation(now);
+        for _ in 0..2 * PROBATION_ANSWERS {
+            fitness.did_well("eth_call", Duration::from_millis(1));
+        }
+        assert!(fitness.is_on_probation(), "not yet half a minute");
+        fitness.marks().probation_until = Some(now);
+        fitness.did_well("eth_call", Duration::from_millis(1));
+        assert!(!fitness.is_on_probation());
     }
 }

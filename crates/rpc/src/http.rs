@@ -46,7 +46,15 @@ pub(crate) fn client(pool: &PoolConfig) -> Result<Client, PoolError> {
         })
 }
 
+/// Answers in place of a server, for simulations; the error is the cause of a broken connection.
+#[cfg(test)]
+pub(crate) trait Scripted: Send + Sync {
+    fn post(&self, body: Bytes) -> futures_util::future::BoxFuture<'static, Result<Bytes, String>>;
+}
+
 pub(crate) struct HttpEndpoint {
+    #[cfg(test)]
+    scripted: Option<Arc<dyn Scripted>>,
     client: Client,
     url: Url,
     shown: String,
@@ -64,12 +72,41 @@ impl HttpEndpoint {
         max_bytes: usize,
     ) -> Self {
         Self {
+            #[cfg(test)]
+            scripted: None,
             client,
             shown: Masked(&url).to_string(),
             url,
             node,
             timeout,
             max_bytes,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_scripted(&mut self, scripted: Arc<dyn Scripted>) {
+        self.scripted = Some(scripted);
+    }
+
+    #[cfg(test)]
+    async fn post_scripted(
+        &self,
+        answer: impl Future<Output = Result<Bytes, String>>,
+        method: &str,
+        within: Duration,
+    ) -> Result<Bytes, RpcError> {
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(cause)) => Err(RpcError::Unreachable {
+                node: self.node.to_string(),
+                url: self.shown.clone(),
+                cause,
+            }),
+            Err(_) => Err(RpcError::Timeout {
+                node: self.node.to_string(),
+                method: method.to_owned(),
+                after: within,
+            }),
         }
     }
 
@@ -89,6 +126,12 @@ impl HttpEndpoint {
         body: Bytes,
         within: Duration,
     ) -> Result<Bytes, RpcError> {
+        #[cfg(test)]
+        if let Some(scripted) = &self.scripted {
+            return self
+                .post_scripted(scripted.post(body), method, within)
+                .await;
+        }
         let request = self
             .client
             .post(self.url.clone())

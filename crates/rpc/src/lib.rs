@@ -6,11 +6,15 @@
 //! all endpoints at once. Subscriptions are a hint to look sooner and never the only way a block
 //! is noticed. No database, no keys, no opinion about which block is final.
 
+mod agreed;
 mod broadcast;
 mod choice;
 mod config;
 mod error;
 mod fitness;
+#[cfg(test)]
+mod fuzzing;
+mod gate;
 pub mod gateway;
 mod head;
 mod http;
@@ -18,11 +22,13 @@ mod log;
 mod masked;
 mod node;
 mod observe;
+mod pending;
 mod pool;
 mod quantity;
 mod reads;
 mod refusal;
 mod revert;
+mod rhythm;
 mod send;
 mod send_errors;
 mod status;

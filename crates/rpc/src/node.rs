@@ -2,18 +2,22 @@
 
 mod asking;
 mod forwarding;
+mod range;
 
 pub(crate) use forwarding::Forwarded;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::primitives::B256;
+use tokio::time::Instant;
 
+use crate::agreed::Agreed;
 use crate::config::{NodeConfig, PoolConfig};
 use crate::error::RpcError;
 use crate::fitness::Fitness;
+use crate::gate::Gate;
 use crate::head::{BlockTag, Head};
 use crate::http::HttpEndpoint;
 use crate::observe::Meters;
@@ -21,6 +25,7 @@ use crate::quantity::Small;
 use crate::send_errors::Overrides;
 use crate::status::{NodeState, NodeStatus, Verified};
 use crate::ws::WsEndpoint;
+use range::LogRange;
 
 /// A failed verification on a caller's behalf is not repeated sooner.
 const VERIFY_PAUSE: Duration = Duration::from_secs(1);
@@ -36,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) meters: Meters,
     chain_id: u64,
     overrides: Arc<Overrides>,
+    agreed: Arc<Agreed>,
+    check_syncing: bool,
     condition: Mutex<Condition>,
     verifying: tokio::sync::Mutex<Option<(Instant, RpcError)>>,
     revived: tokio::sync::Notify,
@@ -46,6 +53,8 @@ pub(crate) struct Node {
     latency_micros: AtomicU64,
     /// What only the gateway keeps of it.
     pub(crate) fitness: Fitness,
+    pub(crate) gate: Gate,
+    ranges: LogRange,
     batch_size: u64,
     /// Halved when the endpoint refuses a batch as too large, grows slowly while it does not.
     batch_limit: AtomicU64,
@@ -61,6 +70,25 @@ pub(crate) struct Condition {
     /// When `highest` rose last, or else when the endpoint became usable.
     pub(crate) risen: Instant,
     pub(crate) client_version: Option<String>,
+    /// What it says about its own syncing; none once it says that it is not.
+    pub(crate) syncing: Option<Box<serde_json::value::RawValue>>,
+    /// The highest blocks it called safe and finalized.
+    pub(crate) safe: Option<u64>,
+    pub(crate) finalized: Option<Anchor>,
+    pub(crate) finalized_risen: Instant,
+    /// Its first block, and the one it shows at the height all were asked about last.
+    pub(crate) first: Option<Anchor>,
+    pub(crate) shows_at: Option<Anchor>,
+    /// Looks in a row that found nothing wrong.
+    pub(crate) good_looks: u32,
+    pub(crate) agreed_looks: u32,
+}
+
+/// A block that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
 }
 
 /// Where an endpoint stands.
@@ -78,6 +106,7 @@ impl Node {
         pool: &PoolConfig,
         client: &reqwest::Client,
         overrides: Arc<Overrides>,
+        agreed: Arc<Agreed>,
     ) -> Self {
         let name: Arc<str> = config.name.into();
         let host = config
@@ -114,6 +143,8 @@ impl Node {
             meters: Meters::new(pool.chain_id, Arc::clone(&name), host, config.send_only),
             chain_id: pool.chain_id,
             overrides,
+            agreed,
+            check_syncing: pool.check_syncing,
             condition: Mutex::new(Condition {
                 state: NodeState::Undialed,
                 reason: None,
@@ -121,6 +152,14 @@ impl Node {
                 head: None,
                 risen: Instant::now(),
                 client_version: None,
+                syncing: None,
+                safe: None,
+                finalized: None,
+                finalized_risen: Instant::now(),
+                first: None,
+                shows_at: None,
+                good_looks: 0,
+                agreed_looks: 0,
             }),
             verifying: tokio::sync::Mutex::new(None),
             revived: tokio::sync::Notify::new(),
@@ -130,6 +169,8 @@ impl Node {
             failures: AtomicU64::new(0),
             latency_micros: AtomicU64::new(0),
             fitness: Fitness::default(),
+            gate: Gate::new(config.rate_per_second, config.max_concurrent),
+            ranges: LogRange::default(),
             batch_size: pool.batch_size as u64,
             batch_limit: AtomicU64::new(pool.batch_size as u64),
             name,
@@ -155,28 +196,42 @@ impl Node {
         }
     }
 
-    /// Puts the endpoint into a state.
+    /// Puts the endpoint into a state, if there is a way to it from where it is.
     pub(crate) fn turn(&self, state: NodeState, reason: Option<String>) {
         let before = {
             let mut condition = self.condition();
             let before = condition.state;
+            if !before.may_turn(state) {
+                return;
+            }
             condition.state = state;
             condition.reason.clone_from(&reason);
-            if state == NodeState::Alive
-                && before != NodeState::OutOfSync
-                && before != NodeState::Alive
-            {
+            if before != state {
+                condition.good_looks = 0;
+                condition.agreed_looks = 0;
+            }
+            if !state.answers() {
+                // Whoever comes back may be somebody else.
+                condition.first = None;
+                condition.shows_at = None;
+            }
+            if state == NodeState::Alive && !before.answers() {
                 condition.risen = Instant::now();
+                condition.finalized_risen = Instant::now();
             }
             before
         };
-        if before != state {
-            if state == NodeState::Alive {
-                self.failed_in_a_row.store(0, Ordering::Relaxed);
-                self.revived.notify_one();
-            }
-            self.meters.turned(before, state, reason.as_deref());
+        if before == state {
+            return;
         }
+        if state == NodeState::Alive {
+            self.failed_in_a_row.store(0, Ordering::Relaxed);
+            self.revived.notify_one();
+            if matches!(before, NodeState::Unreachable | NodeState::Forked) {
+                self.fitness.put_on_probation(Instant::now());
+            }
+        }
+        self.meters.turned(before, state, reason.as_deref());
     }
 
     /// Keeps a head in mind; true if it is higher than all before.
@@ -204,8 +259,12 @@ impl Node {
         let verdict = answered.and_then(|Small(got)| self.same_chain(got));
         self.meters.verified(verdict.is_ok());
         match &verdict {
-            Ok(()) if matches!(self.state(), NodeState::Alive | NodeState::OutOfSync) => {}
-            Ok(()) => self.turn(NodeState::Alive, None),
+            Ok(()) if self.state().answers() => {}
+            // The same number is not the same chain yet.
+            Ok(()) => match self.on_agreed_blocks().await {
+                Ok(()) => self.turn(NodeState::Alive, None),
+                Err(why) => self.turn(NodeState::Forked, Some(why)),
+            },
             Err(error @ RpcError::WrongChain { .. }) => {
                 self.turn(NodeState::InvalidChainId, Some(error.to_string()))
             }
@@ -214,9 +273,65 @@ impl Node {
         verdict
     }
 
+    /// Whether it shows the blocks the others agreed on; the error is a sentence.
+    async fn on_agreed_blocks(&self) -> Result<(), String> {
+        for agreed in self.agreed.blocks() {
+            // One that does not have or does not give the block is no witness against itself.
+            if let Some(shown) = self.block_at(agreed.number).await
+                && shown.hash != agreed.hash
+            {
+                return Err(crate::agreed::differs(shown, agreed.hash));
+            }
+        }
+        Ok(())
+    }
+
+    /// The block it has at a height; none if it does not tell.
+    pub(crate) async fn block_at(&self, number: u64) -> Option<Anchor> {
+        let head: Option<Head> = self
+            .ask("eth_getBlockByNumber", (BlockTag::Number(number), false))
+            .await
+            .ok()?;
+        let head = head.filter(|head| head.number == number)?;
+        Some(Anchor {
+            number,
+            hash: head.hash,
+        })
+    }
+
+    /// Asks whether it is syncing. One that does not know the question is not.
+    pub(crate) async fn look_at_syncing(&self) {
+        if !self.check_syncing {
+            return;
+        }
+        type Raw = Box<serde_json::value::RawValue>;
+        let syncing = match self.ask::<Raw>("eth_syncing", [(); 0]).await {
+            Ok(answer) => Some(answer).filter(|answer| answer.get().starts_with('{')),
+            Err(RpcError::Refused { .. }) => None,
+            // No answer is no news.
+            Err(_) => return,
+        };
+        self.condition().syncing = syncing;
+    }
+
+    /// It called these blocks safe and finalized.
+    pub(crate) fn saw_finality(&self, safe: Option<u64>, finalized: Option<Anchor>) {
+        let mut condition = self.condition();
+        condition.safe = safe.or(condition.safe);
+        let Some(finalized) = finalized else { return };
+        let higher = condition
+            .finalized
+            .is_none_or(|before| finalized.number > before.number);
+        if higher {
+            condition.finalized_risen = Instant::now();
+        }
+        condition.finalized = Some(finalized);
+    }
+
     /// It did not answer. That it belonged to another chain when it last did stays known.
     pub(crate) fn lost(&self, error: &RpcError) {
         if self.state() != NodeState::InvalidChainId {
+            self.condition().syncing = None;
             self.turn(NodeState::Unreachable, Some(error.to_string()));
         }
     }
@@ -224,6 +339,19 @@ impl Node {
     /// Moving average over its calls, in microseconds; 0 before the first.
     pub(crate) fn latency_micros(&self) -> u64 {
         self.latency_micros.load(Ordering::Relaxed)
+    }
+
+    /// Blocks of logs it is known to take at once.
+    pub(crate) fn log_range(&self) -> u64 {
+        self.ranges.get()
+    }
+
+    pub(crate) fn range_went_well(&self, blocks: u64) {
+        self.ranges.went_well(blocks);
+    }
+
+    pub(crate) fn range_was_too_large(&self, blocks: u64, words: &str) {
+        self.ranges.was_too_large(blocks, words);
     }
 
     /// Waits until it becomes alive.
@@ -250,11 +378,11 @@ impl Node {
 
     /// Makes sure, before a caller's question, that the endpoint belongs to our chain.
     pub(crate) async fn ensure_verified(&self) -> Result<(), RpcError> {
-        if matches!(self.state(), NodeState::Alive | NodeState::OutOfSync) {
+        if self.state().answers() {
             return Ok(());
         }
         let mut last = self.verifying.lock().await;
-        if matches!(self.state(), NodeState::Alive | NodeState::OutOfSync) {
+        if self.state().answers() {
             return Ok(());
         }
         if let Some((at, error)) = &*last
@@ -280,7 +408,10 @@ impl Node {
         }
         let head = match self.send_only {
             true => None,
-            false => Some(self.latest().await?),
+            false => {
+                self.look_at_syncing().await;
+                Some(self.latest().await?)
+            }
         };
         Ok(Verified {
             chain_id: self.chain_id,

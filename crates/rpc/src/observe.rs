@@ -194,6 +194,8 @@ impl Meters {
             NodeState::OutOfSync => "pool_rpc_node_num_transitions_to_out_of_sync",
             NodeState::Unreachable => "pool_rpc_node_num_transitions_to_unreachable",
             NodeState::InvalidChainId => "pool_rpc_node_num_transitions_to_invalid_chain_id",
+            NodeState::Syncing => "pool_rpc_node_num_transitions_to_syncing",
+            NodeState::Forked => "dodona_rpc_endpoints_forked_total",
             NodeState::Undialed | NodeState::Dialed | NodeState::Closed => "",
         };
         if !name.is_empty() {
@@ -204,7 +206,7 @@ impl Meters {
             (NodeState::Alive, _) => {
                 info!(chain.id = %chain, endpoint.name = %node, "endpoint {node} of chain {chain} is alive")
             }
-            (NodeState::InvalidChainId, Some(reason)) => {
+            (NodeState::InvalidChainId | NodeState::Forked, Some(reason)) => {
                 error!(chain.id = %chain, endpoint.name = %node, "endpoint {node} of chain {chain} is not used: {reason}");
             }
             (NodeState::Undialed | NodeState::Dialed | NodeState::Closed, _) => {}

@@ -3,18 +3,22 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
+use crate::agreed::Agreed;
 use crate::choice::{Candidate, ranked};
 use crate::config::PoolConfig;
 use crate::error::{PoolError, RpcError};
 use crate::head::Head;
 use crate::node::Node;
+use crate::pending::Pending;
+use crate::rhythm::Rhythm;
 use crate::send_errors::Overrides;
 use crate::status::{NodeReport, NodeState, NodeStatus};
 use crate::unknown::UnknownTexts;
@@ -39,6 +43,9 @@ pub(crate) struct Shared {
     pub(crate) nodes: Vec<Node>,
     pub(crate) unknown_texts: UnknownTexts,
     pub(crate) sends: Semaphore,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) agreed: Arc<Agreed>,
+    pub(crate) rhythm: Rhythm,
     heads: watch::Sender<Option<Head>>,
     /// Counts what endpoints show, so that whoever follows the chain need not poll.
     pub(crate) seen: watch::Sender<u64>,
@@ -72,9 +79,13 @@ impl Pool {
             return Err(PoolError::Config { problems });
         }
         let client = http::client(&config)?;
+        let agreed = Arc::new(Agreed::default());
         let nodes = config.nodes.iter().cloned().enumerate();
         let nodes = nodes
-            .map(|(index, node)| Node::new(node, index, &config, &client, Arc::clone(&overrides)))
+            .map(|(index, node)| {
+                let (overrides, agreed) = (Arc::clone(&overrides), Arc::clone(&agreed));
+                Node::new(node, index, &config, &client, overrides, agreed)
+            })
             .collect();
         Ok(Self(Arc::new(Shared {
             config,
@@ -82,6 +93,9 @@ impl Pool {
             nodes,
             unknown_texts: UnknownTexts::default(),
             sends: Semaphore::new(SENDS_IN_FLIGHT),
+            pending: Arc::default(),
+            agreed,
+            rhythm: Rhythm::default(),
             heads: watch::Sender::new(None),
             seen: watch::Sender::new(0),
             heads_from: AtomicUsize::new(NOBODY),
@@ -321,6 +335,7 @@ impl Shared {
     /// block from whoever spoke last is news even when it is not higher (a reorganisation).
     pub(crate) fn head_seen(&self, node: &Node, head: Head) {
         node.saw(&head);
+        self.rhythm.saw(head.number, Instant::now());
         self.seen.send_modify(|seen| *seen = seen.wrapping_add(1));
         self.heads.send_if_modified(|newest| {
             let news = match newest {

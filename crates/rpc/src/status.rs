@@ -16,20 +16,26 @@ pub enum NodeState {
     Unreachable,
     /// Answers for another chain; never used.
     InvalidChainId,
-    /// Behind the pool, or without new heads.
+    /// Behind the pool, or without new heads or new finalized heads.
     OutOfSync,
+    /// Says itself that it is still syncing.
+    Syncing,
+    /// Its first or its finalized blocks are not those of the others; never used.
+    Forked,
     /// Shut down.
     Closed,
 }
 
 impl NodeState {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Undialed,
         Self::Dialed,
         Self::Alive,
         Self::Unreachable,
         Self::InvalidChainId,
         Self::OutOfSync,
+        Self::Syncing,
+        Self::Forked,
         Self::Closed,
     ];
 
@@ -42,8 +48,127 @@ impl NodeState {
             Self::Unreachable => "Unreachable",
             Self::InvalidChainId => "InvalidChainID",
             Self::OutOfSync => "OutOfSync",
+            Self::Syncing => "Syncing",
+            Self::Forked => "Forked",
             Self::Closed => "Closed",
         }
+    }
+
+    /// Whether it answers for our chain, well or not so well, and goes on being watched.
+    pub(crate) fn answers(self) -> bool {
+        matches!(
+            self,
+            Self::Alive | Self::OutOfSync | Self::Syncing | Self::Forked
+        )
+    }
+
+    /// Whether it may be read from when nobody better is there.
+    pub(crate) fn is_readable(self) -> bool {
+        matches!(self, Self::Alive | Self::OutOfSync | Self::Syncing)
+    }
+
+    /// Every way from one state to another, and what leads there. What is not listed does not
+    /// happen.
+    pub const ARROWS: &[(&[Self], Self, &str)] = &[
+        (
+            &[Self::Undialed],
+            Self::Dialed,
+            "a connection is there, and it was not asked for its chain yet",
+        ),
+        (
+            &[
+                Self::Undialed,
+                Self::Dialed,
+                Self::Unreachable,
+                Self::InvalidChainId,
+                Self::Closed,
+            ],
+            Self::Alive,
+            "it answered for our chain, and its agreed blocks are ours",
+        ),
+        (
+            &[Self::OutOfSync, Self::Syncing],
+            Self::Alive,
+            "every cause was gone at two looks in a row, with some distance to the limit",
+        ),
+        (
+            &[Self::Forked],
+            Self::Alive,
+            "its agreed blocks were those of the others at three looks in a row",
+        ),
+        (
+            &[Self::Alive, Self::Syncing],
+            Self::OutOfSync,
+            "it is too far behind the pool, or without a new head or a new finalized head for too long",
+        ),
+        (
+            &[Self::Alive, Self::OutOfSync],
+            Self::Syncing,
+            "eth_syncing says that it is syncing",
+        ),
+        (
+            &[
+                Self::Undialed,
+                Self::Dialed,
+                Self::Alive,
+                Self::OutOfSync,
+                Self::Syncing,
+                Self::Unreachable,
+                Self::InvalidChainId,
+                Self::Closed,
+            ],
+            Self::Forked,
+            "block 0, or the finalized block, is another one than that of the others, who are more",
+        ),
+        (
+            &[
+                Self::Undialed,
+                Self::Dialed,
+                Self::Alive,
+                Self::OutOfSync,
+                Self::Syncing,
+                Self::Forked,
+                Self::Closed,
+            ],
+            Self::Unreachable,
+            "no connection, too many failed polls, or too many calls in a row without an answer",
+        ),
+        (
+            &[
+                Self::Undialed,
+                Self::Dialed,
+                Self::Alive,
+                Self::OutOfSync,
+                Self::Syncing,
+                Self::Forked,
+                Self::Unreachable,
+                Self::Closed,
+            ],
+            Self::InvalidChainId,
+            "eth_chainId names another chain",
+        ),
+        (
+            &[
+                Self::Undialed,
+                Self::Dialed,
+                Self::Alive,
+                Self::OutOfSync,
+                Self::Syncing,
+                Self::Forked,
+                Self::Unreachable,
+                Self::InvalidChainId,
+            ],
+            Self::Closed,
+            "the pool is shut down",
+        ),
+    ];
+
+    /// Whether there is a way from here to there; staying is always one.
+    pub(crate) fn may_turn(self, to: Self) -> bool {
+        self == to
+            || Self::ARROWS
+                .iter()
+                .any(|(from, target, _)| *target == to && from.contains(&self))
     }
 }
 
@@ -91,4 +216,43 @@ pub struct Verified {
     pub client_version: Option<String>,
     /// None on send-only endpoints.
     pub head: Option<crate::Head>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_shows_the_states_and_arrows_that_are() {
+        let mut table = String::from("| from | to | when |\n|---|---|---|\n");
+        for (from, to, when) in NodeState::ARROWS {
+            let from: Vec<&str> = from.iter().map(|state| state.word()).collect();
+            table.push_str(&format!(
+                "| {} | {} | {when} |\n",
+                from.join(", "),
+                to.word()
+            ));
+        }
+        let page = include_str!("../../../docs/reference/endpoint-states.md");
+        assert!(
+            page.contains(&table),
+            "docs/reference/endpoint-states.md has another table than this:\n{table}"
+        );
+    }
+
+    #[test]
+    fn every_state_can_be_reached_and_left_and_a_stranger_never_becomes_unreachable_news() {
+        for state in NodeState::ALL {
+            let reached = NodeState::ALL
+                .iter()
+                .any(|from| *from != state && from.may_turn(state));
+            let left = NodeState::ALL
+                .iter()
+                .any(|to| *to != state && state.may_turn(*to));
+            assert!(reached || state == NodeState::Undialed, "{state:?}");
+            assert!(left, "{state:?}");
+        }
+        assert!(!NodeState::InvalidChainId.may_turn(NodeState::Unreachable));
+        assert!(!NodeState::Unreachable.may_turn(NodeState::OutOfSync));
+    }
 }

@@ -4,6 +4,7 @@
 //! connected and subscribed. Without a subscription heads are polled; a subscription that goes
 //! silent is noticed by comparing it with a poll.
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use futures_util::future::join_all;
 use rand::RngExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::choice::{SyncLimits, out_of_sync};
+use crate::choice::{Progress, SyncLimits, judged};
 use crate::error::RpcError;
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
@@ -20,7 +21,7 @@ use crate::observe;
 use crate::pool::Shared;
 use crate::quantity::Small;
 use crate::status::{NodeReport, NodeState, Verified};
-use crate::ws::{Link, WsEndpoint};
+use crate::ws::{Connection, Link, WsEndpoint};
 
 /// Heads are polled so often where no subscription brings them.
 const HEAD_POLL: Duration = Duration::from_secs(1);
@@ -29,6 +30,11 @@ const CHAIN_CHECK_POLLS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const STATES_EVERY: Duration = Duration::from_millis(6500);
+/// Transactions that wait are asked for so often where no subscription brings them.
+const PENDING_POLL: Duration = Duration::from_secs(1);
+/// After an endpoint refused to tell of them.
+const PENDING_PAUSE: Duration = Duration::from_secs(60);
+const SYNCING: &str = "it says itself that it is still syncing";
 
 /// Runs until `stop` is done.
 pub(crate) async fn watch(pool: &Shared, stop: impl Future<Output = ()>) {
@@ -40,7 +46,9 @@ pub(crate) async fn watch(pool: &Shared, stop: impl Future<Output = ()>) {
             Some(ws) if needs_ws(pool, node) => {
                 tokio::join!(watch_primary(pool, node), keep_connected(pool, node, ws));
             }
-            _ => watch_primary(pool, node).await,
+            _ => {
+                tokio::join!(watch_primary(pool, node), poll_pending(pool, node));
+            }
         }
     }));
     tokio::select! {
@@ -187,7 +195,7 @@ async fn follow(pool: &Shared, node: &Node) {
     let mut polls_done = 0;
     let mut polled_before = None;
 
-    while matches!(node.state(), NodeState::Alive | NodeState::OutOfSync) {
+    while node.state().answers() {
         let subscribed =
             || !asked_to_poll && node.ws.as_ref().is_some_and(WsEndpoint::is_subscribed);
         let polled = tokio::select! {
@@ -197,6 +205,7 @@ async fn follow(pool: &Shared, node: &Node) {
                 if polls_done % CHAIN_CHECK_POLLS == 0 && matches!(node.check_chain().await, Err(RpcError::WrongChain { .. })) {
                     return;
                 }
+                node.look_at_syncing().await;
                 let polled = node.latest().await;
                 if let (true, Ok(head), Some(ws)) = (subscribed(), &polled, &node.ws) {
                     ws.compare(polled_before.replace(head.number));
@@ -225,29 +234,31 @@ async fn follow(pool: &Shared, node: &Node) {
     }
 }
 
-/// Alive or out of sync, by what is known now.
+/// Alive, out of sync or syncing, by what is known now.
 fn judge_sync(pool: &Shared, node: &Node) {
     let limits = SyncLimits {
         no_new_heads: pool.config.no_new_heads_threshold,
+        no_new_finalized: pool.config.no_new_finalized_heads_threshold,
         behind: pool.config.sync_threshold,
     };
-    let (state, highest, since_risen) = {
-        let condition = node.condition();
-        (
-            condition.state,
-            condition.highest,
-            condition.risen.elapsed(),
-        )
+    let best = pool.best();
+    let verdict = {
+        let mut condition = node.condition();
+        let progress = Progress {
+            highest: condition.highest,
+            since_risen: condition.risen.elapsed(),
+            finalized: condition
+                .finalized
+                .map(|at| (at.number, condition.finalized_risen.elapsed())),
+            syncing: condition.syncing.as_ref().map(|_| SYNCING.to_owned()),
+            best,
+            block_time: pool.rhythm.block_time(),
+        };
+        let state = condition.state;
+        judged(state, &progress, limits, &mut condition.good_looks)
     };
-    match (
-        state,
-        out_of_sync(highest, since_risen, pool.best(), limits),
-    ) {
-        (NodeState::Alive | NodeState::OutOfSync, Some(reason)) => {
-            node.turn(NodeState::OutOfSync, Some(reason))
-        }
-        (NodeState::OutOfSync, None) => node.turn(NodeState::Alive, None),
-        _ => {}
+    if let Some((state, reason)) = verdict {
+        node.turn(state, reason);
     }
 }
 
@@ -281,15 +292,22 @@ async fn connected(
     let dialed = ws.connect().await;
     node.meters.dialed(dialed.is_ok());
     let (connection, driver) = dialed?;
-    let mut driving = pin!(
-        driver.run(|content| match serde_json::from_str::<Head>(content) {
+    let mut driving = pin!(driver.run(|content| {
+        // A head is an object, a waiting transaction a text.
+        if content.starts_with('"') {
+            if let Ok(hash) = serde_json::from_str(content) {
+                pool.pending.saw(hash);
+            }
+            return;
+        }
+        match serde_json::from_str::<Head>(content) {
             Ok(head) => {
                 ws.notified(head.number);
                 pool.head_seen(node, head);
             }
             Err(cause) => node.meters.unreadable_head(&cause),
-        })
-    );
+        }
+    }));
     let prepare = async {
         let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
         node.same_chain(chain_id)?;
@@ -324,12 +342,82 @@ async fn connected(
     };
     *pause = Pause::default();
     ws.set(Link::Up {
-        connection,
+        connection: connection.clone(),
         subscribed,
     });
     tokio::select! {
         cause = driving => Ok(cause),
         cause = ws.found_silent() => Ok(cause),
+        never = subscribe_pending(pool, node, ws, &connection) => match never {},
+    }
+}
+
+/// Subscribes to waiting transactions while somebody wants to know of them.
+async fn subscribe_pending(
+    pool: &Shared,
+    node: &Node,
+    ws: &WsEndpoint,
+    connection: &Connection,
+) -> Infallible {
+    loop {
+        pool.pending.wanted(true).await;
+        let subscribed = node
+            .ask_on::<serde_json::Value>(
+                ws,
+                connection,
+                "eth_subscribe",
+                ["newPendingTransactions"],
+            )
+            .await;
+        let Ok(subscription) = subscribed else {
+            sleep(PENDING_PAUSE).await;
+            continue;
+        };
+        pool.pending.wanted(false).await;
+        // If it does not understand, it goes on telling, and nobody listens.
+        let _ = node
+            .ask_on::<serde_json::Value>(ws, connection, "eth_unsubscribe", [subscription])
+            .await;
+    }
+}
+
+/// Asks an endpoint without a subscription for waiting transactions, by a filter of its own.
+async fn poll_pending(pool: &Shared, node: &Node) {
+    loop {
+        pool.pending.wanted(true).await;
+        let filter = match node.state().is_readable() {
+            true => {
+                node.ask::<serde_json::Value>("eth_newPendingTransactionFilter", [(); 0])
+                    .await
+            }
+            false => {
+                sleep(PENDING_POLL).await;
+                continue;
+            }
+        };
+        let Ok(filter) = filter else {
+            sleep(PENDING_PAUSE).await;
+            continue;
+        };
+        loop {
+            tokio::select! {
+                () = sleep(PENDING_POLL) => {}
+                () = pool.pending.wanted(false) => break,
+            }
+            let changes = node
+                .ask::<Vec<serde_json::Value>>("eth_getFilterChanges", [&filter])
+                .await;
+            // Lost, as filters are when their owner restarts: make a new one.
+            let Ok(changes) = changes else { break };
+            for hash in changes {
+                if let Ok(hash) = serde_json::from_value(hash) {
+                    pool.pending.saw(hash);
+                }
+            }
+        }
+        let _ = node
+            .ask::<serde_json::Value>("eth_uninstallFilter", [&filter])
+            .await;
     }
 }
 

@@ -100,18 +100,44 @@ pub(crate) fn encode_raw(id: u64, method: &str, params: &str) -> Bytes {
     body.into()
 }
 
-/// An answer taken apart without reading what is in it: the bytes of `result`, or those of
-/// `error` beside what they say.
-pub(crate) fn split(id: u64, bytes: &Bytes) -> Result<Result<Bytes, (Refusal, Bytes)>, Unreadable> {
-    #[derive(Deserialize)]
-    struct Raw<'a> {
-        #[serde(default)]
-        id: Id,
-        #[serde(borrow, default, deserialize_with = "present")]
-        result: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        error: Option<&'a RawValue>,
+/// The bytes of `result`, or those of `error` beside what they say.
+pub(crate) type Split = Result<Bytes, (Refusal, Bytes)>;
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(default)]
+    id: Id,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl Raw<'_> {
+    fn split(&self, bytes: &Bytes) -> Result<Split, Unreadable> {
+        match (self.error, self.result) {
+            (Some(error), _) => {
+                let refusal: Refusal = serde_json::from_str::<WireRefusal>(error.get())
+                    .map_err(unreadable)?
+                    .into();
+                let span = if error.get().starts_with('{') {
+                    bytes.slice_ref(error.get().as_bytes())
+                } else {
+                    // A bare text at some providers; clients expect an object.
+                    serde_json::json!({ "code": -32603, "message": refusal.message })
+                        .to_string()
+                        .into()
+                };
+                Ok(Err((refusal, span)))
+            }
+            (None, Some(result)) => Ok(Ok(bytes.slice_ref(result.get().as_bytes()))),
+            (None, None) => Err(Unreadable::NotJsonRpc),
+        }
     }
+}
+
+/// An answer taken apart without reading what is in it.
+pub(crate) fn split(id: u64, bytes: &Bytes) -> Result<Split, Unreadable> {
     let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
     match raw.id.0 {
         Some(other) if other != id => {
@@ -126,24 +152,45 @@ pub(crate) fn split(id: u64, bytes: &Bytes) -> Result<Result<Bytes, (Refusal, By
         }
         _ => {}
     }
-    match (raw.error, raw.result) {
-        (Some(error), _) => {
-            let refusal: Refusal = serde_json::from_str::<WireRefusal>(error.get())
-                .map_err(unreadable)?
-                .into();
-            let span = if error.get().starts_with('{') {
-                bytes.slice_ref(error.get().as_bytes())
-            } else {
-                // A bare text at some providers; clients expect an object.
-                serde_json::json!({ "code": -32603, "message": refusal.message })
-                    .to_string()
-                    .into()
-            };
-            Ok(Err((refusal, span)))
-        }
-        (None, Some(result)) => Ok(Ok(bytes.slice_ref(result.get().as_bytes()))),
-        (None, None) => Err(Unreadable::NotJsonRpc),
+    raw.split(bytes)
+}
+
+/// A batch's answer taken apart.
+#[derive(Debug)]
+pub(crate) enum SplitBatch {
+    /// One entry per request, in the order of the requests; none where the answer is missing.
+    Each(Vec<Option<Split>>),
+    /// One answer where a list was due, or one to no request: the batch was not taken.
+    Whole,
+}
+
+/// The answers to these requests, whatever their order.
+pub(crate) fn split_batch(ids: &[u64], bytes: &Bytes) -> Result<SplitBatch, Unreadable> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+        let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
+        return match raw.split(bytes)? {
+            Err(_) => Ok(SplitBatch::Whole),
+            Ok(_) => Err(Unreadable::Content(
+                "one answer came for a batch".to_owned(),
+            )),
+        };
     }
+    let list: Vec<Raw<'_>> = serde_json::from_slice(bytes).map_err(unreadable)?;
+    let mut each: Vec<Option<Split>> = ids.iter().map(|_| None).collect();
+    for raw in list {
+        let split = raw.split(bytes)?;
+        let place = raw.id.0.and_then(|id| ids.iter().position(|it| *it == id));
+        match (place, split) {
+            (Some(place), split) => each[place] = Some(split),
+            (None, Err(_)) => return Ok(SplitBatch::Whole),
+            (None, Ok(_)) => {
+                return Err(Unreadable::Content(
+                    "it answers a request that was not asked".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(SplitBatch::Each(each))
 }
 
 /// A member that is there, `null` or not.
@@ -466,6 +513,34 @@ mod tests {
         assert!(
             matches!(decode_batch::<u64>(1, 2, bytes), Ok(BatchReply::Whole(refusal)) if refusal.code == -32010)
         );
+    }
+
+    #[test]
+    fn a_batch_is_taken_apart_whatever_its_order_and_shape() {
+        let apart =
+            |text: &'static str| split_batch(&[10, 11, 12], &Bytes::from_static(text.as_bytes()));
+        let Ok(SplitBatch::Each(each)) =
+            apart(r#" [{"id":12,"result":[1, 2]},{"id":10,"error":{"code":3,"message":"x"}}]"#)
+        else {
+            panic!("not each")
+        };
+        assert!(matches!(&each[0], Some(Err((refusal, _))) if refusal.code == 3));
+        assert!(each[1].is_none());
+        assert_eq!(each[2], Some(Ok(Bytes::from_static(b"[1, 2]"))));
+        for whole in [
+            r#"{"id":null,"error":{"code":-32010,"message":"too big"}}"#,
+            r#"[{"id":null,"error":{"code":-32600,"message":"batch too large"}}]"#,
+        ] {
+            assert!(matches!(apart(whole), Ok(SplitBatch::Whole)), "{whole}");
+        }
+        for unreadable in [
+            r#"{"id":1,"result":1}"#,
+            r#"[{"id":99,"result":1}]"#,
+            "[1]",
+            "",
+        ] {
+            assert!(apart(unreadable).is_err(), "{unreadable}");
+        }
     }
 
     proptest! {

@@ -5,10 +5,12 @@
 //! never jump ahead of what the caller was told, whichever endpoint gives them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::log::Criteria;
 use super::method::At;
 use crate::quantity;
 
@@ -31,6 +33,8 @@ pub(crate) enum Needs {
     Hash,
     /// The tip, and what comes after it if it has that.
     Tip,
+    /// What the endpoint thinks comes after the tip, which is its own affair.
+    Pending,
 }
 
 /// A question as it is put.
@@ -82,7 +86,7 @@ fn param<'a>(params: &'a str, at: usize, add: bool, tags: Tags) -> Option<Pinned
         Reference::Number(number) => return keep(Needs::Number(number)),
         Reference::Hash => return keep(Needs::Hash),
         Reference::Earliest => return keep(Needs::Nothing),
-        Reference::Pending => return keep(Needs::Tip),
+        Reference::Pending => return keep(Needs::Pending),
         Reference::Latest => tags.latest,
         Reference::Safe => match tags.safe {
             Some(number) => number,
@@ -209,6 +213,13 @@ impl<'a> LogsQuestion<'a> {
         Some(Self { of, rest })
     }
 
+    /// What it looks for, if that can be understood.
+    pub(crate) fn criteria(&self) -> Option<Arc<Criteria>> {
+        let part = self.part(0, 0);
+        let filter = part.strip_prefix('[')?.strip_suffix(']')?;
+        Criteria::read(filter).ok().map(Arc::new)
+    }
+
     /// The parameters for a part of the range.
     pub(crate) fn part(&self, first: u64, last: u64) -> String {
         let mut text = format!(r#"[{{"fromBlock":"{first:#x}","toBlock":"{last:#x}""#);
@@ -279,7 +290,7 @@ mod tests {
             (r#""0x10""#, Needs::Number(16)),
             ("16", Needs::Number(16)),
             (r#""earliest""#, Needs::Nothing),
-            (r#""pending""#, Needs::Tip),
+            (r#""pending""#, Needs::Pending),
             (r#""finalized""#, Needs::Tip),
             (r#"{"blockNumber":"0x7"}"#, Needs::Number(7)),
             (

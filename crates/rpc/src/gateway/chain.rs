@@ -115,7 +115,15 @@ impl ChainView {
         self.journal().canonical.back().cloned()
     }
 
-    /// The canonical hash at a height, where the journal reaches.
+    /// The canonical block at a height, where the journal reaches.
+    pub(crate) fn block_at(&self, number: u64) -> Option<Arc<Block>> {
+        let journal = self.journal();
+        let lowest = journal.canonical.front()?.head.number;
+        let at = usize::try_from(number.checked_sub(lowest)?).ok()?;
+        journal.canonical.get(at).cloned()
+    }
+
+    /// Its hash.
     pub(crate) fn hash_at(&self, number: u64) -> Option<B256> {
         let journal = self.journal();
         let lowest = journal.canonical.front()?.head.number;
@@ -136,6 +144,23 @@ impl ChainView {
         }
         self.latest.store(number, Ordering::Release);
         self.poke();
+    }
+
+    /// The lowest block the journal knows.
+    pub(crate) fn front(&self) -> Option<Arc<Block>> {
+        self.journal().canonical.front().cloned()
+    }
+
+    /// Puts the parent of the lowest block below it. Nobody is told: it was always there.
+    pub(crate) fn prepend(&self, block: Arc<Block>) {
+        let mut journal = self.journal();
+        let fits = journal
+            .canonical
+            .front()
+            .is_some_and(|front| front.head.parent_hash == block.head.hash);
+        if fits && journal.canonical.len() < JOURNAL {
+            journal.canonical.push_front(block);
+        }
     }
 
     /// Replaces what is above `fork` by these blocks, lowest first. True if anything left the chain.

@@ -33,6 +33,8 @@ pub struct GatewayConfig {
     pub max_log_range: u64,
     /// Virtual filters, in all.
     pub max_filters: usize,
+    /// Bytes of answers kept while they are true; 0 keeps none.
+    pub cache_bytes: u64,
     /// How long answers in progress may take once the gateway is told to stop.
     pub drain: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for GatewayConfig {
             max_queued_bytes: 8 << 20,
             max_log_range: 100_000,
             max_filters: 10_000,
+            cache_bytes: 256 << 20,
             drain: Duration::from_secs(30),
         }
     }

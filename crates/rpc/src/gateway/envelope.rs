@@ -50,6 +50,14 @@ impl Answer {
         Self::Result(bytes.freeze())
     }
 
+    /// Values of our own; they always can be written.
+    pub(crate) fn json(value: &impl serde::Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => Self::Result(bytes.into()),
+            Err(cause) => Self::error(-32603, &format!("the answer cannot be written: {cause}")),
+        }
+    }
+
     pub(crate) fn literal(result: &'static str) -> Self {
         Self::Result(Bytes::from_static(result.as_bytes()))
     }

@@ -11,6 +11,7 @@ use super::Core;
 use super::chain::{Change, Cursor, Gap};
 use super::envelope::Answer;
 use super::log::Criteria;
+use crate::pending::Wanted;
 
 /// A filter nobody asks about for so long is gone, as at clients.
 const IDLE: Duration = Duration::from_secs(300);
@@ -22,6 +23,8 @@ pub(crate) struct Filters(Mutex<HashMap<u128, Filter>>);
 struct Filter {
     wants: Wants,
     cursor: Cursor,
+    /// In what was told of waiting transactions.
+    place: u64,
     used: Instant,
 }
 
@@ -30,6 +33,10 @@ enum Wants {
     Blocks,
     /// With the parameters as they came, for `eth_getFilterLogs`.
     Logs(Arc<Criteria>, Arc<str>),
+    /// Kept for as long as the filter is there.
+    Pending {
+        _wanted: Arc<Wanted>,
+    },
 }
 
 /// An id nobody can guess.
@@ -61,6 +68,12 @@ impl Core {
         self.install(Wants::Blocks)
     }
 
+    pub(crate) fn new_pending_filter(&self) -> Answer {
+        self.install(Wants::Pending {
+            _wanted: Arc::new(self.pool.0.pending.want()),
+        })
+    }
+
     pub(crate) fn new_log_filter(&self, params: &str) -> Answer {
         let filter = match serde_json::from_str::<Vec<&RawValue>>(params).as_deref() {
             Ok([filter]) => filter.get().to_owned(),
@@ -88,6 +101,7 @@ impl Core {
             Filter {
                 wants,
                 cursor: self.chain.now(),
+                place: self.pool.0.pending.now(),
                 used: Instant::now(),
             },
         );
@@ -118,6 +132,13 @@ impl Core {
                 _ => return not_found(),
             }
         };
+        if let Wants::Pending { .. } = filter.wants {
+            let (hashes, place) = self.pool.0.pending.since(filter.place, usize::MAX);
+            if let Some(kept) = self.filters.map().get_mut(&id) {
+                kept.place = place;
+            }
+            return Answer::json(&hashes);
+        }
         let (changes, next) = match self.chain.since(filter.cursor, usize::MAX) {
             Ok(came) => came,
             Err(Gap) => {
@@ -146,6 +167,7 @@ impl Core {
                     );
                 }
             },
+            Wants::Pending { .. } => String::new(),
         };
         if let Some(kept) = self.filters.map().get_mut(&id) {
             kept.cursor = next;

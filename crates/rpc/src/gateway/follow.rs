@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use bytes::Bytes;
-use futures_util::future::join_all;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Core;
 use super::chain::Block;
-use super::log::BlockLogs;
 use super::observe;
 use super::tip::{self, Move, Seen};
-use crate::head::{BlockTag, Head};
+use crate::gate::Priority;
+use crate::head::Head;
 use crate::node::{Forwarded, Node, Spot};
 use crate::status::NodeState;
 use crate::wire;
@@ -29,11 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const HOLD: Duration = Duration::from_secs(30);
 /// One question of the loop.
 const WITHIN: Duration = Duration::from_secs(3);
-/// The finalized block is looked for at most so often.
-const FINALITY_EVERY: Duration = Duration::from_millis(1500);
-/// Rounds over all endpoints before logs that do not fit the bloom are taken all the same.
-const LOG_ROUNDS: usize = 4;
-const LOG_PAUSE: Duration = Duration::from_millis(100);
+/// The first block is looked for only once endpoints were compared, or after this.
+const COMPARED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Runs until dropped.
@@ -41,19 +37,61 @@ impl Core {
         tokio::join!(
             self.follow_tip(),
             self.follow_finality(),
-            self.pay_budgets()
+            self.compare_endpoints(),
+            self.sample_logs(),
+            self.resend(),
+            self.each_second()
         );
     }
 
-    async fn pay_budgets(&self) {
+    async fn each_second(&self) {
         let mut every = interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             every.tick().await;
             self.retries.second_passed();
+            self.flights.sweep();
+            observe::cached(self.cache.bytes());
+            for node in &self.pool.0.nodes {
+                observe::load(&node.name, node.gate.load());
+            }
+            self.compare_slowness();
+        }
+    }
+
+    /// Finds out who is much slower at a method than is usual. Less than half of the endpoints are
+    /// ever found slow, so that whoever is left can carry the load.
+    fn compare_slowness(&self) {
+        let now = Instant::now();
+        let nodes: Vec<&Node> = self.readable().collect();
+        if nodes.len() < 2 {
+            return;
+        }
+        let shown: Vec<_> = nodes.iter().map(|node| node.fitness.methods(now)).collect();
+        let mut medians: HashMap<&str, Vec<Duration>> = HashMap::new();
+        for (method, shown) in shown.iter().flatten().filter(|(_, shown)| shown.timed > 0) {
+            medians.entry(method).or_default().push(shown.median);
+        }
+        for (method, mut medians) in medians {
+            medians.sort();
+            let usual = medians[(medians.len() - 1) / 2];
+            let most = (nodes.len() - 1) / 2;
+            let slow = nodes
+                .iter()
+                .filter(|node| node.fitness.is_slow_at(method))
+                .count();
+            for node in &nodes {
+                if slow < most || node.fitness.is_slow_at(method) {
+                    node.fitness.compare_slowness(method, usual, now);
+                }
+            }
         }
     }
 
     async fn follow_tip(&self) {
+        // Endpoints of different chains with one number must not lead anybody.
+        let mut compared = self.compared.subscribe();
+        let _ = timeout(COMPARED_WITHIN, compared.wait_for(|compared| *compared)).await;
         let mut seen = Seen::default();
         let mut news = self.pool.0.seen.subscribe();
         let mut behind_since: Option<Instant> = None;
@@ -83,12 +121,11 @@ impl Core {
             nodes.sort_by_key(|(order, _)| *order);
             nodes.into_iter().map(|(_, head)| head).collect::<Vec<_>>()
         };
-        let alive = of(NodeState::Alive);
-        if alive.is_empty() {
-            of(NodeState::OutOfSync)
-        } else {
-            alive
-        }
+        [NodeState::Alive, NodeState::OutOfSync, NodeState::Syncing]
+            .into_iter()
+            .map(of)
+            .find(|heads| !heads.is_empty())
+            .unwrap_or_default()
     }
 
     /// One look; true if the tip moved.
@@ -151,6 +188,8 @@ impl Core {
             };
             if strays && !node.fitness.strays() {
                 observe::strays(&node.name, head.number);
+                // It may have been there for a while already.
+                self.cache.forget(node.index);
             }
             node.fitness.set_strays(strays);
         }
@@ -204,6 +243,16 @@ impl Core {
             if far || number <= lowest {
                 break None;
             }
+            // Deeper than what we began with: what lies below is found out now.
+            if let Some(front) = self.chain.front()
+                && number - 1 < front.head.number
+            {
+                let Some(older) = self.fetch(front.head.parent_hash).await else {
+                    break None;
+                };
+                self.chain.prepend(older);
+                continue;
+            }
             let Some(block) = self.fetch(parent).await else {
                 return false;
             };
@@ -226,7 +275,7 @@ impl Core {
     }
 
     /// The block with this hash, from whoever shows it first.
-    async fn fetch(&self, hash: B256) -> Option<Arc<Block>> {
+    pub(super) async fn fetch(&self, hash: B256) -> Option<Arc<Block>> {
         let params = format!("[\"{hash}\",false]");
         let mut nodes: Vec<&Node> = self.readable().collect();
         nodes.sort_by_key(|node| {
@@ -248,153 +297,22 @@ impl Core {
     }
 
     /// Endpoints that may be asked, whatever they are good for.
-    fn readable(&self) -> impl Iterator<Item = &Node> {
-        self.pool.0.nodes.iter().filter(|node| {
-            !node.send_only && matches!(node.state(), NodeState::Alive | NodeState::OutOfSync)
-        })
+    pub(super) fn readable(&self) -> impl Iterator<Item = &Node> {
+        let nodes = self.pool.0.nodes.iter();
+        nodes.filter(|node| !node.send_only && node.state().is_readable())
     }
 
-    async fn forward(&self, node: &Node, method: &str, params: &str) -> Option<Bytes> {
+    pub(super) async fn forward(&self, node: &Node, method: &str, params: &str) -> Option<Bytes> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::encode_raw(id, method, params);
-        match node.forward(id, method, body, WITHIN).await {
+        match node
+            .forward(id, method, body, WITHIN, Priority::Heads)
+            .await
+        {
             Ok(Forwarded::Result(result)) => Some(result),
             _ => None,
         }
     }
-
-    /// All logs of a block; fetched once for whoever needs them. None if nobody gives them now.
-    pub(crate) async fn logs_of(&self, block: &Block) -> Option<Arc<BlockLogs>> {
-        let mut kept = block.logs.lock().await;
-        if let Some(logs) = &*kept {
-            return Some(Arc::clone(logs));
-        }
-        let logs = Arc::new(self.fetch_logs(&block.head).await?);
-        *kept = Some(Arc::clone(&logs));
-        Some(logs)
-    }
-
-    async fn fetch_logs(&self, head: &Head) -> Option<BlockLogs> {
-        // Some L2s leave the bloom empty; then there is nothing to compare with.
-        let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
-        let params = format!("[{{\"blockHash\":\"{}\"}}]", head.hash);
-        let mut best: Option<BlockLogs> = None;
-        for round in 0..LOG_ROUNDS {
-            let mut nodes: Vec<&Node> = self.readable().collect();
-            let now = std::time::Instant::now();
-            nodes.sort_by_key(|node| {
-                let has_it = node
-                    .condition()
-                    .head
-                    .is_some_and(|at| at.number >= head.number);
-                (
-                    !has_it,
-                    !node.fitness.is_fit("eth_getLogs", now),
-                    node.latency_micros(),
-                )
-            });
-            for node in nodes {
-                let Some(result) = self.forward(node, "eth_getLogs", &params).await else {
-                    continue;
-                };
-                let Some(logs) = BlockLogs::read(&result) else {
-                    continue;
-                };
-                match bloom {
-                    Some(bloom) if logs.bloom() != *bloom => {
-                        observe::logs_missing(&node.name, head.number);
-                        // The index may only be late at first.
-                        if round > 0 {
-                            node.fitness
-                                .failed("eth_getLogs", std::time::Instant::now());
-                        }
-                        if best.as_ref().is_none_or(|best| best.0.len() < logs.0.len()) {
-                            best = Some(logs);
-                        }
-                    }
-                    _ => return Some(logs),
-                }
-            }
-            tokio::time::sleep(LOG_PAUSE * 2_u32.pow(u32::try_from(round).unwrap_or(0))).await;
-        }
-        if best.is_some() {
-            observe::logs_unproven(head.number);
-        }
-        best
-    }
-
-    async fn follow_finality(&self) {
-        let mut changed = self.chain.changed();
-        let mut silent: HashMap<usize, u32> = HashMap::new();
-        loop {
-            let _ = timeout(4 * FINALITY_EVERY, changed.changed()).await;
-            let nodes: Vec<&Node> = self
-                .readable()
-                // Asked less and less where the tags are not known.
-                .filter(|node| {
-                    let silent = silent.entry(node.index).or_default();
-                    *silent = silent.saturating_sub(1);
-                    *silent == 0 || silent.is_multiple_of(32)
-                })
-                .collect();
-            let said = join_all(nodes.iter().map(|node| async move {
-                let of = |tag: BlockTag| async move {
-                    let params = format!("[\"{tag}\",false]");
-                    let result = self.forward(node, "eth_getBlockByNumber", &params).await?;
-                    serde_json::from_slice::<Head>(&result).ok()
-                };
-                Said {
-                    node: node.index,
-                    safe: of(BlockTag::Safe).await,
-                    finalized: of(BlockTag::Finalized).await,
-                }
-            }))
-            .await;
-            for said in &said {
-                if said.finalized.is_none() {
-                    silent.insert(said.node, 128);
-                }
-            }
-            let latest = self.chain.tags().map_or(0, |tags| tags.latest);
-            let highest = |of: fn(&Said) -> Option<&Head>| {
-                said.iter()
-                    .filter_map(of)
-                    .map(|head| head.number)
-                    .filter(|number| *number <= latest)
-                    .max()
-            };
-            self.compare_finalized(&said);
-            self.chain.finality(
-                highest(|said| said.safe.as_ref()),
-                highest(|said| said.finalized.as_ref()),
-            );
-            tokio::time::sleep(FINALITY_EVERY).await;
-        }
-    }
-
-    /// Two endpoints with different finalized blocks at one height are on different chains.
-    fn compare_finalized(&self, said: &[Said]) {
-        let finalized: Vec<(usize, &Head)> = said
-            .iter()
-            .filter_map(|said| Some((said.node, said.finalized.as_ref()?)))
-            .collect();
-        for (at, (index, head)) in finalized.iter().enumerate() {
-            let other = finalized[..at]
-                .iter()
-                .find(|(_, other)| other.number == head.number && other.hash != head.hash);
-            if let Some((other, _)) = other {
-                let name = |index: usize| &*self.pool.0.nodes[index].name;
-                observe::finality_conflict(name(*other), name(*index), head.number);
-            }
-        }
-    }
-}
-
-/// What an endpoint says about finality.
-struct Said {
-    node: usize,
-    safe: Option<Head>,
-    finalized: Option<Head>,
 }
 
 fn spot(head: &Head) -> Spot {

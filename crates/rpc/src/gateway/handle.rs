@@ -6,11 +6,11 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::Core;
+use super::batch::View;
 use super::block;
 use super::envelope::{self, Answer, Body, Pieces, Request, Writer};
 use super::method::{self, At, Kind, Own};
 use super::observe;
-use super::route::Question;
 
 /// Where a request came from, for what only one kind of connection can do.
 pub(crate) enum From<'a> {
@@ -25,13 +25,16 @@ impl Core {
         match envelope::read(body, self.config.max_batch) {
             Err(answer) => writer.answer("null", answer),
             Ok(Body::One(request)) => {
-                let (id, answer) = self.answer(request, from).await;
+                let (id, answer) = self.answer(request, from, &View::default()).await;
                 writer.answer(id?, answer);
             }
             Ok(Body::Batch(requests)) => {
+                let view = self
+                    .look_ahead(&requests, |method| self.config.permits(method))
+                    .await;
                 let mut asked = Vec::with_capacity(requests.len());
                 for request in requests {
-                    asked.push(self.answer(request, from));
+                    asked.push(self.answer(request, from, &view));
                 }
                 let mut answers = stream::iter(asked).buffered(self.config.max_concurrent);
                 let mut any = false;
@@ -54,21 +57,22 @@ impl Core {
         self: &Arc<Self>,
         request: Result<Request<'a>, Answer>,
         from: &From<'_>,
+        view: &View,
     ) -> (Option<&'a str>, Answer) {
         match request {
             Ok(request) => {
-                let answer = self.one(&request, from).await;
+                let answer = self.one(&request, from, view).await;
                 (request.id, answer)
             }
             Err(answer) => (Some("null"), answer),
         }
     }
 
-    async fn one(self: &Arc<Self>, request: &Request<'_>, from: &From<'_>) -> Answer {
+    async fn one(self: &Arc<Self>, request: &Request<'_>, from: &From<'_>, view: &View) -> Answer {
         let started = std::time::Instant::now();
         let method = method::find(&request.method);
         let answer = if self.config.permits(&request.method) {
-            self.permitted(method, request, from).await
+            self.permitted(method, request, from, view).await
         } else {
             let text = format!("the method {} is not allowed here", request.method);
             Answer::error(-32601, &text)
@@ -82,20 +86,25 @@ impl Core {
         method: &'static method::Method,
         request: &Request<'_>,
         from: &From<'_>,
+        view: &View,
     ) -> Answer {
         match method.kind {
             Kind::Own(own) => self.own(own, request, from).await,
             Kind::Send => self.send(request.params).await,
             Kind::Logs => self.logs(request.params).await,
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
-                let Some(tags) = self.tags().await else {
+                let tags = match view.tags() {
+                    Some(tags) => Some(tags),
+                    None => self.tags().await,
+                };
+                let Some(tags) = tags else {
                     return self.nobody(&[]);
                 };
-                let pinned = block::pin(method.at, request.params, tags);
-                let question =
-                    Question::new(self, method, &request.method, pinned.needs, &pinned.params);
-                let repeatable = method.kind.is_repeatable() || is_harmless(&request.method);
-                let answer = self.ask(&question, repeatable).await;
+                let plan = self.plan(method, &request.method, request.params, tags);
+                let answer = match view.answer(&plan) {
+                    Some(answer) => answer,
+                    None => self.read(plan).await,
+                };
                 match method.at {
                     At::Transaction | At::Hash => self.not_ahead(answer).await,
                     _ => answer,
@@ -131,13 +140,12 @@ impl Core {
                     "notifications not supported: eth_unsubscribe needs a WebSocket connection",
                 ),
             },
-            Own::Unsupported => Answer::error(
-                -32601,
-                &format!(
-                    "the method {} is not supported by this gateway",
-                    request.method
-                ),
-            ),
+            Own::SendAndWait => self.send_and_wait(request.params).await,
+            Own::NewPendingFilter => self.new_pending_filter(),
+            Own::Syncing => match self.syncing() {
+                Some(status) => Answer::Result(status),
+                None => Answer::literal("false"),
+            },
         }
     }
 
@@ -196,7 +204,7 @@ fn block_number_of(result: &[u8]) -> Option<u64> {
 }
 
 /// A method we do not know is put twice only if its name does not speak of doing something.
-fn is_harmless(method: &str) -> bool {
+pub(crate) fn is_harmless(method: &str) -> bool {
     const DEEDS: &[&str] = &[
         "send", "submit", "sign", "set", "add", "remove", "start", "stop", "unlock", "import",
         "export", "write", "mine", "reset", "publish",

@@ -141,6 +141,22 @@ impl Criteria {
                 .all(|(wanted, topic)| wanted.is_empty() || wanted.contains(topic))
     }
 
+    /// How likely this bloom is to let us through although the block has no log for us. Zero where
+    /// nothing is wanted in particular: any bloom at all then means logs.
+    pub(crate) fn chance_of_error(&self, bloom: &Bloom) -> f64 {
+        let bits: u32 = bloom.iter().map(|byte| byte.count_ones()).sum();
+        let fill = f64::from(bits) / 2048.0;
+        let wanted = std::iter::once(self.addresses.len()).chain(self.topics.iter().map(Vec::len));
+        let mut chance = 1.0;
+        let mut restricted = false;
+        for alternatives in wanted.filter(|alternatives| *alternatives > 0) {
+            restricted = true;
+            let alternatives = u32::try_from(alternatives).unwrap_or(u32::MAX);
+            chance *= (f64::from(alternatives) * fill.powi(3)).min(1.0);
+        }
+        if restricted { chance } else { 0.0 }
+    }
+
     /// Whether a block with this bloom can have a log for us.
     pub(crate) fn may_be_in(&self, bloom: &Bloom) -> bool {
         let has = |item: &[u8]| bloom.contains_input(BloomInput::Raw(item));
@@ -203,6 +219,19 @@ mod tests {
             assert!(found == 0 || criteria.may_be_in(&bloom), "{filter}");
         }
         assert!(!wants(serde_json::json!({"address": Address::repeat_byte(9)})).may_be_in(&bloom));
+    }
+
+    #[test]
+    fn a_nearly_empty_bloom_proves_much_and_a_full_one_little() {
+        let mut bloom = logs(serde_json::json!([log(1, &[1])])).bloom();
+        let a = Address::repeat_byte(1);
+        let one = wants(serde_json::json!({"address": a}));
+        let two = wants(serde_json::json!({"address": a, "topics": [null, B256::ZERO]}));
+        assert!(one.chance_of_error(&bloom) < 1e-6);
+        assert!(wants(serde_json::json!({})).chance_of_error(&bloom) < 1e-9);
+        bloom.iter_mut().take(205).for_each(|byte| *byte = 0xff);
+        assert!((0.45..0.6).contains(&one.chance_of_error(&bloom)));
+        assert!((0.2..0.36).contains(&two.chance_of_error(&bloom)));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! blocks, put together as one array.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,11 +14,10 @@ use super::block::{LogsOf, LogsQuestion, Needs};
 use super::envelope::Answer;
 use super::method::{self, Method};
 use super::route::Question;
+use crate::node::Node;
 use crate::send_errors::Overrides;
 use crate::wire::Refusal;
 
-/// Blocks asked for at once before anything is learned.
-pub(crate) const FIRST_RANGE: u64 = 10_000;
 /// Parts of one question under way.
 const PARTS: usize = 4;
 /// A range that ends just above the tip may be waited for.
@@ -76,6 +74,12 @@ impl Core {
         answer
     }
 
+    /// Blocks the most generous endpoint takes at once.
+    fn widest_range(&self) -> u64 {
+        let ranges = self.readable().map(Node::log_range);
+        ranges.max().unwrap_or(1).max(1)
+    }
+
     async fn whole(
         self: &Arc<Self>,
         method: &'static Method,
@@ -83,7 +87,7 @@ impl Core {
         needs: Needs,
     ) -> Answer {
         let question = Question::new(self, method, method.name, needs, params);
-        self.ask(&question, true).await
+        self.ask(&question, true).await.answer
     }
 
     async fn parts(
@@ -93,7 +97,7 @@ impl Core {
         first: u64,
         last: u64,
     ) -> Answer {
-        let width = self.log_range.load(Ordering::Relaxed).max(1);
+        let width = self.widest_range();
         if last - first < width {
             return self.part(method, question, first, last).await;
         }
@@ -127,8 +131,9 @@ impl Core {
         let mut open = vec![(first, last)];
         while let Some((first, last)) = open.pop() {
             let params = question.part(first, last);
-            let asked = Question::new(self, method, method.name, Needs::Number(last), &params);
-            match self.ask(&asked, true).await {
+            let asked = Question::new(self, method, method.name, Needs::Number(last), &params)
+                .spanning(first, last, question.criteria());
+            match self.ask(&asked, true).await.answer {
                 Answer::Result(result) if open.is_empty() && merged.is_empty() => {
                     return Answer::Result(result);
                 }
@@ -138,12 +143,14 @@ impl Core {
                     }
                 }
                 error if last > first && is_too_large(&error) => {
-                    let width = last - first + 1;
-                    self.log_range
-                        .fetch_min((width / 2).max(1), Ordering::Relaxed);
-                    let middle = first + width / 2 - 1;
-                    open.push((middle + 1, last));
-                    open.push((first, middle));
+                    // What was learned from the refusal, and less in any case.
+                    let width = self.widest_range().min((last - first).div_ceil(2)).max(1);
+                    let mut start = last + 1;
+                    while start > first {
+                        let end = start - 1;
+                        start = first.max((end + 1).saturating_sub(width));
+                        open.push((start, end));
+                    }
                 }
                 error => return error,
             }

@@ -34,8 +34,9 @@ pub(crate) enum Own {
     FilterChanges,
     FilterLogs,
     UninstallFilter,
-    /// Cannot be had through a gateway of several clients yet; said in words.
-    Unsupported,
+    NewPendingFilter,
+    Syncing,
+    SendAndWait,
 }
 
 /// Where a question says which block it is about.
@@ -128,14 +129,19 @@ const TABLE: &[Method] = &[
     m("eth_newFilter", Kind::Own(Own::NewFilter), Nowhere),
     m(
         "eth_newPendingTransactionFilter",
-        Kind::Own(Own::Unsupported),
+        Kind::Own(Own::NewPendingFilter),
         Nowhere,
     ),
     m("eth_protocolVersion", Light, Nowhere),
     m("eth_sendRawTransaction", Send, Nowhere),
+    m(
+        "eth_sendRawTransactionSync",
+        Kind::Own(Own::SendAndWait),
+        Nowhere,
+    ),
     m("eth_simulateV1", Trace, Param(1)),
     m("eth_subscribe", Kind::Own(Own::Subscribe), Nowhere),
-    m("eth_syncing", Light, Nowhere),
+    m("eth_syncing", Kind::Own(Own::Syncing), Nowhere),
     m(
         "eth_uninstallFilter",
         Kind::Own(Own::UninstallFilter),

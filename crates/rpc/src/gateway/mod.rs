@@ -10,14 +10,19 @@
 //! What it does not do yet: `newPendingTransactions`, a cache, quorum reads, TLS and client
 //! authentication at its own door. `docs/howto/gateway.md` says what follows from that.
 
+mod batch;
 mod block;
 mod body;
 mod budget;
+mod cache;
 mod chain;
 mod class;
+mod completeness;
 mod config;
+mod dice;
 mod envelope;
 mod filters;
+mod finality;
 mod follow;
 mod handle;
 mod log;
@@ -26,9 +31,12 @@ mod method;
 mod observe;
 mod pages;
 mod probe;
+mod reading;
 mod route;
 mod send;
 mod server;
+#[cfg(test)]
+mod sim;
 mod socket;
 mod subscriptions;
 mod tip;
@@ -38,16 +46,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+#[cfg(test)]
+pub(crate) use class::{Class, class};
 pub use config::GatewayConfig;
+#[cfg(test)]
+pub(crate) use envelope::{Body, Request, read as read_body};
 pub use probe::{Finding, UpstreamVerdict, chain_of, probe};
 pub use server::ListenError;
 
 use crate::Pool;
+use crate::status::NodeState;
 use budget::Budget;
+use cache::Cache;
 use chain::ChainView;
+use completeness::Blooms;
+use dice::Dice;
 use filters::Filters;
+use reading::Flights;
+use send::Sends;
 
 /// A gateway over one pool. Cheap to clone; all clones are one gateway.
 #[derive(Clone)]
@@ -58,9 +78,14 @@ pub(crate) struct Core {
     pub(crate) config: GatewayConfig,
     pub(crate) chain: ChainView,
     pub(crate) retries: Budget,
+    /// Whether endpoints have been compared with each other once.
+    pub(crate) compared: watch::Sender<bool>,
     pub(crate) filters: Filters,
-    /// Blocks of logs asked for in one question; learned from refusals.
-    pub(crate) log_range: AtomicU64,
+    pub(crate) sends: Sends,
+    pub(crate) blooms: Blooms,
+    pub(crate) cache: Cache,
+    pub(crate) flights: Flights,
+    pub(crate) dice: Dice,
     pub(crate) next_id: AtomicU64,
     pub(crate) draining: AtomicBool,
     pub(crate) started: Instant,
@@ -77,8 +102,13 @@ impl Gateway {
         Self(Arc::new(Core {
             chain: ChainView::default(),
             retries: Budget::default(),
+            compared: watch::Sender::new(false),
             filters: Filters::default(),
-            log_range: AtomicU64::new(logs::FIRST_RANGE),
+            sends: Sends::default(),
+            blooms: Blooms::default(),
+            cache: Cache::new(config.cache_bytes),
+            flights: Flights::default(),
+            dice: Dice::Fair,
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             started: Instant::now(),
@@ -104,8 +134,31 @@ impl Gateway {
         }
     }
 
+    /// What is sent to a client that asks whether we are syncing; see `Core::syncing`.
+    pub fn is_syncing(&self) -> bool {
+        self.0.syncing().is_some()
+    }
+
     /// The number of the newest block the gateway speaks about; none before it knows one.
     pub fn tip(&self) -> Option<u64> {
         self.0.chain.tags().map(|tags| tags.latest)
+    }
+}
+
+impl Core {
+    /// What an endpoint says about its syncing, while no endpoint is there that is not syncing.
+    pub(crate) fn syncing(&self) -> Option<Bytes> {
+        let mut status = None;
+        for node in self.pool.0.nodes.iter().filter(|node| !node.send_only) {
+            let condition = node.condition();
+            match (condition.state, &condition.syncing) {
+                (NodeState::Alive | NodeState::OutOfSync, _) => return None,
+                (NodeState::Syncing, Some(words)) if status.is_none() => {
+                    status = Some(Bytes::copy_from_slice(words.get().as_bytes()));
+                }
+                _ => {}
+            }
+        }
+        status
     }
 }

@@ -12,7 +12,6 @@ use super::class::Class;
 use super::envelope::Answer;
 use super::method::Method;
 use crate::error::RpcError;
-use crate::send::SendOutcome;
 
 struct OfMethod {
     answered: Counter,
@@ -90,13 +89,56 @@ pub(crate) fn null_doubted() {
     counter!("dodona_gateway_nulls_doubted_total").increment(1);
 }
 
-pub(crate) fn sent(outcome: &SendOutcome) {
-    let result = if outcome.is_success() {
-        "taken"
-    } else {
-        "refused"
+/// Somebody asked what somebody else was asking just then.
+pub(crate) fn joined() {
+    counter!("dodona_gateway_coalesced_total").increment(1);
+}
+
+pub(crate) fn looked_up(found: bool) {
+    let name = match found {
+        true => "dodona_gateway_cache_hits_total",
+        false => "dodona_gateway_cache_misses_total",
     };
+    counter!(name).increment(1);
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a cache stays far below 2^53 bytes"
+)]
+pub(crate) fn cached(bytes: u64) {
+    gauge!("dodona_gateway_cache_bytes").set(bytes as f64);
+}
+
+/// Questions under way at an upstream, and how many it may have.
+pub(crate) fn load(upstream: &str, (under_way, limit): (usize, u32)) {
+    let under_way = u32::try_from(under_way).unwrap_or(u32::MAX);
+    gauge!("dodona_gateway_upstream_in_flight", "upstream" => upstream.to_owned())
+        .set(f64::from(under_way));
+    gauge!("dodona_gateway_upstream_limit", "upstream" => upstream.to_owned())
+        .set(f64::from(limit));
+}
+
+/// So many questions of a batch were put together, and so many came back well.
+pub(crate) fn batched(asked: usize, well: usize) {
+    counter!("dodona_gateway_batched_total").increment(asked as u64);
+    counter!("dodona_gateway_batched_again_total").increment((asked - well) as u64);
+}
+
+/// A question waited because everybody who could answer it asked for a pause.
+pub(crate) fn waited_for_quota() {
+    counter!("dodona_gateway_waited_for_quota_total").increment(1);
+}
+
+pub(crate) fn sent(taken: bool) {
+    let result = if taken { "taken" } else { "refused" };
     counter!("dodona_gateway_transactions_total", "result" => result).increment(1);
+}
+
+/// A transaction was sent again to an upstream that came back.
+pub(crate) fn resent(upstream: &str) {
+    counter!("dodona_gateway_transactions_resent_total", "upstream" => upstream.to_owned())
+        .increment(1);
 }
 
 pub(crate) fn following(number: u64) {
@@ -144,7 +186,15 @@ pub(crate) fn logs_missing(upstream: &str, number: u64) {
     );
 }
 
-/// Nobody's logs fit the header's bloom; the longest list is told.
+/// Nobody gives all logs of a block now; whoever wants them waits.
+pub(crate) fn logs_awaited(number: u64) {
+    counter!("dodona_gateway_logs_awaited_total").increment(1);
+    warn!(
+        "no upstream gives all logs of block {number} that its header promises: subscribers wait until one does"
+    );
+}
+
+/// Nobody's logs fit the header's bloom, on a chain where none ever did; the longest list is told.
 pub(crate) fn logs_unproven(number: u64) {
     counter!("dodona_gateway_logs_unproven_total").increment(1);
     error!(
@@ -152,11 +202,18 @@ pub(crate) fn logs_unproven(number: u64) {
     );
 }
 
-pub(crate) fn finality_conflict(one: &str, other: &str, number: u64) {
-    gauge!("dodona_gateway_finality_conflict").set(1.0);
-    error!(
-        "upstreams {one} and {other} have different finalized blocks {number}: one of them is on another chain; find out which and remove it"
-    );
+/// Endpoints with different lasting blocks at one height appeared, or are gone.
+pub(crate) fn finality_conflict(is_there: bool, tie: bool) {
+    gauge!("dodona_gateway_finality_conflict").set(if is_there { 1.0 } else { 0.0 });
+    match (is_there, tie) {
+        (false, _) => info!("all upstreams have the same lasting blocks again"),
+        (true, false) => error!(
+            "upstreams have different lasting blocks: those that are fewer are not asked; find out which side is right, and remove the other"
+        ),
+        (true, true) => error!(
+            "upstreams have different lasting blocks, and as many stand on either side: the preferred one is believed; find out which side is right, and remove the other"
+        ),
+    }
 }
 
 pub(crate) fn slow_client() {

@@ -169,7 +169,7 @@ fn brief(error: &RpcError) -> String {
 }
 
 /// Which program a version string speaks of.
-fn family(client: &str) -> String {
+pub(super) fn family(client: &str) -> String {
     client.split('/').next().unwrap_or_default().to_lowercase()
 }
 

@@ -5,16 +5,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Core;
 use super::block::{Needs, Tags};
 use super::class::{self, Class};
 use super::envelope::Answer;
+use super::log::Criteria;
 use super::method::{At, Kind, Method};
 use super::observe;
 use crate::error::RpcError;
+use crate::gate::Priority;
 use crate::node::{Forwarded, Node};
 use crate::status::NodeState;
 use crate::wire;
@@ -27,11 +28,27 @@ const BLOCK_WAIT: Duration = Duration::from_secs(2);
 const HEDGE_AFTER_USUAL: u32 = 6;
 const HEDGE_AT_LEAST: Duration = Duration::from_millis(40);
 const HEDGE_AT_MOST: Duration = Duration::from_secs(1);
+/// One in so many questions goes to who came back lately.
+const PROBATION_SHARE: usize = 10;
+/// However long an endpoint wants to be left alone, it is tried again after so many seconds.
+const LONGEST_WAIT: f64 = 60.0;
+
+/// Blocks so far below the tip are history, which waits for what is going on.
+const HISTORY: u64 = 128;
+/// An empty list of logs is doubted over at most so many blocks, when a header makes it so unlikely.
+const DOUBTED_BLOCKS: u64 = 64;
+const SUSPICIOUS: f64 = 0.05;
 
 /// One question as it goes to endpoints.
 pub(crate) struct Question {
     pub(crate) method: &'static Method,
     pub(crate) needs: Needs,
+    /// Blocks of logs it spans; 0 if it is not about a range.
+    pub(crate) span: u64,
+    /// What it looks for, if it is about logs.
+    looks_for: Option<LooksFor>,
+    /// Its name where the table does not know it.
+    unknown: Option<Box<str>>,
     id: u64,
     body: Bytes,
 }
@@ -48,9 +65,62 @@ impl Question {
         Self {
             method,
             needs,
+            span: 0,
+            looks_for: None,
+            unknown: (method.name != name).then(|| name.into()),
             id,
             body: wire::encode_raw(id, name, params),
         }
+    }
+
+    /// The same about the logs of a range.
+    pub(crate) fn spanning(self, first: u64, last: u64, criteria: Option<Arc<Criteria>>) -> Self {
+        Self {
+            span: last - first + 1,
+            looks_for: criteria.map(|criteria| LooksFor {
+                criteria,
+                first,
+                last,
+            }),
+            ..self
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.unknown.as_deref().unwrap_or(self.method.name)
+    }
+
+    /// Its id and its bytes.
+    pub(crate) fn encoded(&self) -> (u64, Bytes) {
+        (self.id, self.body.clone())
+    }
+
+    fn priority(&self, latest: u64) -> Priority {
+        match (self.method.kind, self.method.at, self.needs) {
+            (Kind::Trace, ..) => Priority::History,
+            (Kind::Logs, ..) => Priority::Logs,
+            (_, At::Transaction, _) => Priority::Receipts,
+            (_, _, Needs::Number(number)) if number + HISTORY < latest => Priority::History,
+            _ => Priority::Reads,
+        }
+    }
+}
+
+struct LooksFor {
+    criteria: Arc<Criteria>,
+    first: u64,
+    last: u64,
+}
+
+/// An answer, and who gave it if they stand where it was about.
+pub(crate) struct Asked {
+    pub(crate) answer: Answer,
+    pub(crate) by: Option<usize>,
+}
+
+impl From<Answer> for Asked {
+    fn from(answer: Answer) -> Self {
+        Self { answer, by: None }
     }
 }
 
@@ -59,7 +129,11 @@ impl Question {
 enum Rank {
     /// Well, has the block, and is fit for the method.
     Good,
-    /// Out of sync, but has the block.
+    /// The same, and came back so lately that it gets a part only.
+    OnProbation,
+    /// The same, and asked as much as it may be.
+    Full,
+    /// Out of sync or syncing, but has the block.
     Degraded,
     /// Has the block, and failed the method lately or asked us to hold back.
     Unfit,
@@ -71,11 +145,11 @@ enum Rank {
 
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
-    pub(crate) async fn ask(self: &Arc<Self>, question: &Question, repeatable: bool) -> Answer {
+    pub(crate) async fn ask(self: &Arc<Self>, question: &Question, repeatable: bool) -> Asked {
         let (total, attempt) = question.method.kind.deadlines();
         let deadline = Instant::now() + total;
         let mut tried: Vec<usize> = Vec::new();
-        let mut last: Option<Answer> = None;
+        let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
         // Somebody said they do not have a block that is on our chain.
@@ -83,6 +157,7 @@ impl Core {
         let patience = deadline.min(Instant::now() + BLOCK_WAIT);
         let mut news = None;
         let mut first = true;
+        let name = question.name();
 
         self.wait_for_block(question, deadline).await;
         while tried.len() < ATTEMPTS && Instant::now() < deadline {
@@ -91,6 +166,15 @@ impl Core {
                 // An answer from somebody who may not have the block is only better than none.
                 .filter(|(_, rank)| *rank < Rank::Behind || last.is_none());
             let Some((node, rank)) = next else {
+                if last.is_none()
+                    && let Some(wait) = self.all_hold_back(question, &[])
+                    && Instant::now() + wait < deadline
+                {
+                    observe::waited_for_quota();
+                    sleep(wait).await;
+                    tried.clear();
+                    continue;
+                }
                 if !missing || !self.should_exist(question) {
                     break;
                 }
@@ -102,6 +186,21 @@ impl Core {
                 tried.clear();
                 continue;
             };
+            if rank == Rank::Unfit
+                && let Some(wait) = self.all_hold_back(question, &tried)
+            {
+                // Asking all the same would only make it worse.
+                if Instant::now() + wait < deadline {
+                    observe::waited_for_quota();
+                    sleep(wait).await;
+                    continue;
+                }
+                failures.push(RpcError::RateLimited {
+                    node: node.name.to_string(),
+                    message: format!("it is asked again in {} s", wait.as_secs_f64().ceil()),
+                });
+                break;
+            }
             tried.push(node.index);
             if rank == Rank::Lost
                 && let Err(error) = node.ensure_verified().await
@@ -114,32 +213,48 @@ impl Core {
                 observe::retry_budget_empty();
                 break;
             }
-            let within = attempt.min(deadline.saturating_duration_since(Instant::now()));
+            let started = Instant::now();
+            let within = attempt.min(deadline.saturating_duration_since(started));
             let (node, outcome) = self
                 .attempt(question, node, within, &mut tried, repeatable)
                 .await;
-            let now = std::time::Instant::now();
+            let now = Instant::now();
+            let by = (rank < Rank::Behind).then_some(node.index);
             match outcome {
                 Ok(Forwarded::Result(result)) => {
-                    node.fitness.did_well(question.method.name);
-                    if self.is_doubtful(question, node, &result) {
-                        observe::null_doubted();
-                        missing = true;
-                        last = Some(Answer::Result(result));
-                        continue;
+                    node.fitness.did_well(name, now - started);
+                    if question.span > 0 {
+                        node.range_went_well(question.span);
                     }
-                    return Answer::Result(result);
+                    let doubtful = self.is_doubtful(question, node, &result);
+                    let answer = Answer::Result(result);
+                    if !doubtful {
+                        return Asked { answer, by };
+                    }
+                    observe::null_doubted();
+                    missing = true;
+                    // Not kept, because it was doubted.
+                    last = Some(answer.into());
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
-                    let name = question.method.name;
                     let class = class::class(name, &refusal, &self.pool.0.overrides);
                     observe::refused(&node.name, class);
-                    last = Some(Answer::Error(bytes));
+                    last = Some(Answer::Error(bytes).into());
                     match class {
-                        Class::Final | Class::RangeTooLarge => break,
+                        Class::Final => break,
+                        Class::RangeTooLarge => {
+                            node.range_was_too_large(question.span, &refusal.message);
+                            // Somebody may be known to take more; else it has to be split.
+                            if !self.takes_more(question, &tried) {
+                                break;
+                            }
+                        }
                         Class::Params if params_doubted => break,
                         Class::Params => params_doubted = true,
-                        Class::RateLimited => node.fitness.hold_back(now, None),
+                        Class::RateLimited => {
+                            node.gate.had_trouble(now);
+                            node.fitness.hold_back(now, said_wait(&refusal.message));
+                        }
                         Class::NoMethod => node.fitness.lacks(name, now),
                         Class::MissingBlock => missing = true,
                         Class::MissingState => {}
@@ -152,20 +267,70 @@ impl Core {
                     }
                 }
                 Err(error) => {
-                    if matches!(error, RpcError::RateLimited { .. }) {
-                        node.fitness.hold_back(now, retry_after(&error));
-                    } else {
-                        node.fitness.failed(question.method.name, now);
+                    let not_done =
+                        matches!(error, RpcError::RateLimited { .. } | RpcError::Busy { .. });
+                    match &error {
+                        RpcError::RateLimited { message, .. } => {
+                            node.fitness.hold_back(now, said_wait(message));
+                        }
+                        RpcError::Busy { .. } => {}
+                        // What was asked is large, and that is not its fault.
+                        RpcError::TooLarge { .. } => {
+                            node.range_was_too_large(question.span, "");
+                        }
+                        _ => {
+                            node.fitness.failed(name, now);
+                        }
                     }
-                    let sure_not_done = matches!(error, RpcError::RateLimited { .. });
                     failures.push(error);
-                    if !repeatable && !sure_not_done {
+                    if !repeatable && !not_done {
                         break;
                     }
                 }
             }
         }
-        last.unwrap_or_else(|| self.nobody(&failures))
+        last.unwrap_or_else(|| self.nobody(&failures).into())
+    }
+
+    /// How long everybody who could be asked wants to be left alone; none if somebody does not.
+    fn all_hold_back(&self, question: &Question, tried: &[usize]) -> Option<Duration> {
+        let now = Instant::now();
+        let tags = self.chain.tags().unwrap_or_default();
+        let mut shortest: Option<Duration> = None;
+        for node in &self.pool.0.nodes {
+            if node.send_only || tried.contains(&node.index) {
+                continue;
+            }
+            match self.rank(node, question, tags, now) {
+                Some(Rank::Unfit) => {
+                    let wait = node.fitness.held_back(now)?;
+                    shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
+                }
+                None | Some(Rank::Behind | Rank::Lost) => {}
+                Some(_) => return None,
+            }
+        }
+        shortest
+    }
+
+    /// Whether somebody not asked yet is known to take a range as wide as this.
+    fn takes_more(&self, question: &Question, tried: &[usize]) -> bool {
+        question.span > 1
+            && self.choose(question, tried).is_some_and(|(node, rank)| {
+                rank <= Rank::Degraded && node.log_range() >= question.span
+            })
+    }
+
+    /// Whether an endpoint is as good a choice as any for a question.
+    pub(crate) fn is_good(&self, node: &Node, question: &Question) -> bool {
+        let tags = self.chain.tags().unwrap_or_default();
+        self.rank(node, question, tags, Instant::now()) == Some(Rank::Good)
+    }
+
+    /// Who would be asked, if they are good.
+    pub(crate) fn best_of_good(&self, question: &Question) -> Option<&Node> {
+        let (node, rank) = self.choose(question, &[])?;
+        (rank == Rank::Good).then_some(node)
     }
 
     /// One endpoint, and a second one beside it when the first takes unusually long.
@@ -179,10 +344,15 @@ impl Core {
     ) -> (&'a Node, Result<Forwarded, RpcError>) {
         let one = |index: usize| {
             let core = Arc::clone(self);
-            let (id, name, body) = (question.id, question.method.name, question.body.clone());
+            let (id, body) = question.encoded();
+            let name: std::borrow::Cow<'static, str> = match &question.unknown {
+                Some(name) => name.to_string().into(),
+                None => question.method.name.into(),
+            };
+            let priority = question.priority(core.chain.tags().map_or(0, |tags| tags.latest));
             async move {
                 core.pool.0.nodes[index]
-                    .forward(id, name, body, within)
+                    .forward(id, &name, body, within, priority)
                     .await
             }
         };
@@ -224,9 +394,7 @@ impl Core {
             tokio::spawn(rest);
         }
         if let Some((loser, _)) = failed {
-            loser
-                .fitness
-                .failed(question.method.name, std::time::Instant::now());
+            loser.fitness.failed(question.name(), Instant::now());
         }
         winner
     }
@@ -234,7 +402,7 @@ impl Core {
     /// The best endpoint not tried yet: best rank, then lowest order, then the better of two drawn
     /// at random by answering time and load.
     fn choose(&self, question: &Question, tried: &[usize]) -> Option<(&Node, Rank)> {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let tags = self.chain.tags().unwrap_or_default();
         let mut best: Option<(Rank, u32)> = None;
         let mut among: [usize; 16] = [0; 16];
@@ -269,9 +437,8 @@ impl Core {
                 furthest.unwrap_or(among[0])
             }
             _ => {
-                let mut rng = rand::rng();
-                let first = rng.random_range(0..count);
-                let mut second = rng.random_range(0..count - 1);
+                let first = self.dice.random_range(0..count);
+                let mut second = self.dice.random_range(0..count - 1);
                 if second >= first {
                     second += 1;
                 }
@@ -290,21 +457,15 @@ impl Core {
         Some((&nodes[picked], rank))
     }
 
-    fn rank(
-        &self,
-        node: &Node,
-        question: &Question,
-        tags: Tags,
-        now: std::time::Instant,
-    ) -> Option<Rank> {
+    fn rank(&self, node: &Node, question: &Question, tags: Tags, now: Instant) -> Option<Rank> {
         let (state, head) = {
             let condition = node.condition();
             (condition.state, condition.head)
         };
         let well = match state {
-            NodeState::InvalidChainId => return None,
+            NodeState::InvalidChainId | NodeState::Forked => return None,
             NodeState::Alive => true,
-            NodeState::OutOfSync => false,
+            NodeState::OutOfSync | NodeState::Syncing => false,
             _ => return Some(Rank::Lost),
         };
         let at = head.map_or(0, |head| head.number);
@@ -312,20 +473,25 @@ impl Core {
             Needs::Nothing => true,
             _ if node.fitness.strays() => false,
             Needs::Number(number) => at >= number && self.is_on_our_branch(head, tags),
-            Needs::Tip | Needs::Hash => at >= tags.latest && self.is_on_our_branch(head, tags),
+            Needs::Tip | Needs::Pending | Needs::Hash => {
+                at >= tags.latest && self.is_on_our_branch(head, tags)
+            }
         };
-        Some(
-            match (
-                has_block,
-                well,
-                node.fitness.is_fit(question.method.name, now),
-            ) {
-                (false, _, _) => Rank::Behind,
-                (true, _, false) => Rank::Unfit,
-                (true, false, true) => Rank::Degraded,
-                (true, true, true) => Rank::Good,
-            },
-        )
+        let fit = node.fitness.is_fit(question.name(), now)
+            && (question.span <= 1 || question.span <= node.log_range());
+        Some(match (has_block, well, fit) {
+            (false, _, _) => Rank::Behind,
+            (true, _, false) => Rank::Unfit,
+            (true, false, true) => Rank::Degraded,
+            (true, true, true) if node.gate.is_full() => Rank::Full,
+            (true, true, true) if node.fitness.is_on_probation() => {
+                match self.dice.random_range(0..PROBATION_SHARE) {
+                    0 => Rank::Good,
+                    _ => Rank::OnProbation,
+                }
+            }
+            (true, true, true) => Rank::Good,
+        })
     }
 
     /// False only where we know better: the endpoint stands on another block at a height of ours.
@@ -362,13 +528,16 @@ impl Core {
     fn should_exist(&self, question: &Question) -> bool {
         match question.needs {
             Needs::Number(number) => self.chain.tags().is_none_or(|tags| number <= tags.latest),
-            Needs::Tip => true,
+            Needs::Tip | Needs::Pending => true,
             Needs::Nothing | Needs::Hash => false,
         }
     }
 
     /// `null` from an endpoint that should have had something to say.
-    fn is_doubtful(&self, question: &Question, node: &Node, result: &Bytes) -> bool {
+    pub(crate) fn is_doubtful(&self, question: &Question, node: &Node, result: &Bytes) -> bool {
+        if let (b"[]", Some(looks_for)) = (&result[..], &question.looks_for) {
+            return self.should_have_logs(looks_for);
+        }
         if &result[..] != b"null" {
             return false;
         }
@@ -389,6 +558,21 @@ impl Core {
         }
     }
 
+    /// Whether a header we know speaks of logs where there should be none.
+    fn should_have_logs(&self, wanted: &LooksFor) -> bool {
+        if wanted.last - wanted.first >= DOUBTED_BLOCKS {
+            return false;
+        }
+        let mut blocks = (wanted.first..=wanted.last).filter_map(|at| self.chain.block_at(at));
+        blocks.any(|block| {
+            let bloom = block.head.logs_bloom.as_deref();
+            bloom.filter(|bloom| !bloom.is_zero()).is_some_and(|bloom| {
+                wanted.criteria.may_be_in(bloom)
+                    && wanted.criteria.chance_of_error(bloom) < SUSPICIOUS
+            })
+        })
+    }
+
     /// Nobody gave any answer.
     pub(crate) fn nobody(&self, failures: &[RpcError]) -> Answer {
         // Which endpoint and why is for the operator: the status page and the log have it.
@@ -404,12 +588,37 @@ impl Core {
     }
 }
 
-/// "retry after 7 s" of a rate limit, bounded.
-fn retry_after(error: &RpcError) -> Option<Duration> {
-    let RpcError::RateLimited { message, .. } = error else {
-        return None;
+/// How long a rate limit says to wait, in any of the words in use; bounded.
+fn said_wait(message: &str) -> Option<Duration> {
+    const WORDS: &[&str] = &["retry after ", "try again in ", "retry in ", "backoff "];
+    let lower = message.to_lowercase();
+    let rest = WORDS
+        .iter()
+        .find_map(|words| lower.split_once(words).map(|(_, rest)| rest))?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = rest.split_at(digits.unwrap_or(rest.len()));
+    let number: f64 = number.parse().ok()?;
+    let seconds = match unit.trim_start() {
+        unit if unit.starts_with("ms") || unit.starts_with("milli") => number / 1000.0,
+        unit if unit.starts_with('m') => number * 60.0,
+        _ => number,
     };
-    let (_, rest) = message.split_once("retry after ")?;
-    let seconds: u64 = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_secs(seconds.min(300)))
+    Some(Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_WAIT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_limits_say_how_long_in_many_words() {
+        let millis = |text: &str| said_wait(text).map(|wait| wait.as_millis());
+        assert_eq!(millis("HTTP 429, retry after 7 s"), Some(7000));
+        assert_eq!(millis("Too many requests, try again in 250ms"), Some(250));
+        assert_eq!(millis("retry in 1.5s please"), Some(1500));
+        assert_eq!(millis("retry after 99999999"), Some(60_000));
+        assert_eq!(millis("Retry after 2 minutes"), Some(60_000));
+        assert_eq!(millis("daily request count exceeded"), None);
+        assert_eq!(millis("retry after Fri, 27 Nov 2026"), None);
+    }
 }

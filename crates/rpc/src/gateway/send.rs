@@ -1,78 +1,349 @@
 //! `eth_sendRawTransaction`: to everybody, with one answer that does not depend on who knew the
-//! transaction already.
+//! transaction already, or on who answered first.
 
-use std::sync::Arc;
+mod decide;
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alloy::consensus::Transaction as _;
 use alloy::consensus::transaction::PooledTransaction;
 use alloy::eips::Decodable2718;
 use alloy::primitives::{B256, Bytes, keccak256};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared, join_all};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval, sleep_until, timeout_at};
 
 use super::Core;
+use super::block::Needs;
 use super::envelope::Answer;
+use super::method;
 use super::observe;
+use super::route::Question;
+use crate::broadcast::{self, Said};
+use crate::node::Node;
 use crate::send::SendOutcome;
+use decide::{Decision, decide};
+
+/// After the first answer the others get so long to be counted.
+const OTHERS_GET: Duration = Duration::from_secs(2);
+/// Nobody answers for so long: then there is no answer.
+const TOTAL: Duration = Duration::from_secs(10);
+/// A transaction is sent to whoever comes back for so long, so often, and so many are kept.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+const RESENDS: u32 = 3;
+const KEPT: usize = 4096;
+/// So many upstreams are asked whether they know a transaction whose nonce is used.
+const WITNESSES: usize = 3;
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a client that waits for the receipt waits unless it says otherwise, and at most.
+const SYNC_WAIT: Duration = Duration::from_secs(20);
+const LONGEST_SYNC_WAIT: Duration = Duration::from_secs(60);
+
+/// Transactions on their way.
+#[derive(Default)]
+pub(crate) struct Sends {
+    flights: Mutex<HashMap<B256, WeakShared<BoxFuture<'static, Answer>>>>,
+    kept: Mutex<Vec<Sent>>,
+}
+
+struct Sent {
+    hash: B256,
+    raw: Bytes,
+    at: Instant,
+    resent: u32,
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Core {
     pub(crate) async fn send(self: &Arc<Self>, params: &str) -> Answer {
-        let Ok((raw,)) = serde_json::from_str::<(Bytes,)>(params) else {
+        let raw = match serde_json::from_str::<(Bytes,)>(params) {
+            Ok((raw,)) => raw,
+            Err(_) => {
+                return Answer::error(
+                    -32602,
+                    "invalid params: eth_sendRawTransaction takes one signed transaction as hex",
+                );
+            }
+        };
+        match self.understand(&raw) {
+            Ok(hash) => self.send_raw(hash, raw).await,
+            Err(refused) => refused,
+        }
+    }
+
+    /// Sends, and answers with the receipt once there is one.
+    pub(crate) async fn send_and_wait(self: &Arc<Self>, params: &str) -> Answer {
+        let read = || -> Option<(Bytes, Option<u64>)> {
+            let list: Vec<&RawValue> = serde_json::from_str(params).ok()?;
+            let (raw, wait) = match list.as_slice() {
+                [raw] => (raw, None),
+                [raw, wait] => (raw, Some(serde_json::from_str(wait.get()).ok()?)),
+                _ => return None,
+            };
+            Some((serde_json::from_str(raw.get()).ok()?, wait))
+        };
+        let Some((raw, millis)) = read() else {
             return Answer::error(
                 -32602,
-                "invalid params: eth_sendRawTransaction takes one signed transaction as hex",
+                "invalid params: eth_sendRawTransactionSync takes a signed transaction as hex and, if wanted, the milliseconds to wait",
             );
         };
+        let hash = match self.understand(&raw) {
+            Ok(hash) => hash,
+            Err(refused) => return refused,
+        };
+        let wait = millis.map_or(SYNC_WAIT, Duration::from_millis);
+        let deadline = Instant::now() + wait.min(LONGEST_SYNC_WAIT);
+        let mut changed = self.chain.changed();
+        if let refused @ (Answer::Error(_) | Answer::Nameless(_)) = self.send_raw(hash, raw).await {
+            return refused;
+        }
+        loop {
+            changed.mark_unchanged();
+            let receipt = self.ask_about("eth_getTransactionReceipt", hash).await;
+            if let Some(receipt) = receipt {
+                return receipt;
+            }
+            if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                let error = json!({
+                    "code": 4,
+                    "message": format!("the transaction is not mined after {} ms", wait.as_millis()),
+                    "data": hash,
+                });
+                return Answer::Error(error.to_string().into());
+            }
+        }
+    }
+
+    /// The hash of a transaction that may be sent here; the error is what its sender gets.
+    fn understand(&self, raw: &[u8]) -> Result<B256, Answer> {
         if raw.is_empty() {
-            return Answer::error(-32602, "invalid params: the transaction is empty");
+            return Err(Answer::error(
+                -32602,
+                "invalid params: the transaction is empty",
+            ));
         }
-        let hash = hash(&raw);
-        let report = self.pool.send_raw(&raw).await;
-        observe::sent(&report.outcome);
-        match report.outcome {
-            SendOutcome::Accepted | SendOutcome::AlreadyKnown => return of_hash(hash),
+        // Kinds of transactions of other chains we cannot read are theirs to judge.
+        let Ok(transaction) = PooledTransaction::decode_2718(&mut &raw[..]) else {
+            return Ok(keccak256(raw));
+        };
+        let ours = self.pool.chain_id();
+        match transaction.chain_id() {
+            Some(chain_id) if chain_id != ours => Err(Answer::error(
+                -32000,
+                &format!("invalid chain id for signer: have {chain_id} want {ours}"),
+            )),
+            // That of a blob transaction does not cover its sidecar.
+            _ => Ok(*transaction.hash()),
+        }
+    }
+
+    /// Whoever sends the same transaction meanwhile gets the same answer.
+    async fn send_raw(self: &Arc<Self>, hash: B256, raw: Bytes) -> Answer {
+        let flight = {
+            let mut flights = lock(&self.sends.flights);
+            match flights.get(&hash).and_then(WeakShared::upgrade) {
+                Some(flight) => flight,
+                None => {
+                    let flight = self.take_off_with(hash, raw);
+                    flights.retain(|_, flight| flight.upgrade().is_some());
+                    if let Some(weak) = flight.downgrade() {
+                        flights.insert(hash, weak);
+                    }
+                    flight
+                }
+            }
+        };
+        flight.await
+    }
+
+    fn take_off_with(
+        self: &Arc<Self>,
+        hash: B256,
+        raw: Bytes,
+    ) -> Shared<BoxFuture<'static, Answer>> {
+        let (tell, said) = mpsc::unbounded_channel();
+        // The sending goes on whatever becomes of who asked for it.
+        let primaries = self.broadcast(raw.clone(), tell);
+        let core = Arc::clone(self);
+        async move {
+            let decision = gather(said, primaries).await;
+            observe::sent(decision.is_taken());
+            if decision.is_worth_keeping() {
+                core.keep_sent(hash, raw);
+            }
+            let answer = core.answer_for(hash, decision).await;
+            lock(&core.sends.flights).remove(&hash);
+            answer
+        }
+        .boxed()
+        .shared()
+    }
+
+    /// To everybody at once. Says how many primaries there are.
+    fn broadcast(
+        self: &Arc<Self>,
+        raw: Bytes,
+        tell: mpsc::UnboundedSender<(usize, Said)>,
+    ) -> usize {
+        let targets: Vec<usize> = broadcast::targets(&self.pool.0)
+            .iter()
+            .map(|node| node.index)
+            .collect();
+        let nodes = &self.pool.0.nodes;
+        let primaries = targets.iter().filter(|at| !nodes[**at].send_only).count();
+        for index in targets {
+            let (pool, raw, tell) = (self.pool.clone(), raw.clone(), tell.clone());
+            tokio::spawn(async move {
+                let node = &pool.0.nodes[index];
+                let said = broadcast::send_to(&pool.0, node, std::slice::from_ref(&raw)).await;
+                // Whoever was asked only to pass it on decides nothing.
+                if let (false, Some(said)) = (node.send_only, said.into_iter().next()) {
+                    let _ = tell.send((index, said));
+                }
+            });
+        }
+        primaries
+    }
+
+    async fn answer_for(self: &Arc<Self>, hash: B256, decision: Decision) -> Answer {
+        match decision {
+            Decision::Taken => of_hash(hash),
             // The nonce may be used by this very transaction; then the client has what it wants.
-            SendOutcome::NonceTooLow if self.is_known(hash).await => return of_hash(hash),
-            _ => {}
-        }
-        match (report.refusal, report.outcome) {
-            (Some(refusal), _) => {
-                let mut error =
-                    serde_json::json!({ "code": refusal.code, "message": refusal.message });
+            Decision::Refused {
+                nonce_used: true, ..
+            } if self.is_known(hash).await => of_hash(hash),
+            Decision::Refused { refusal, .. } => {
+                let mut error = json!({ "code": refusal.code, "message": refusal.message });
                 if let Some(data) = refusal.data {
                     error["data"] = data.into();
                 }
                 Answer::Error(error.to_string().into())
             }
             // The reason names endpoints; those are the operator's business.
-            (None, SendOutcome::Retryable(_)) => Answer::error(
+            Decision::Nobody => Answer::error(
                 -32603,
                 "no upstream took the transaction; sending the same bytes again is safe",
             ),
-            (None, other) => {
-                Answer::error(-32603, &format!("the transaction was refused: {other:?}"))
-            }
         }
     }
 
+    /// Whether any of some upstreams has the transaction, mined or waiting. One alone may not have
+    /// heard of it.
     async fn is_known(&self, hash: B256) -> bool {
-        let found = self
-            .pool
-            .ask_until::<serde_json::Value>("eth_getTransactionByHash", [hash], |found, _| {
-                !found.is_null()
-            })
-            .await;
-        found.is_ok_and(|(found, _)| !found.is_null())
+        let params = format!("[\"{hash}\"]");
+        let mut nodes: Vec<&Node> = self.readable().collect();
+        nodes.sort_by_key(|node| node.condition().head.map(|head| Reverse(head.number)));
+        let mut asked = Vec::new();
+        for node in nodes.into_iter().take(WITNESSES) {
+            asked.push(self.forward(node, "eth_getTransactionByHash", &params));
+        }
+        let found = join_all(asked).await;
+        found.iter().flatten().any(|result| &result[..] != b"null")
     }
+
+    /// What upstreams at the tip say about a transaction; none for null and for no answer.
+    async fn ask_about(self: &Arc<Self>, method: &'static str, hash: B256) -> Option<Answer> {
+        let params = format!("[\"{hash}\"]");
+        let question = Question::new(self, method::find(method), method, Needs::Tip, &params);
+        let answer = self.ask(&question, true).await.answer;
+        matches!(&answer, Answer::Result(result) if &result[..] != b"null").then_some(answer)
+    }
+
+    fn keep_sent(&self, hash: B256, raw: Bytes) {
+        let mut kept = lock(&self.sends.kept);
+        kept.retain(|sent| sent.hash != hash && sent.at.elapsed() < KEPT_FOR);
+        if kept.len() < KEPT {
+            kept.push(Sent {
+                hash,
+                raw,
+                at: Instant::now(),
+                resent: 0,
+            });
+        }
+    }
+
+    /// Sends what was sent lately to whoever was away meanwhile.
+    pub(super) async fn resend(self: &Arc<Self>) {
+        let there = |core: &Self| -> Vec<bool> {
+            let nodes = core.pool.0.nodes.iter();
+            nodes.map(|node| node.state().is_readable()).collect()
+        };
+        let mut before = there(self);
+        let mut every = interval(LOOK);
+        loop {
+            every.tick().await;
+            let now = there(self);
+            for (index, node) in self.pool.0.nodes.iter().enumerate() {
+                if now[index] && !before[index] {
+                    for (hash, raw) in self.due() {
+                        // Mined, it is everybody's already.
+                        if self
+                            .ask_about("eth_getTransactionReceipt", hash)
+                            .await
+                            .is_some()
+                        {
+                            lock(&self.sends.kept).retain(|sent| sent.hash != hash);
+                            continue;
+                        }
+                        observe::resent(&node.name);
+                        broadcast::send_to(&self.pool.0, node, &[raw]).await;
+                    }
+                }
+            }
+            before = now;
+        }
+    }
+
+    fn due(&self) -> Vec<(B256, Bytes)> {
+        let mut kept = lock(&self.sends.kept);
+        kept.retain(|sent| sent.at.elapsed() < KEPT_FOR && sent.resent < RESENDS);
+        kept.iter_mut()
+            .map(|sent| {
+                sent.resent += 1;
+                (sent.hash, sent.raw.clone())
+            })
+            .collect()
+    }
+}
+
+/// Waits until more answers could change nothing, or too long.
+async fn gather(mut said: mpsc::UnboundedReceiver<(usize, Said)>, primaries: usize) -> Decision {
+    let mut came: Vec<(usize, Said)> = Vec::new();
+    let mut until = Instant::now() + TOTAL;
+    while came.len() < primaries {
+        tokio::select! {
+            next = said.recv() => match next {
+                Some((index, said)) => {
+                    if said.outcome.is_success() {
+                        return Decision::Taken;
+                    }
+                    // An endpoint that could not be reached is not an answer to wait after.
+                    let answered = !matches!(said.outcome, SendOutcome::Retryable(_));
+                    if answered {
+                        until = until.min(Instant::now() + OTHERS_GET);
+                    }
+                    came.push((index, said));
+                }
+                None => break,
+            },
+            () = sleep_until(until) => break,
+        }
+    }
+    // In the order of the configuration, not of arrival.
+    came.sort_by_key(|(index, _)| *index);
+    decide(came.into_iter().map(|(_, said)| said), primaries)
 }
 
 fn of_hash(hash: B256) -> Answer {
     Answer::text(&hash.to_string())
-}
-
-/// The transaction's hash. That of a blob transaction does not cover its sidecar.
-fn hash(raw: &[u8]) -> B256 {
-    if raw.first() == Some(&3)
-        && let Ok(transaction) = PooledTransaction::decode_2718(&mut &raw[..])
-    {
-        return *transaction.hash();
-    }
-    keccak256(raw)
 }

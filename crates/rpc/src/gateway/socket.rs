@@ -93,6 +93,8 @@ pub(crate) async fn serve(core: Arc<Core>, upgraded: Upgraded, mut closing: watc
             }
         };
         tokio::select! {
+            // What was taken from the queue is said before the end.
+            biased;
             sent = sink.send(message) => if sent.is_err() { return },
             () = client.ending.notified() => break,
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use super::Core;
 use super::chain::{Block, Change, Cursor, Gap};
@@ -15,9 +16,16 @@ use super::envelope::Answer;
 use super::filters::{new_id, read_id};
 use super::log::Criteria;
 use super::observe;
+use crate::pending::Wanted;
 
 /// Logs that cannot be had are asked for again after this.
 const LOGS_PAUSE: Duration = Duration::from_millis(250);
+/// Whoever waits for the logs of a block for so long is told that they cannot be had.
+const LOGS_PATIENCE: Duration = Duration::from_secs(600);
+/// Waiting transactions told at once before somebody else has a turn.
+const PENDING_AT_ONCE: usize = 256;
+/// Whether we are syncing is looked at so often for those who want to know.
+const SYNCING_EVERY: Duration = Duration::from_secs(1);
 
 /// One client's outgoing side.
 pub(crate) struct Client {
@@ -44,6 +52,21 @@ struct Subscription {
 enum Topic {
     Heads,
     Logs(Arc<Criteria>),
+    /// Waiting transactions, from a place in what was told of them on.
+    Pending {
+        place: u64,
+        /// Kept for as long as the subscription is there.
+        _wanted: Arc<Wanted>,
+    },
+    /// Whether the client was told that we are syncing.
+    Syncing(bool),
+}
+
+impl Topic {
+    /// Whether the journal feeds it.
+    fn is_of_the_chain(&self) -> bool {
+        matches!(self, Self::Heads | Self::Logs(_))
+    }
 }
 
 impl Client {
@@ -100,12 +123,17 @@ impl Client {
     /// Tells this client what the journal has for it, until it is gone.
     async fn pump(self: Arc<Self>, core: Arc<Core>) {
         let mut changed = core.chain.changed();
+        let mut pending = core.pool.0.pending.news();
         while self.end().is_none() {
+            let aside = self.tell_aside(&core);
             match self.tell_next(&core).await {
                 Ok(true) => {}
+                Ok(false) if aside.told => {}
                 Ok(false) => {
                     tokio::select! {
                         moved = changed.changed() => if moved.is_err() { return },
+                        _ = pending.changed(), if aside.pending => {}
+                        () = tokio::time::sleep(SYNCING_EVERY), if aside.syncing => {}
                         () = self.woken.notified() => {}
                         () = self.out.closed() => return,
                     }
@@ -127,9 +155,48 @@ impl Client {
         }
     }
 
+    /// Tells what does not come from the chain.
+    fn tell_aside(&self, core: &Core) -> Aside {
+        let mut aside = Aside::default();
+        for subscription in self.lock(&self.subscriptions).iter_mut() {
+            match &mut subscription.topic {
+                Topic::Heads | Topic::Logs(_) => {}
+                Topic::Pending { place, .. } => {
+                    aside.pending = true;
+                    let (hashes, next) = core.pool.0.pending.since(*place, PENDING_AT_ONCE);
+                    *place = next;
+                    aside.told |= !hashes.is_empty();
+                    for hash in hashes {
+                        let hash = format!("\"{hash}\"");
+                        self.push(notification(subscription.id, "result", hash.as_bytes()));
+                    }
+                }
+                Topic::Syncing(told) => {
+                    aside.syncing = true;
+                    let syncing = core.syncing();
+                    if syncing.is_some() == *told {
+                        continue;
+                    }
+                    *told = syncing.is_some();
+                    aside.told = true;
+                    let content = match syncing {
+                        None => Bytes::from_static(b"false"),
+                        Some(status) => {
+                            let status = String::from_utf8_lossy(&status);
+                            format!(r#"{{"syncing":true,"status":{status}}}"#).into()
+                        }
+                    };
+                    self.push(notification(subscription.id, "result", &content));
+                }
+            }
+        }
+        aside
+    }
+
     /// Tells the oldest change somebody here has not been told; false if there is none.
     async fn tell_next(&self, core: &Arc<Core>) -> Result<bool, Gap> {
-        let subscriptions = self.lock(&self.subscriptions).clone();
+        let mut subscriptions = self.lock(&self.subscriptions).clone();
+        subscriptions.retain(|subscription| subscription.topic.is_of_the_chain());
         let mut oldest: Option<(Cursor, Change, Cursor)> = None;
         for subscription in &subscriptions {
             let cursor = subscription.cursor;
@@ -161,12 +228,12 @@ impl Client {
             .iter()
             .filter_map(|subscription| match &subscription.topic {
                 Topic::Logs(criteria) => Some((subscription.id, &**criteria)),
-                Topic::Heads => None,
+                _ => None,
             })
             .collect();
         if !criteria.is_empty() {
             match &change {
-                Change::Add(block) => self.tell_logs(core, block, &criteria).await,
+                Change::Add(block) => self.tell_logs(core, block, &criteria).await?,
                 Change::Remove(block) => self.tell_removed(block, &criteria).await,
             }
         }
@@ -179,22 +246,31 @@ impl Client {
         Ok(true)
     }
 
-    async fn tell_logs(&self, core: &Arc<Core>, block: &Block, criteria: &[(u128, &Criteria)]) {
+    async fn tell_logs(
+        &self,
+        core: &Arc<Core>,
+        block: &Block,
+        criteria: &[(u128, &Criteria)],
+    ) -> Result<(), Gap> {
         if let Some(bloom) = block.head.logs_bloom.as_deref()
             && !bloom.is_zero()
             && !criteria
                 .iter()
                 .any(|(_, criteria)| criteria.may_be_in(bloom))
         {
-            return;
+            return Ok(());
         }
+        let asked = Instant::now();
         let logs = loop {
             if let Some(logs) = core.logs_of(block).await {
                 break logs;
             }
             // Gone from the chain and from all endpoints: told nobody, missed by nobody.
             if !core.chain.is_canonical(block) || self.end().is_some() || self.out.is_closed() {
-                return;
+                return Ok(());
+            }
+            if asked.elapsed() > LOGS_PATIENCE {
+                return Err(Gap);
             }
             tokio::time::sleep(LOGS_PAUSE).await;
         };
@@ -205,6 +281,7 @@ impl Client {
                 }
             }
         }
+        Ok(())
     }
 
     async fn tell_removed(&self, block: &Block, criteria: &[(u128, &Criteria)]) {
@@ -219,6 +296,14 @@ impl Client {
             }
         }
     }
+}
+
+/// What is wanted beside the chain, and whether any of it was there to tell.
+#[derive(Default)]
+struct Aside {
+    told: bool,
+    pending: bool,
+    syncing: bool,
 }
 
 fn notification(id: u128, member: &str, content: &[u8]) -> Bytes {
@@ -266,9 +351,22 @@ impl Subscriber {
                     Err(what) => return wrong(&what),
                 }
             }
+            Some("newPendingTransactions") => {
+                if list.get(1).is_some_and(|full| full.get() == "true") {
+                    return wrong(
+                        "newPendingTransactions gives hashes here; ask eth_getTransactionByHash for the transactions",
+                    );
+                }
+                let pending = &core.pool.0.pending;
+                // Wanted first: before that nothing is told.
+                let _wanted = Arc::new(pending.want());
+                let place = pending.now();
+                Topic::Pending { place, _wanted }
+            }
+            Some("syncing") => Topic::Syncing(false),
             Some(other) => {
                 return wrong(&format!(
-                    "this gateway has no subscription {other:?}: newHeads and logs are there"
+                    "there is no subscription {other:?}: newHeads, logs, newPendingTransactions and syncing are there"
                 ));
             }
             None => return wrong("invalid params: eth_subscribe takes a topic"),

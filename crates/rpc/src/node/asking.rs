@@ -1,13 +1,13 @@
 //! Putting questions to an endpoint: one, many in batches, over whichever of its URLs.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Node;
 use crate::error::RpcError;
@@ -288,9 +288,7 @@ impl Node {
             let slow_logs = method == "eth_getLogs" && matches!(error, RpcError::Timeout { .. });
             if error.is_transport() && !slow_logs && !self.send_only {
                 let failed = self.failed_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-                if failed >= FAILED_CALLS_LIMIT
-                    && matches!(self.state(), NodeState::Alive | NodeState::OutOfSync)
-                {
+                if failed >= FAILED_CALLS_LIMIT && self.state().answers() {
                     self.turn(NodeState::Unreachable, Some(error.to_string()));
                 }
             }
@@ -300,7 +298,7 @@ impl Node {
 }
 
 /// A refusal of one call that is really about the batch it came in.
-fn speaks_of_the_batch(refusal: &Refusal) -> bool {
+pub(super) fn speaks_of_the_batch(refusal: &Refusal) -> bool {
     let lower = refusal.message.to_lowercase();
     lower.contains("batch")
         || lower.contains("response too large")

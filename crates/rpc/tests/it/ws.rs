@@ -123,12 +123,14 @@ async fn a_subscription_that_dies_silently_is_noticed_and_replaced() {
     .await;
     let before = server.asked("eth_subscribe");
     // Blocks go on, notifications do not.
-    server.is_at(101);
-    until("it subscribes again", || async {
-        (server.asked("eth_subscribe") > before).then_some(())
+    let mut block = 100;
+    until("it subscribes again", || {
+        block += 1;
+        server.is_at(block);
+        async { (server.asked("eth_subscribe") > before).then_some(()) }
     })
     .await;
-    shown(&pool, 101).await;
+    shown(&pool, block).await;
 }
 
 #[tokio::test]

@@ -260,6 +260,55 @@ async fn g12_a_gateway_that_stops_finishes_what_it_is_answering() {
 }
 
 #[tokio::test]
+async fn a_secret_in_an_upstreams_address_is_shown_to_nobody() {
+    let clients = upstreams(2).await;
+    let secret = "canary-5f0c9a";
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        for node in &mut pool.nodes {
+            let url = node.http_url.as_mut().unwrap();
+            url.set_path(&format!("/v3/{secret}"));
+            url.set_username(secret).unwrap();
+        }
+    })
+    .await;
+    let mut seen = String::new();
+    for fault in [
+        Fault::Well,
+        Fault::Page(502),
+        Fault::Truncates,
+        Fault::WrongId,
+    ] {
+        clients.iter().for_each(|client| {
+            client.suffers(fault.clone());
+        });
+        for path in ["/", "/status", "/metrics", "/readyz"] {
+            seen.push_str(&door.get(path).await.1);
+        }
+        seen.push_str(
+            &door
+                .ask("eth_call", json!([{}, "latest"]))
+                .await
+                .to_string(),
+        );
+        seen.push_str(
+            &door
+                .ask("eth_sendRawTransaction", json!(["0x02"]))
+                .await
+                .to_string(),
+        );
+    }
+    clients.iter().for_each(|client| client.dies());
+    until("they are unreachable", || async {
+        let page = door.get("/").await.1;
+        let gone = page.contains("Unreachable");
+        (gone && !page.contains(secret)).then_some(())
+    })
+    .await;
+    seen.push_str(&door.get("/status").await.1);
+    assert!(!seen.contains(secret), "{seen}");
+}
+
+#[tokio::test]
 async fn doors_that_should_be_closed_are() {
     let clients = upstreams(1).await;
     let config = GatewayConfig {

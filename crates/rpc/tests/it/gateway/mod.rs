@@ -2,7 +2,10 @@
 
 mod bad_days;
 mod guarantees;
+mod judging;
 mod real_chain;
+mod sends;
+mod sharing;
 mod subscriptions;
 mod upstream;
 
@@ -44,7 +47,25 @@ impl Door {
         Self::with(upstreams, GatewayConfig::default(), |_| {}).await
     }
 
+    /// Keeps answers, and has them checked less often than they are asked.
+    pub(crate) async fn that_keeps_answers(upstreams: &[Upstream]) -> Self {
+        Self::keeping(upstreams, GatewayConfig::default(), |_| {}).await
+    }
+
+    /// Keeps no answers, so that every question goes to an upstream.
     pub(crate) async fn with(
+        upstreams: &[Upstream],
+        config: GatewayConfig,
+        adjust: impl FnOnce(&mut PoolConfig),
+    ) -> Self {
+        let config = GatewayConfig {
+            cache_bytes: 0,
+            ..config
+        };
+        Self::keeping(upstreams, config, adjust).await
+    }
+
+    async fn keeping(
         upstreams: &[Upstream],
         config: GatewayConfig,
         adjust: impl FnOnce(&mut PoolConfig),
@@ -64,6 +85,17 @@ impl Door {
         };
         adjust(&mut pool);
         Self::open(pool, config).await
+    }
+
+    /// Heads come over WebSockets; polls are rare.
+    pub(crate) async fn over_ws(upstreams: &[Upstream]) -> Self {
+        Self::with(upstreams, GatewayConfig::default(), |pool| {
+            pool.new_heads_poll_interval = Duration::ZERO;
+            for (node, upstream) in pool.nodes.iter_mut().zip(upstreams) {
+                node.ws_url = Some(upstream.ws());
+            }
+        })
+        .await
     }
 
     pub(crate) async fn open(pool: PoolConfig, config: GatewayConfig) -> Self {

@@ -1,10 +1,13 @@
 //! What subscribers and filters are told.
 
-use serde_json::json;
+use std::time::Duration;
 
-use super::upstream::hash_of;
-use super::{Door, upstreams};
+use dodona_rpc::gateway::GatewayConfig;
 use dodona_testkit::until;
+use serde_json::{Value, json};
+
+use super::upstream::{Upstream, hash_of};
+use super::{Door, Socket, upstreams};
 
 #[tokio::test]
 async fn g2_a_subscriber_is_told_every_block_once_while_upstreams_die_and_lag() {
@@ -106,9 +109,7 @@ async fn an_ended_subscription_is_silent_and_an_unknown_one_is_an_error() {
     );
     clients[0].is_at(101);
     assert_eq!(socket.told().await.0, second);
-    let unknown = socket
-        .ask("eth_subscribe", json!(["newPendingTransactions"]))
-        .await;
+    let unknown = socket.ask("eth_subscribe", json!(["newThings"])).await;
     assert_eq!(unknown["error"]["code"], -32602);
     assert_eq!(
         door.ask("eth_subscribe", json!(["newHeads"])).await["error"]["code"],
@@ -159,4 +160,113 @@ async fn filters_survive_the_upstream_they_were_made_under() {
         door.ask("eth_getFilterChanges", json!([logs])).await["error"]["message"],
         "filter not found"
     );
+}
+
+/// The next so many waiting transactions a subscriber is told of, in order of their hashes.
+async fn waiting(socket: &mut Socket, count: usize) -> Vec<Value> {
+    let mut told = Vec::new();
+    for _ in 0..count {
+        told.push(socket.told().await.1);
+    }
+    told.sort_by_key(|hash| hash.to_string());
+    told
+}
+
+/// Subscribes, and waits until both upstreams are listened to.
+async fn listens(socket: &mut Socket, clients: &[Upstream]) {
+    socket.subscribe(json!(["newPendingTransactions"])).await;
+    // Each tells of one of its own until it comes through.
+    for (n, client) in clients.iter().enumerate() {
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            client.hears_of(hash_of(asked, 200 + u8::try_from(n).unwrap()));
+            let heard = tokio::time::timeout(Duration::from_millis(300), socket.told());
+            if heard.await.is_ok() {
+                break;
+            }
+            assert!(asked < 60, "nothing was told");
+        }
+    }
+    // What was told meanwhile is not of interest.
+    while tokio::time::timeout(Duration::from_millis(1500), socket.told())
+        .await
+        .is_ok()
+    {}
+}
+
+#[tokio::test]
+async fn waiting_transactions_of_all_upstreams_are_told_once_over_one_subscription_each() {
+    let clients = upstreams(2).await;
+    let door = Door::over_ws(&clients).await;
+    let (mut one, mut two) = (door.socket().await, door.socket().await);
+    let sockets: Vec<usize> = clients.iter().map(Upstream::sockets).collect();
+    listens(&mut one, &clients).await;
+    two.subscribe(json!(["newPendingTransactions"])).await;
+    let hash = |n: u64| hash_of(n, 7);
+    for n in 1..=6 {
+        // The first is heard by one, the next by the other, every third by both.
+        if n % 3 != 2 {
+            clients[0].hears_of(hash(n));
+        }
+        if n % 3 != 1 {
+            clients[1].hears_of(hash(n));
+        }
+    }
+    let all: Vec<Value> = (1..=6).map(|n| json!(hash(n))).collect();
+    assert_eq!(waiting(&mut one, 6).await, all);
+    assert_eq!(waiting(&mut two, 6).await, all);
+    // A transaction sent now is the next thing told: nothing came twice.
+    clients[1].hears_of(hash(7));
+    assert_eq!(waiting(&mut one, 1).await, [json!(hash(7))]);
+    assert_eq!(waiting(&mut two, 1).await, [json!(hash(7))]);
+    assert_eq!(
+        clients.iter().map(Upstream::sockets).collect::<Vec<_>>(),
+        sockets
+    );
+    // One of them is lost, the other goes on telling.
+    clients[0].dies();
+    clients[1].hears_of(hash(8));
+    assert_eq!(waiting(&mut one, 1).await, [json!(hash(8))]);
+}
+
+#[tokio::test]
+async fn waiting_transactions_come_from_upstreams_without_a_socket_too() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    let filter = door
+        .result("eth_newPendingTransactionFilter", json!([]))
+        .await;
+    let mut socket = door.socket().await;
+    listens(&mut socket, &clients).await;
+    door.result("eth_getFilterChanges", json!([filter])).await;
+    for client in &clients {
+        client.hears_of(hash_of(1, 7));
+    }
+    assert_eq!(waiting(&mut socket, 1).await, [json!(hash_of(1, 7))]);
+    let changes = door.result("eth_getFilterChanges", json!([filter])).await;
+    assert_eq!(changes, json!([hash_of(1, 7)]));
+    let again = door.result("eth_getFilterChanges", json!([filter])).await;
+    assert_eq!(again, json!([]));
+    let full = socket
+        .ask("eth_subscribe", json!(["newPendingTransactions", true]))
+        .await;
+    assert_eq!(full["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn a_subscriber_is_told_when_the_pool_begins_to_sync_and_when_it_is_done() {
+    let clients = upstreams(1).await;
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.check_syncing = true;
+    })
+    .await;
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["syncing"])).await;
+    clients[0].is_syncing(true);
+    let told = socket.told().await.1;
+    assert_eq!(told["syncing"], true);
+    assert_eq!(told["status"]["currentBlock"], "0x10");
+    clients[0].is_syncing(false);
+    assert_eq!(socket.told().await.1, json!(false));
 }

@@ -1,13 +1,20 @@
 //! Clients of one scripted chain, down to the bytes they put on the wire.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bloom, BloomInput};
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use url::Url;
 
 pub(crate) const CHAIN: u64 = 4242;
@@ -29,6 +36,14 @@ pub(crate) enum Fault {
     WrongId,
     /// An error to this method.
     Fails(&'static str, i64, &'static str),
+    /// An error to everything.
+    Refuses(i64, &'static str),
+    /// This method takes its time.
+    SlowAt(&'static str, Duration),
+    /// Status 429, and when to come back, in seconds.
+    Limits(u64),
+    /// The other end is gone without a word: nothing is read and nothing is written.
+    HalfOpen,
 }
 
 /// Where an upstream stands: block `number` of `branch`. Branch 1 leaves branch 0 at `FORK`.
@@ -44,14 +59,32 @@ struct Script {
     fault: Fault,
     /// Says nothing of logs, as if there were none.
     hides_logs: bool,
+    /// What `eth_syncing` says.
+    syncing: Value,
+    /// Finalizes nothing above this.
+    finalized_at_most: u64,
+    other_genesis: bool,
+    /// Subscriptions stay open and bring nothing.
+    silent: bool,
+    pending: Vec<B256>,
     asked: Vec<(String, Value)>,
+    /// Requests in each batch that came.
+    batches: Vec<usize>,
+    /// Longer batches are refused as geth does.
+    largest_batch: usize,
     known: Vec<String>,
+    /// Transactions and their blocks.
+    mined: HashMap<B256, u64>,
     largest_range: u64,
+    /// Sockets that were opened.
+    sockets: usize,
 }
 
 pub(crate) struct Upstream {
     port: u16,
     script: Arc<Mutex<Script>>,
+    /// Moves with the script, for subscriptions.
+    moved: watch::Sender<u64>,
     serving: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -73,10 +106,20 @@ impl Upstream {
                 chain_id: CHAIN,
                 fault: Fault::Well,
                 hides_logs: false,
+                syncing: json!(false),
+                finalized_at_most: u64::MAX,
+                other_genesis: false,
+                silent: false,
+                pending: Vec::new(),
                 asked: Vec::new(),
+                batches: Vec::new(),
+                largest_batch: usize::MAX,
+                sockets: 0,
+                mined: HashMap::new(),
                 known: Vec::new(),
                 largest_range: u64::MAX,
             })),
+            moved: watch::Sender::new(0),
             serving: Mutex::new(None),
         };
         upstream.serve(listener);
@@ -85,13 +128,14 @@ impl Upstream {
 
     fn serve(&self, listener: TcpListener) {
         let script = Arc::clone(&self.script);
+        let moved = self.moved.clone();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else {
                     continue;
                 };
-                connections.spawn(connection(stream, Arc::clone(&script)));
+                connections.spawn(connection(stream, Arc::clone(&script), moved.subscribe()));
             }
         });
         *self.serving.lock().unwrap() = Some(task);
@@ -101,13 +145,74 @@ impl Upstream {
         self.script.lock().unwrap()
     }
 
+    /// Changes the script, and tells subscribers.
+    fn now(&self, change: impl FnOnce(&mut Script)) -> &Self {
+        change(&mut self.script());
+        self.moved.send_modify(|moved| *moved += 1);
+        self
+    }
+
+    pub(crate) fn ws(&self) -> Url {
+        format!("ws://127.0.0.1:{}", self.port).parse().unwrap()
+    }
+
+    pub(crate) fn is_syncing(&self, syncing: bool) -> &Self {
+        self.now(|script| {
+            script.syncing = match syncing {
+                true => {
+                    json!({"startingBlock": "0x0", "currentBlock": "0x10", "highestBlock": "0x64"})
+                }
+                false => json!(false),
+            }
+        })
+    }
+
+    pub(crate) fn finalizes_nothing_above(&self, number: u64) -> &Self {
+        self.now(|script| script.finalized_at_most = number)
+    }
+
+    pub(crate) fn begins_elsewhere(&self, elsewhere: bool) -> &Self {
+        self.now(|script| script.other_genesis = elsewhere)
+    }
+
+    pub(crate) fn falls_silent(&self, silent: bool) -> &Self {
+        self.now(|script| script.silent = silent)
+    }
+
+    pub(crate) fn takes_batches_of(&self, requests: usize) -> &Self {
+        self.now(|script| script.largest_batch = requests)
+    }
+
+    /// A transaction is in this block.
+    pub(crate) fn has_mined(&self, hash: B256, block: u64) -> &Self {
+        self.now(|script| {
+            script.mined.insert(hash, block);
+        })
+    }
+
+    /// A transaction came into its pool.
+    pub(crate) fn hears_of(&self, hash: B256) -> &Self {
+        self.now(|script| script.pending.push(hash))
+    }
+
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.script().batches.clone()
+    }
+
+    pub(crate) fn sockets(&self) -> usize {
+        self.script().sockets
+    }
+
+    pub(crate) fn asked_in_all(&self) -> usize {
+        self.script().asked.len()
+    }
+
     pub(crate) fn url(&self) -> Url {
         format!("http://127.0.0.1:{}", self.port).parse().unwrap()
     }
 
     pub(crate) fn is_at(&self, number: u64) -> &Self {
-        self.script().at.0 = number;
-        self
+        self.now(|script| script.at.0 = number)
     }
 
     /// Goes over to a new branch that leaves the present one above `fork`.
@@ -116,7 +221,7 @@ impl Upstream {
         script.forks.push(fork);
         script.at = At(number, u8::try_from(script.forks.len()).unwrap());
         drop(script);
-        self
+        self.now(|_| {})
     }
 
     pub(crate) fn suffers(&self, fault: Fault) -> &Self {
@@ -170,11 +275,17 @@ impl Upstream {
     }
 }
 
-async fn connection(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
+async fn connection(
+    mut stream: TcpStream,
+    script: Arc<Mutex<Script>>,
+    moved: watch::Receiver<u64>,
+) {
     let mut buffer = Vec::new();
     loop {
-        let Some(body) = request(&mut stream, &mut buffer).await else {
-            return;
+        let body = match request(&mut stream, &mut buffer).await {
+            Some(Came::Body(body)) => body,
+            Some(Came::Upgrade(key)) => return socket(stream, &key, script, moved).await,
+            None => return,
         };
         let (fault, answer) = {
             let mut script = script.lock().unwrap();
@@ -186,13 +297,27 @@ async fn connection(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
             )
         };
         let whole = format!("{}{answer}", head(answer.len()));
+        let page = |status: u16, more: &str| {
+            let page = "<html><body>Bad day</body></html>";
+            format!(
+                "HTTP/1.1 {status} Oh\r\ncontent-type: text/html\r\n{more}content-length: {}\r\n\r\n{page}",
+                page.len()
+            )
+        };
         let out = match fault {
-            Fault::Hangs => return std::future::pending().await,
+            Fault::Hangs | Fault::HalfOpen => return std::future::pending().await,
             Fault::Slow(by) => {
                 tokio::time::sleep(by).await;
                 whole
             }
+            Fault::SlowAt(method, by) => {
+                if String::from_utf8_lossy(&body).contains(method) {
+                    tokio::time::sleep(by).await;
+                }
+                whole
+            }
             Fault::BreaksAfter(bytes) => {
+                let _ = stream.set_zero_linger();
                 let _ = stream
                     .write_all(&whole.as_bytes()[..bytes.min(whole.len() - 1)])
                     .await;
@@ -204,14 +329,9 @@ async fn connection(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
                     .await;
                 return;
             }
-            Fault::Page(status) => {
-                let page = "<html><body>Bad day</body></html>";
-                format!(
-                    "HTTP/1.1 {status} Oh\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}",
-                    page.len()
-                )
-            }
-            Fault::Well | Fault::WrongId | Fault::Fails(..) => whole,
+            Fault::Page(status) => page(status, ""),
+            Fault::Limits(seconds) => page(429, &format!("retry-after: {seconds}\r\n")),
+            Fault::Well | Fault::WrongId | Fault::Fails(..) | Fault::Refuses(..) => whole,
         };
         if stream.write_all(out.as_bytes()).await.is_err() {
             return;
@@ -219,10 +339,108 @@ async fn connection(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     }
 }
 
-async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+/// A connection that became a WebSocket.
+async fn socket(
+    mut stream: TcpStream,
+    key: &str,
+    script: Arc<Mutex<Script>>,
+    mut moved: watch::Receiver<u64>,
+) {
+    let accept = derive_accept_key(key.as_bytes());
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    );
+    if stream.write_all(head.as_bytes()).await.is_err() {
+        return;
+    }
+    script.lock().unwrap().sockets += 1;
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+    let (mut heads, mut pending) = (None, None);
+    let mut told = script.lock().unwrap().pending.len();
+    moved.mark_unchanged();
+    loop {
+        if script.lock().unwrap().fault == Fault::HalfOpen {
+            return std::future::pending().await;
+        }
+        let mut out = Vec::new();
+        tokio::select! {
+            came = socket.next() => {
+                let text = match came {
+                    Some(Ok(Message::Text(text))) => text,
+                    Some(Ok(_)) => continue,
+                    _ => return,
+                };
+                let request: Value = serde_json::from_str(&text).unwrap();
+                let answer = match (request["method"].as_str().unwrap(), request["params"][0].as_str()) {
+                    ("eth_subscribe", Some("newHeads")) => {
+                        heads = Some("0x1");
+                        json!("0x1")
+                    }
+                    ("eth_subscribe", Some("newPendingTransactions")) => {
+                        pending = Some("0x2");
+                        told = script.lock().unwrap().pending.len();
+                        json!("0x2")
+                    }
+                    ("eth_unsubscribe", Some("0x2")) => json!(pending.take().is_some()),
+                    _ => {
+                        let answer = answers(&mut script.lock().unwrap(), text.as_bytes());
+                        if socket.send(Message::text(answer)).await.is_err() {
+                            return;
+                        }
+                        continue;
+                    }
+                };
+                out.push(json!({ "jsonrpc": "2.0", "id": request["id"], "result": answer }));
+            }
+            _ = moved.changed() => {
+                let script = script.lock().unwrap();
+                if script.silent {
+                    continue;
+                }
+                let tell = |of: &str, what: Value| {
+                    json!({ "jsonrpc": "2.0", "method": "eth_subscription", "params": { "subscription": of, "result": what } })
+                };
+                if let Some(id) = heads {
+                    out.push(tell(id, block(&script, script.at.0)));
+                }
+                if let Some(id) = pending {
+                    out.extend(script.pending[told..].iter().map(|hash| tell(id, json!(hash))));
+                    told = script.pending.len();
+                }
+            }
+        }
+        for message in out {
+            if socket
+                .send(Message::text(message.to_string()))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+enum Came {
+    Body(Vec<u8>),
+    /// To a WebSocket, with this key.
+    Upgrade(String),
+}
+
+async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Came> {
     loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&buffer[..end]).to_lowercase();
+            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+            let key = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                let is_key = name.eq_ignore_ascii_case("sec-websocket-key");
+                is_key.then(|| value.trim().to_owned())
+            });
+            if let Some(key) = key {
+                buffer.drain(..end + 4);
+                return Some(Came::Upgrade(key));
+            }
+            let head = head.to_lowercase();
             let length: usize = head
                 .split("content-length: ")
                 .nth(1)?
@@ -234,7 +452,7 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>
             if buffer.len() >= end + 4 + length {
                 let body = buffer[end + 4..end + 4 + length].to_vec();
                 buffer.drain(..end + 4 + length);
-                return Some(body);
+                return Some(Came::Body(body));
             }
         }
         if stream.read_buf(buffer).await.ok()? == 0 {
@@ -246,6 +464,15 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>
 fn answers(script: &mut Script, body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body).unwrap() {
         Value::Array(batch) => {
+            script.batches.push(batch.len());
+            if batch.len() > script.largest_batch {
+                // As geth does it: under the id of the first request alone.
+                let refused = json!({
+                    "jsonrpc": "2.0", "id": batch[0]["id"],
+                    "error": { "code": -32600, "message": "batch too large" }
+                });
+                return json!([refused]).to_string();
+            }
             let all: Vec<_> = batch
                 .iter()
                 .map(|request| answer(script, request))
@@ -264,6 +491,9 @@ fn answer(script: &mut Script, request: &Value) -> Value {
         Fault::Fails(name, code, message) if *name == method => {
             json!({ "error": { "code": code, "message": message } })
         }
+        Fault::Refuses(code, message) => {
+            json!({ "error": { "code": code, "message": message } })
+        }
         _ => result(script, &method, &params),
     };
     answer["jsonrpc"] = json!("2.0");
@@ -279,12 +509,12 @@ fn error(code: i64, message: &str) -> Value {
 }
 
 fn result(script: &mut Script, method: &str, params: &Value) -> Value {
-    let at = script.at;
+    let (at, finalized_at_most) = (script.at, script.finalized_at_most);
     let of = |reference: &Value| -> Option<u64> {
         match reference.as_str().unwrap_or("latest") {
             "latest" | "pending" => Some(at.0),
             "safe" => Some(at.0.saturating_sub(2)),
-            "finalized" => Some(at.0.saturating_sub(4)),
+            "finalized" => Some(at.0.saturating_sub(4).min(finalized_at_most)),
             "earliest" => Some(0),
             number => u64::from_str_radix(number.strip_prefix("0x")?, 16).ok(),
         }
@@ -334,10 +564,37 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
                 false => numbers
                     .into_iter()
                     .map(|number| log(script, number))
+                    .filter(|log| {
+                        let wanted = &filter["topics"][0];
+                        wanted.is_null() || *wanted == log["topics"][0]
+                    })
                     .collect(),
             }
         }
-        "eth_getTransactionReceipt" => json!(null),
+        "eth_syncing" => script.syncing.clone(),
+        "eth_newPendingTransactionFilter" => {
+            let next = script.pending.len();
+            json!(format!("{next:#x}"))
+        }
+        // The id of a filter is where it began; what was told before is told again.
+        "eth_getFilterChanges" => {
+            let from = of(&params[0]).unwrap();
+            json!(script.pending[usize::try_from(from).unwrap()..])
+        }
+        "eth_uninstallFilter" => json!(true),
+        "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
+            let hash: B256 = params[0].as_str().unwrap().parse().unwrap();
+            let block = script.mined.get(&hash).copied();
+            match block.filter(|block| *block <= at.0) {
+                Some(block) => json!({
+                    "hash": hash,
+                    "transactionHash": hash,
+                    "blockNumber": format!("{block:#x}"),
+                    "blockHash": hash_at(script, block),
+                }),
+                None => json!(null),
+            }
+        }
         "eth_sendRawTransaction" => {
             let raw = params[0].as_str().unwrap().to_owned();
             if script.known.contains(&raw) {
@@ -346,6 +603,8 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
             script.known.push(raw);
             json!(format!("0x{:064x}", 7))
         }
+        // Larger than some keep.
+        "eth_feeHistory" => json!("0".repeat(10_000)),
         // Bytes nobody would write again in the same way.
         "eth_gasPrice" => json!("0x01"),
         _ => {
@@ -379,6 +638,9 @@ fn number_of(hash: B256) -> u64 {
 }
 
 fn hash_at(script: &Script, number: u64) -> B256 {
+    if number == 0 && script.other_genesis {
+        return hash_of(0, 99);
+    }
     hash_of(number, branch_at(script, number))
 }
 

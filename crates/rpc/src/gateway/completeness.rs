@@ -1,0 +1,220 @@
+//! Whether endpoints give all the logs there are. A header's bloom tells of logs that are missing,
+//! whoever leaves them out; and now and then all endpoints are asked for the same block.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::Core;
+use super::chain::Block;
+use super::log::BlockLogs;
+use super::observe;
+use crate::head::Head;
+use crate::node::Node;
+
+/// Rounds over all endpoints before logs that do not fit the bloom are taken all the same.
+const LOG_ROUNDS: usize = 4;
+const LOG_PAUSE: Duration = Duration::from_millis(50);
+/// Blocks below the tip a sample is drawn from; the newest are left out, since indexes may be late.
+const SAMPLE_DEPTH: u64 = 64;
+const SAMPLE_AT_LEAST: u64 = 2;
+const LOGS: &str = "eth_getLogs";
+/// So many blocks whose logs fit at no endpoint, and blooms are not relied on.
+const MISFITS: u32 = 5;
+const PROOF_PAUSE: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(30);
+
+/// Whether headers' blooms fit the logs of their blocks here: there are chains where they never do,
+/// and nothing can be learned from them.
+#[derive(Default)]
+pub(crate) struct Blooms(AtomicU8);
+
+impl Blooms {
+    const TELL: u8 = 1;
+    const TELL_NOTHING: u8 = 2;
+
+    /// What was proven stays so.
+    fn set(&self, to: u8) {
+        let _ = self
+            .0
+            .compare_exchange(0, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn are(&self, what: u8) -> bool {
+        self.0.load(Ordering::Relaxed) == what
+    }
+}
+
+impl Core {
+    /// All logs of a block; fetched once for whoever needs them. None if nobody gives them now.
+    pub(crate) async fn logs_of(&self, block: &Block) -> Option<Arc<BlockLogs>> {
+        let mut kept = block.logs.lock().await;
+        if let Some(logs) = &*kept {
+            return Some(Arc::clone(logs));
+        }
+        let logs = Arc::new(self.fetch_logs(&block.head).await?);
+        *kept = Some(Arc::clone(&logs));
+        Some(logs)
+    }
+
+    async fn fetch_logs(&self, head: &Head) -> Option<BlockLogs> {
+        // Some L2s leave the bloom empty; then there is nothing to compare with.
+        let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
+        let mut best: Option<BlockLogs> = None;
+        for round in 0..LOG_ROUNDS {
+            let mut nodes: Vec<&Node> = self.readable().collect();
+            let now = Instant::now();
+            nodes.sort_by_key(|node| {
+                let has_it = node
+                    .condition()
+                    .head
+                    .is_some_and(|at| at.number >= head.number);
+                let fit = node.fitness.is_fit(LOGS, now);
+                (!has_it, !fit, node.latency_micros())
+            });
+            for node in nodes {
+                let Some(logs) = self.ask_logs(node, head).await else {
+                    continue;
+                };
+                match bloom {
+                    Some(bloom) if logs.bloom() != *bloom => {
+                        observe::logs_missing(&node.name, head.number);
+                        // The index may only be late at first.
+                        if round > 0 {
+                            node.fitness.failed(LOGS, Instant::now());
+                        }
+                        if best.as_ref().is_none_or(|best| best.0.len() < logs.0.len()) {
+                            best = Some(logs);
+                        }
+                    }
+                    bloom => {
+                        if bloom.is_some() {
+                            self.blooms.set(Blooms::TELL);
+                        }
+                        return Some(logs);
+                    }
+                }
+            }
+            sleep(LOG_PAUSE * 2_u32.pow(u32::try_from(round).unwrap_or(0))).await;
+        }
+        // A header that speaks the truth about other blocks does so about this one: somebody will
+        // have its logs, and nobody is told less until then.
+        if !self.blooms.are(Blooms::TELL_NOTHING) {
+            observe::logs_awaited(head.number);
+            return None;
+        }
+        if best.is_some() {
+            observe::logs_unproven(head.number);
+        }
+        best
+    }
+
+    async fn ask_logs(&self, node: &Node, head: &Head) -> Option<BlockLogs> {
+        let params = format!("[{{\"blockHash\":\"{}\"}}]", head.hash);
+        BlockLogs::read(&self.forward(node, LOGS, &params).await?)
+    }
+
+    /// Finds out once, from blocks at and below the tip, whether blooms can be relied on. One
+    /// endpoint alone does not prove that they cannot, where there are several.
+    async fn prove_blooms(&self) {
+        let primaries = self.pool.0.nodes.iter().filter(|node| !node.send_only);
+        let witnesses = primaries.count().min(2);
+        let mut misfits = 0;
+        let mut below: Option<B256> = None;
+        while misfits < MISFITS {
+            let block = match below.take() {
+                None => self.chain.tip(),
+                Some(hash) => self.fetch(hash).await,
+            };
+            let Some(block) = block else {
+                sleep(PROOF_PAUSE).await;
+                continue;
+            };
+            let head = &block.head;
+            if let Some(bloom) = head.logs_bloom.as_deref().filter(|it| !it.is_zero()) {
+                let nodes: Vec<&Node> = self.readable().collect();
+                let given = join_all(nodes.iter().map(|node| self.ask_logs(node, head))).await;
+                let given: Vec<BlockLogs> = given.into_iter().flatten().collect();
+                if given.iter().any(|logs| logs.bloom() == *bloom) {
+                    return self.blooms.set(Blooms::TELL);
+                }
+                misfits += u32::from(given.len() >= witnesses);
+            }
+            let tip = self.chain.tip().map_or(0, |tip| tip.head.number);
+            if head.number > 0 && head.number + SAMPLE_DEPTH > tip {
+                below = Some(head.parent_hash);
+            } else {
+                // Nothing to see that far down: perhaps in later blocks.
+                sleep(if misfits > 0 { PROOF_PAUSE } else { LATER }).await;
+            }
+        }
+        self.blooms.set(Blooms::TELL_NOTHING);
+    }
+
+    /// Asks all endpoints for the logs of one block now and then, and compares.
+    pub(super) async fn sample_logs(&self) {
+        let every = match self.pool.0.config.poll_interval {
+            Duration::ZERO => Duration::from_secs(10),
+            every => every,
+        };
+        let samples = async {
+            loop {
+                sleep(every).await;
+                if let Some(block) = self.sample() {
+                    self.compare_logs(&block).await;
+                }
+            }
+        };
+        tokio::join!(self.prove_blooms(), samples);
+    }
+
+    /// A block that has been there for a moment.
+    fn sample(&self) -> Option<Arc<Block>> {
+        let tip = self.chain.tip()?.head.number;
+        let deepest = tip.saturating_sub(SAMPLE_DEPTH);
+        let shallowest = tip.checked_sub(SAMPLE_AT_LEAST)?;
+        let number = self.dice.block(deepest..=shallowest);
+        self.chain.block_at(number)
+    }
+
+    async fn compare_logs(&self, block: &Block) {
+        let head = &block.head;
+        let has_it = |node: &&Node| {
+            let at = node.condition().head;
+            at.is_some_and(|at| at.number >= head.number) && !node.fitness.strays()
+        };
+        let nodes: Vec<&Node> = self.readable().filter(has_it).collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let given = join_all(nodes.iter().map(|node| self.ask_logs(node, head))).await;
+        let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
+        let given: Vec<(&Node, BlockLogs)> = nodes
+            .into_iter()
+            .zip(given)
+            .filter_map(|(node, logs)| Some((node, logs?)))
+            .collect();
+        let longest = given.iter().map(|(_, logs)| logs.0.len()).max();
+        let complete = |logs: &BlockLogs| match bloom {
+            Some(bloom) => logs.bloom() == *bloom,
+            None => Some(logs.0.len()) == longest,
+        };
+        // A chain whose blooms are made in another way proves nothing against anybody.
+        if !given.iter().any(|(_, logs)| complete(logs)) || !self.chain.is_canonical(block) {
+            return;
+        }
+        for (node, logs) in given {
+            if complete(&logs) {
+                node.fitness.checked_well(LOGS);
+            } else {
+                observe::logs_missing(&node.name, head.number);
+                let what = format!("left out logs of block {}", head.number);
+                node.fitness.suspect(LOGS, what, Instant::now());
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Where chance comes from, so that a simulation can be run again.
+
+use std::ops::{Range, RangeInclusive};
+
+use rand::RngExt;
+
+pub(crate) enum Dice {
+    Fair,
+    #[cfg(test)]
+    Seeded(std::sync::Mutex<rand::rngs::StdRng>),
+}
+
+impl Dice {
+    #[cfg(test)]
+    pub(crate) fn seeded(seed: u64) -> Self {
+        use rand::SeedableRng;
+        Self::Seeded(std::sync::Mutex::new(rand::rngs::StdRng::seed_from_u64(
+            seed,
+        )))
+    }
+
+    /// One of the numbers of a range that is not empty.
+    pub(crate) fn random_range(&self, range: Range<usize>) -> usize {
+        match self {
+            Self::Fair => rand::rng().random_range(range),
+            #[cfg(test)]
+            Self::Seeded(rng) => rng.lock().expect("no panic holds it").random_range(range),
+        }
+    }
+
+    pub(crate) fn block(&self, range: RangeInclusive<u64>) -> u64 {
+        match self {
+            Self::Fair => rand::rng().random_range(range),
+            #[cfg(test)]
+            Self::Seeded(rng) => rng.lock().expect("no panic holds it").random_range(range),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! How upstreams are judged: states with a reason, leaving and coming back, and never nobody left.
+
+use std::time::Duration;
+
+use dodona_rpc::gateway::GatewayConfig;
+use dodona_testkit::until;
+use serde_json::{Value, json};
+
+use super::upstream::{Fault, Upstream, hash_of};
+use super::{Door, number, upstreams};
+
+/// Waits for a state and gives back its reason.
+async fn reaches(door: &Door, name: &str, state: &str) -> String {
+    until(&format!("{name} is {state}"), || async {
+        let status = door.status_of(name).await;
+        (status["state"] == state).then(|| status["reason"].as_str().unwrap_or_default().to_owned())
+    })
+    .await
+}
+
+async fn call(door: &Door) -> Value {
+    door.result("eth_call", json!([{}, "latest"])).await
+}
+
+/// Asks until `enough` says so; every answer has to be about block 100.
+async fn calls(door: &Door, count: usize) {
+    for _ in 0..count {
+        assert_eq!(number(&call(door).await), 100);
+    }
+}
+
+#[tokio::test]
+async fn g3_an_upstream_with_another_first_block_is_never_asked() {
+    let clients = upstreams(3).await;
+    clients[0].begins_elsewhere(true);
+    let door = Door::before(&clients).await;
+    let reason = reaches(&door, "a", "Forked").await;
+    assert!(reason.contains("its first block is"), "{reason}");
+    calls(&door, 20).await;
+    assert_eq!(clients[0].asked("eth_call"), 0);
+    // Back with the right one, it belongs again after some looks.
+    clients[0].begins_elsewhere(false);
+    reaches(&door, "a", "Alive").await;
+}
+
+#[tokio::test]
+async fn g3_an_upstream_that_finalized_another_block_is_not_asked_and_somebody_is_told() {
+    let clients = upstreams(3).await;
+    let door = Door::before(&clients).await;
+    // The block all of them call final is 96; its branch leaves below that.
+    clients[2].reorganises(90, 100);
+    let reason = reaches(&door, "c", "Forked").await;
+    assert!(reason.contains("cannot change any more"), "{reason}");
+    assert!(reason.contains("find out which one is right"), "{reason}");
+    let asked = clients[2].asked("eth_call");
+    calls(&door, 20).await;
+    assert_eq!(clients[2].asked("eth_call"), asked);
+    let block = door
+        .result("eth_getBlockByNumber", json!(["finalized", false]))
+        .await;
+    assert_eq!(block["hash"], json!(hash_of(96, 0)));
+}
+
+#[tokio::test]
+async fn between_two_that_disagree_for_good_the_preferred_one_is_believed() {
+    let clients = upstreams(2).await;
+    clients[0].reorganises(50, 100);
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.nodes[1].order = 1;
+    })
+    .await;
+    reaches(&door, "a", "Forked").await;
+    calls(&door, 10).await;
+    assert_eq!(clients[0].asked("eth_call"), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_it_is_syncing_is_asked_only_when_nobody_else_is_there() {
+    let clients = upstreams(2).await;
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.check_syncing = true;
+    })
+    .await;
+    assert_eq!(door.result("eth_syncing", json!([])).await, json!(false));
+    clients[0].is_syncing(true);
+    let reason = reaches(&door, "a", "Syncing").await;
+    assert_eq!(reason, "it says itself that it is still syncing");
+    let asked = clients[0].asked("eth_call");
+    calls(&door, 20).await;
+    assert_eq!(clients[0].asked("eth_call"), asked);
+    assert_eq!(door.result("eth_syncing", json!([])).await, json!(false));
+    // G10: the last one standing goes on.
+    clients[1].dies();
+    reaches(&door, "b", "Unreachable").await;
+    calls(&door, 3).await;
+    let status = door.result("eth_syncing", json!([])).await;
+    assert_eq!(status["highestBlock"], "0x64");
+    clients[0].is_syncing(false);
+    reaches(&door, "a", "Alive").await;
+    assert_eq!(door.result("eth_syncing", json!([])).await, json!(false));
+}
+
+#[tokio::test]
+async fn an_upstream_whose_finality_stands_still_is_out_of_sync_with_that_reason() {
+    let clients = upstreams(2).await;
+    clients[0].finalizes_nothing_above(96);
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.no_new_finalized_heads_threshold = Duration::from_secs(3);
+    })
+    .await;
+    let mut at = 100;
+    let reason = until("it is out of sync", || {
+        at += 1;
+        clients.iter().for_each(|client| {
+            client.is_at(at);
+        });
+        async {
+            let status = door.status_of("a").await;
+            (status["state"] == "OutOfSync").then(|| status["reason"].as_str().unwrap().to_owned())
+        }
+    })
+    .await;
+    assert!(reason.contains("no new finalized block for"), "{reason}");
+    assert_eq!(door.status_of("b").await["state"], "Alive");
+    clients[0].finalizes_nothing_above(u64::MAX);
+    reaches(&door, "a", "Alive").await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_leaves_out_logs_is_found_by_comparison_and_cleared_by_it() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    for block in 101..=110 {
+        clients.iter().for_each(|client| {
+            client.is_at(block);
+        });
+        door.reaches(block).await;
+    }
+    clients[0].hides_logs(true);
+    let suspected = || async {
+        let status = door.status_of("a").await;
+        let why = status["notAsked"].to_string();
+        why.contains("is not asked for eth_getLogs: it left out logs of block")
+            .then_some(())
+    };
+    until("it is suspected", suspected).await;
+    assert_eq!(door.status_of("a").await["state"], "Alive");
+    let asked = clients[0].asked_with("eth_getLogs");
+    let of_ranges = |asked: &[Value]| {
+        let ranges = asked
+            .iter()
+            .filter(|params| !params[0]["fromBlock"].is_null());
+        ranges.count()
+    };
+    for _ in 0..10 {
+        let filter = json!([{"fromBlock": "0x65", "toBlock": "0x6e"}]);
+        let logs = door.result("eth_getLogs", filter).await;
+        assert_eq!(logs.as_array().unwrap().len(), 10);
+    }
+    let after = clients[0].asked_with("eth_getLogs");
+    assert_eq!(of_ranges(&after), of_ranges(&asked));
+    clients[0].hides_logs(false);
+    until("it is cleared", || async {
+        let status = door.status_of("a").await;
+        (status["notAsked"] == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_a_part_of_the_questions_at_first() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    clients[0].dies();
+    reaches(&door, "a", "Unreachable").await;
+    clients[0].rises().await;
+    reaches(&door, "a", "Alive").await;
+    let status = door.status_of("a").await;
+    let words = "came back lately and gets a part of the questions";
+    assert_eq!(status["notAsked"], json!([words]));
+    let before = clients[0].asked("eth_gasPrice");
+    for _ in 0..200 {
+        door.result("eth_gasPrice", json!([])).await;
+    }
+    let got = clients[0].asked("eth_gasPrice") - before;
+    assert!((1..=60).contains(&got), "{got} of 200");
+}
+
+#[tokio::test]
+async fn coming_back_into_sync_takes_more_than_the_limit() {
+    let clients = upstreams(2).await;
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.sync_threshold = 4;
+    })
+    .await;
+    clients[1].is_at(105);
+    let reason = reaches(&door, "a", "OutOfSync").await;
+    assert!(reason.contains("5 blocks behind"), "{reason}");
+    // Inside the limit of 4, and not inside half of it.
+    clients[0].is_at(102);
+    let reason = until("its reason is news", || async {
+        let status = door.status_of("a").await;
+        let reason = status["reason"].as_str().unwrap_or_default().to_owned();
+        (reason.contains("3 blocks behind") || status["state"] == "Alive").then_some(reason)
+    })
+    .await;
+    assert!(reason.contains("3 blocks behind"), "{reason}");
+    clients[0].is_at(103);
+    reaches(&door, "a", "Alive").await;
+}
+
+#[tokio::test]
+async fn a_head_that_stands_still_is_found_out_within_three_block_times() {
+    let clients = upstreams(2).await;
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        // Not found by being far behind.
+        pool.sync_threshold = 1000;
+    })
+    .await;
+    let mut at = 100;
+    let beat = Duration::from_millis(500);
+    let mut stuck_since = None;
+    let (found, reason) = loop {
+        at += 1;
+        clients[1].is_at(at);
+        if at < 108 {
+            clients[0].is_at(at);
+        } else {
+            stuck_since.get_or_insert_with(std::time::Instant::now);
+        }
+        tokio::time::sleep(beat).await;
+        let status = door.status_of("a").await;
+        if let (true, Some(since)) = (status["state"] == "OutOfSync", stuck_since) {
+            break (
+                since.elapsed(),
+                status["reason"].as_str().unwrap().to_owned(),
+            );
+        }
+        assert!(at < 160, "{status}");
+    };
+    assert!(reason.contains("its head stands still"), "{reason}");
+    // Its last new head came a beat before; the machine may be slow.
+    assert!(found < 6 * beat, "{found:?}");
+    clients[0].is_at(at);
+    reaches(&door, "a", "Alive").await;
+}
+
+#[tokio::test]
+async fn g10_an_only_upstream_that_is_slow_and_failing_is_still_asked() {
+    let clients: Vec<Upstream> = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    clients[0].suffers(Fault::Fails("eth_call", -32603, "internal error"));
+    for _ in 0..10 {
+        let answer = door.ask("eth_call", json!([{}, "latest"])).await;
+        assert_eq!(answer["error"]["message"], "internal error");
+    }
+    assert_eq!(
+        door.status_of("a").await["notAsked"],
+        json!(["fails eth_call"])
+    );
+    clients[0].suffers(Fault::Slow(Duration::from_millis(300)));
+    calls(&door, 5).await;
+    assert_eq!(door.status_of("a").await["state"], "Alive");
+}
