@@ -110,10 +110,33 @@ need_contracts() {
     "install Foundry 1.7 by other means and name its programs in DODONA_ANVIL and DODONA_CAST."
 }
 
+# The Ethereum libraries that the gateway is tested with, of Node and of Python, each as its lock file says.
+need_clients() {
+  need_node
+  local clients=tests/clients
+  exec 8<"$clients/package-lock.json"
+  flock 8
+  if ! cmp -s "$clients/package-lock.json" "$clients/node_modules/.installed-from"; then
+    say "installing the npm packages of $clients/"
+    npm ci --prefix "$clients" --no-progress --loglevel=error >&2
+    cp "$clients/package-lock.json" "$clients/node_modules/.installed-from"
+  fi
+  if ! cmp -s "$clients/requirements.txt" "$clients/.venv/.installed-from"; then
+    have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null || need_packages python3 python3-venv
+    say "installing the Python packages of $clients/"
+    python3 -m venv --clear "$clients/.venv" >&2
+    "$clients/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+      --requirement "$clients/requirements.txt" >&2
+    cp "$clients/requirements.txt" "$clients/.venv/.installed-from"
+  fi
+  exec 8<&-
+}
+
 need_everything() {
   need_rust
   need_postgres
   need_contracts
+  need_clients
 }
 
 # The dodona program of the development profile, which tests and demo share.

@@ -175,9 +175,15 @@ pub struct GatewayArgs {
     /// TOML file with the clients and everything else
     #[arg(long, short = 'c', value_name = "FILE", conflicts_with = "urls")]
     pub config: Option<PathBuf>,
-    /// Address to listen on: of this machine or of a private network
+    /// Address to listen on; beyond loopback it needs --interface, or a certificate in the file
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
     pub listen: std::net::SocketAddr,
+    /// Private or VPN interface the address belongs to; connections through others are not taken
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Let clients be reached without TLS although they may be on the open network
+    #[arg(long)]
+    pub allow_plain: bool,
     /// Chain the clients have to belong to; asked of them when missing
     #[arg(long, value_name = "ID")]
     pub chain_id: Option<u64>,
@@ -207,6 +213,12 @@ pub enum GatewayCommand {
         /// TOML file with the clients
         #[arg(long, short = 'c', value_name = "FILE", conflicts_with = "urls")]
         config: Option<PathBuf>,
+    },
+    /// Make an API key for a client of the gateway; it is shown once
+    Key {
+        /// What the client is called
+        #[arg(value_name = "NAME")]
+        name: String,
     },
 }
 

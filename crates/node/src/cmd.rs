@@ -7,6 +7,7 @@ mod admin;
 mod bridges;
 mod gateway;
 mod gateway_config;
+mod gateway_file;
 mod health;
 mod initiators;
 mod job_tools;

@@ -61,6 +61,7 @@ pub(crate) fn pool(chain: &ChainConfig) -> anyhow::Result<Pool> {
                 .map(|url| url.expose().clone()),
             send_only: node.send_only,
             order: u32::from(node.order),
+            tls: Default::default(),
         })
         .collect();
     let settings = &chain.node_pool;

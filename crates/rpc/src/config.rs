@@ -6,9 +6,10 @@ use std::time::Duration;
 use url::Url;
 
 use crate::masked::Masked;
+use crate::roots::EndpointTls;
 
 /// The endpoints of one chain and how they are judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PoolConfig {
     /// The chain every endpoint has to answer for.
     pub chain_id: u64,
@@ -96,7 +97,7 @@ impl PoolConfig {
 }
 
 /// One endpoint as configured (`[[EVM.Nodes]]`).
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct NodeConfig {
     pub name: String,
     /// `ws://` or `wss://`. Head subscriptions use it; calls too where there is no HTTP URL.
@@ -113,6 +114,8 @@ pub struct NodeConfig {
     pub rate_per_second: Option<f64>,
     /// Requests under way at once; none: learned from what it takes.
     pub max_concurrent: Option<u32>,
+    /// Whom it is verified against where it is reached over `https` or `wss`.
+    pub tls: EndpointTls,
 }
 
 impl fmt::Debug for NodeConfig {
@@ -127,6 +130,7 @@ impl fmt::Debug for NodeConfig {
             .field("order", &self.order)
             .field("rate_per_second", &self.rate_per_second)
             .field("max_concurrent", &self.max_concurrent)
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -149,7 +153,15 @@ impl NodeConfig {
             order: 100,
             rate_per_second: None,
             max_concurrent: None,
+            tls: EndpointTls::default(),
         }
+    }
+
+    pub(crate) fn speaks_tls(&self) -> bool {
+        [&self.http_url, &self.ws_url, &self.http_url_extra_write]
+            .into_iter()
+            .flatten()
+            .any(|url| matches!(url.scheme(), "https" | "wss"))
     }
 
     fn check(&self, problems: &mut Vec<String>) {
@@ -212,7 +224,7 @@ impl NodeConfig {
 }
 
 /// One pattern of `NodePool.Errors`: what the operator knows about the words of their provider.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SendErrorOverride {
     pub class: crate::send_errors::ErrorClass,
     /// A regular expression, as the operator wrote it.

@@ -1,50 +1,29 @@
 //! One HTTP endpoint: bytes out, bytes in, within a time and a size.
+//!
+//! Connections are kept and used again by whoever asks next; one that broke or that somebody gave
+//! up on is not. This is HTTP/1.1 and no more of it than JSON-RPC needs, written out because most
+//! of what a question costs is spent here: no task, channel or timer beside the one that asks.
 
-use std::error::Error as _;
-use std::sync::Arc;
+mod connection;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use base64::Engine;
+use bytes::{BufMut, Bytes, BytesMut};
 use url::Url;
 
-use crate::config::PoolConfig;
-use crate::error::{PoolError, RpcError};
+use crate::error::RpcError;
+use crate::harmless::is_harmless;
 use crate::masked::Masked;
 use crate::wire;
+use connection::{Broken, Connection, Place, Reply, connector};
 
 /// Idle connections kept per endpoint; more are opened when needed.
-const IDLE_CONNECTIONS: usize = 16;
-
-/// The client all HTTP endpoints of a pool share.
-pub(crate) fn client(pool: &PoolConfig) -> Result<Client, PoolError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // The binary installs it first; losing a race to it is as good as winning.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let urls = pool
-        .nodes
-        .iter()
-        .flat_map(|node| [&node.http_url, &node.http_url_extra_write])
-        .flatten();
-    let mut builder = Client::builder();
-    if urls.into_iter().all(|url| url.scheme() == "http") {
-        // Certificates cost memory, and a machine without any must not fail for want of them.
-        builder = builder.tls_certs_only([]);
-    }
-    builder
-        .http1_only()
-        .no_proxy()
-        .no_gzip()
-        .redirect(Policy::none())
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build()
-        .map_err(|error| PoolError::Client {
-            cause: root_cause(&error),
-        })
-}
+const IDLE_CONNECTIONS: usize = 64;
+const TOO_MANY_REQUESTS: u16 = 429;
+const REQUEST_TIMEOUT: u16 = 408;
+const GATEWAY_TIMEOUT: u16 = 504;
 
 /// Answers in place of a server, for simulations; the error is the cause of a broken connection.
 #[cfg(test)]
@@ -55,28 +34,50 @@ pub(crate) trait Scripted: Send + Sync {
 pub(crate) struct HttpEndpoint {
     #[cfg(test)]
     scripted: Option<Arc<dyn Scripted>>,
-    client: Client,
-    url: Url,
+    place: Place,
+    /// Everything of a request's head but its length.
+    head: Bytes,
+    idle: Mutex<Vec<Connection>>,
     shown: String,
     node: Arc<str>,
     timeout: Duration,
     max_bytes: usize,
 }
 
+/// Why there is no answer.
+enum Failure {
+    Io(std::io::Error),
+    NotHttp(&'static str),
+    TooLarge,
+}
+
 impl HttpEndpoint {
+    /// The URL is `http` or `https` and has a host: the settings are checked before.
     pub(crate) fn new(
-        client: Client,
+        tls: &Arc<rustls::ClientConfig>,
         node: Arc<str>,
-        url: Url,
+        url: &Url,
         timeout: Duration,
         max_bytes: usize,
     ) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let secure = url.scheme() == "https";
         Self {
             #[cfg(test)]
             scripted: None,
-            client,
-            shown: Masked(&url).to_string(),
-            url,
+            place: Place {
+                host: host
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .to_owned(),
+                port: url
+                    .port_or_known_default()
+                    .unwrap_or(if secure { 443 } else { 80 }),
+                tls: secure.then(|| connector(Arc::clone(tls), host)).flatten(),
+            },
+            head: head(url),
+            idle: Mutex::default(),
+            shown: Masked(url).to_string(),
             node,
             timeout,
             max_bytes,
@@ -132,78 +133,71 @@ impl HttpEndpoint {
                 .post_scripted(scripted.post(body), method, within)
                 .await;
         }
-        let request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .timeout(within)
-            .body(body);
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| self.failed(method, within, error))?;
-        let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let too_large = || RpcError::TooLarge {
-            node: self.node.to_string(),
-            method: method.to_owned(),
-            limit: self.max_bytes,
+        let reply = match tokio::time::timeout(within, self.exchange(method, body)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(failure)) => return Err(self.failed(method, failure)),
+            Err(_) => return Err(self.late(method, within)),
         };
+        if (200..300).contains(&reply.status) {
+            return Ok(reply.body);
+        }
+        self.judge(method, within, reply)
+    }
 
-        let announced = response
-            .content_length()
-            .and_then(|length| usize::try_from(length).ok());
-        if announced.is_some_and(|length| length > self.max_bytes) {
-            return Err(too_large());
-        }
-        // The usual answer is one chunk: no copy then.
-        let mut first = response
-            .chunk()
-            .await
-            .map_err(|error| self.failed(method, within, error))?
-            .unwrap_or_default();
-        if let Some(second) = response
-            .chunk()
-            .await
-            .map_err(|error| self.failed(method, within, error))?
-        {
-            let mut whole =
-                BytesMut::with_capacity(announced.unwrap_or(2 * (first.len() + second.len())));
-            whole.extend_from_slice(&first);
-            whole.extend_from_slice(&second);
-            while let Some(chunk) = response
-                .chunk()
+    async fn exchange(&self, method: &str, body: Bytes) -> Result<Reply, Failure> {
+        let head = self.head_for(body.len());
+        while let Some(mut kept) = self.kept() {
+            match kept
+                .exchange(head.clone(), body.clone(), self.max_bytes)
                 .await
-                .map_err(|error| self.failed(method, within, error))?
             {
-                if whole.len() + chunk.len() > self.max_bytes {
-                    return Err(too_large());
-                }
-                whole.extend_from_slice(&chunk);
+                Ok(reply) => return Ok(self.done(kept, reply)),
+                // The endpoint closed it as we began to write: most likely it has not seen the
+                // request. The same transaction twice is one transaction.
+                Err(Broken::Unanswered(_))
+                    if method == "eth_sendRawTransaction" || is_harmless(method) => {}
+                Err(broken) => return Err(broken.into()),
             }
-            first = whole.freeze();
         }
-        self.judge(method, within, status, retry_after, first)
+        let mut fresh = self.place.connect().await.map_err(Failure::Io)?;
+        let reply = fresh.exchange(head, body, self.max_bytes).await?;
+        Ok(self.done(fresh, reply))
+    }
+
+    /// A kept connection that is still open, the one used last.
+    fn kept(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(connection) = idle.pop() {
+            if connection.is_open() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn done(&self, connection: Connection, reply: Reply) -> Reply {
+        if reply.keep {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < IDLE_CONNECTIONS {
+                idle.push(connection);
+            }
+        }
+        reply
+    }
+
+    fn head_for(&self, length: usize) -> Bytes {
+        let mut head = BytesMut::with_capacity(self.head.len() + 24);
+        head.put_slice(&self.head);
+        head.put_slice(length.to_string().as_bytes());
+        head.put_slice(b"\r\n\r\n");
+        head.freeze()
     }
 
     /// A status other than 200 is still an answer when its body is JSON-RPC.
-    fn judge(
-        &self,
-        method: &str,
-        within: Duration,
-        status: StatusCode,
-        retry_after: Option<String>,
-        body: Bytes,
-    ) -> Result<Bytes, RpcError> {
-        if status.is_success() {
-            return Ok(body);
-        }
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            let wait = retry_after
+    fn judge(&self, method: &str, within: Duration, reply: Reply) -> Result<Bytes, RpcError> {
+        if reply.status == TOO_MANY_REQUESTS {
+            let wait = reply
+                .retry_after
                 .map(|wait| format!(", retry after {wait} s"))
                 .unwrap_or_default();
             return Err(RpcError::RateLimited {
@@ -212,19 +206,19 @@ impl HttpEndpoint {
             });
         }
         if matches!(
-            wire::decode::<serde::de::IgnoredAny>(0, &body),
+            wire::decode::<serde::de::IgnoredAny>(0, &reply.body),
             Ok(_) | Err(wire::Unreadable::Content(_))
         ) {
-            return Ok(body);
+            return Ok(reply.body);
         }
-        if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::GATEWAY_TIMEOUT {
-            return Err(RpcError::Timeout {
-                node: self.node.to_string(),
-                method: method.to_owned(),
-                after: within,
-            });
+        if matches!(reply.status, REQUEST_TIMEOUT | GATEWAY_TIMEOUT) {
+            return Err(self.late(method, within));
         }
-        Err(self.not_json_rpc(&format!("HTTP {status}"), &body))
+        let status = match hyper::StatusCode::from_u16(reply.status) {
+            Ok(status) => format!("HTTP {status}"),
+            Err(_) => format!("HTTP {}", reply.status),
+        };
+        Err(self.not_json_rpc(&status, &reply.body))
     }
 
     pub(crate) fn not_json_rpc(&self, status: &str, body: &[u8]) -> RpcError {
@@ -241,31 +235,109 @@ impl HttpEndpoint {
         }
     }
 
-    fn failed(&self, method: &str, within: Duration, error: reqwest::Error) -> RpcError {
-        let node = self.node.to_string();
-        if error.is_timeout() {
-            return RpcError::Timeout {
-                node,
-                method: method.to_owned(),
-                after: within,
-            };
+    fn late(&self, method: &str, after: Duration) -> RpcError {
+        RpcError::Timeout {
+            node: self.node.to_string(),
+            method: method.to_owned(),
+            after,
         }
+    }
+
+    fn failed(&self, method: &str, failure: Failure) -> RpcError {
+        let node = self.node.to_string();
+        let cause = match failure {
+            Failure::TooLarge => {
+                return RpcError::TooLarge {
+                    node,
+                    method: method.to_owned(),
+                    limit: self.max_bytes,
+                };
+            }
+            Failure::NotHttp(what) => format!("it answers with {what}"),
+            Failure::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+                "the connection was closed before the answer was complete".to_owned()
+            }
+            Failure::Io(cause) => cause.to_string(),
+        };
         RpcError::Unreachable {
             node,
             url: self.shown.clone(),
-            cause: root_cause(&error),
+            cause,
         }
     }
 }
 
-/// The innermost cause: the others only say that there is one, and the outermost shows the URL.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = match error.source() {
-        Some(source) => source,
-        None => return "the request could not be made".to_owned(),
-    };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Unanswered(cause) | Broken::Within(cause) => Self::Io(cause),
+            Broken::Malformed(what) => Self::NotHttp(what),
+            Broken::TooLarge => Self::TooLarge,
+        }
     }
-    cause.to_string()
+}
+
+/// Credentials in the URL become the header they stand for.
+fn head(url: &Url) -> Bytes {
+    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
+    );
+    if !url.username().is_empty() || url.password().is_some() {
+        let decoded = |text: &str| percent_decoded(text);
+        let pair = [
+            decoded(url.username()),
+            b":".to_vec(),
+            decoded(url.password().unwrap_or_default()),
+        ]
+        .concat();
+        let pair = base64::prelude::BASE64_STANDARD.encode(pair);
+        head.push_str(&format!("Authorization: Basic {pair}\r\n"));
+    }
+    head.push_str("Content-Length: ");
+    head.into()
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let two = text
+            .get(at + 1..at + 3)
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        match two {
+            Some(byte) if bytes[at] == b'%' => {
+                decoded.push(byte);
+                at += 3;
+            }
+            _ => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_path_host_and_credentials() {
+        let of = |url: &str| String::from_utf8(head(&url.parse().unwrap()).to_vec()).unwrap();
+        assert_eq!(
+            of("https://us%65r:p%40ss@rpc.example.com:8443/v3/key?x=1#y"),
+            "POST /v3/key?x=1 HTTP/1.1\r\nHost: rpc.example.com:8443\r\nContent-Type: application/json\r\nAccept: application/json\r\n\
+             Authorization: Basic dXNlcjpwQHNz\r\nContent-Length: "
+        );
+        let bare = of("http://[::1]:8545");
+        assert!(
+            bare.starts_with("POST / HTTP/1.1\r\nHost: [::1]:8545\r\n"),
+            "{bare}"
+        );
+        assert!(!bare.contains("Authorization"));
+        assert_eq!(percent_decoded("a%2Fb%zz%"), b"a/b%zz%");
+    }
 }

@@ -104,7 +104,7 @@ impl Node {
         config: NodeConfig,
         index: usize,
         pool: &PoolConfig,
-        client: &reqwest::Client,
+        tls: &Arc<rustls::ClientConfig>,
         overrides: Arc<Overrides>,
         agreed: Arc<Agreed>,
     ) -> Self {
@@ -116,11 +116,11 @@ impl Node {
             .and_then(|url| url.host_str())
             .unwrap_or_default()
             .to_owned();
-        let http = |url| {
+        let http = |url: url::Url| {
             HttpEndpoint::new(
-                client.clone(),
+                tls,
                 Arc::clone(&name),
-                url,
+                &url,
                 pool.request_timeout,
                 pool.max_response_bytes,
             )
@@ -134,6 +134,7 @@ impl Node {
             // A send-only endpoint subscribes to nothing.
             ws: config.ws_url.filter(|_| !config.send_only).map(|url| {
                 WsEndpoint::new(
+                    Arc::clone(tls),
                     Arc::clone(&name),
                     url,
                     pool.request_timeout,

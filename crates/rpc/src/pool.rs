@@ -22,7 +22,7 @@ use crate::rhythm::Rhythm;
 use crate::send_errors::Overrides;
 use crate::status::{NodeReport, NodeState, NodeStatus};
 use crate::unknown::UnknownTexts;
-use crate::{http, observe, watcher};
+use crate::{observe, watcher};
 
 /// A question is put to so many endpoints before its failure is the answer.
 const TRIES: usize = 2;
@@ -70,6 +70,36 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+/// How TLS is spoken with each endpoint. Most share the system's roots, which take a while to
+/// read and are not needed where everything is plain.
+fn tls_of(config: &PoolConfig) -> Result<Vec<Arc<rustls::ClientConfig>>, PoolError> {
+    let mut shared: Option<Arc<rustls::ClientConfig>> = None;
+    let mut list = Vec::new();
+    let mut problems = Vec::new();
+    for node in &config.nodes {
+        let usual = node.tls == crate::EndpointTls::default();
+        let made = match &shared {
+            Some(shared) if usual => Ok(Arc::clone(shared)),
+            _ if usual && !node.speaks_tls() => Ok(crate::roots::nobody()),
+            _ => node.tls.config(),
+        };
+        match made {
+            Ok(made) => {
+                if usual && node.speaks_tls() {
+                    shared.get_or_insert_with(|| Arc::clone(&made));
+                }
+                list.push(made);
+            }
+            Err(problem) => problems.push(format!("TLS of endpoint {:?}: {problem}", node.name)),
+        }
+    }
+    if problems.is_empty() {
+        Ok(list)
+    } else {
+        Err(PoolError::Config { problems })
+    }
+}
+
 impl Pool {
     /// Builds the pool without touching the network. All problems of the settings come together.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
@@ -78,13 +108,13 @@ impl Pool {
         if !problems.is_empty() {
             return Err(PoolError::Config { problems });
         }
-        let client = http::client(&config)?;
+        let tls = tls_of(&config)?;
         let agreed = Arc::new(Agreed::default());
-        let nodes = config.nodes.iter().cloned().enumerate();
+        let nodes = config.nodes.iter().cloned().enumerate().zip(&tls);
         let nodes = nodes
-            .map(|(index, node)| {
+            .map(|((index, node), tls)| {
                 let (overrides, agreed) = (Arc::clone(&overrides), Arc::clone(&agreed));
-                Node::new(node, index, &config, &client, overrides, agreed)
+                Node::new(node, index, &config, tls, overrides, agreed)
             })
             .collect();
         Ok(Self(Arc::new(Shared {

@@ -19,7 +19,9 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 use url::Url;
 
 use crate::error::RpcError;
@@ -36,6 +38,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct WsEndpoint {
     url: Url,
+    tls: Arc<rustls::ClientConfig>,
     shown: String,
     node: Arc<str>,
     timeout: Duration,
@@ -58,10 +61,17 @@ pub(crate) enum Link {
 }
 
 impl WsEndpoint {
-    pub(crate) fn new(node: Arc<str>, url: Url, timeout: Duration, max_bytes: usize) -> Self {
+    pub(crate) fn new(
+        tls: Arc<rustls::ClientConfig>,
+        node: Arc<str>,
+        url: Url,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Self {
         let shown = Masked(&url).to_string();
         Self {
             url,
+            tls,
             shown,
             node,
             timeout,
@@ -216,7 +226,12 @@ impl WsEndpoint {
             .map_err(|error| self.failed(&error))?;
         let dialed = timeout(
             self.timeout,
-            connect_async_with_config(request, Some(config), true),
+            connect_async_tls_with_config(
+                request,
+                Some(config),
+                true,
+                Some(Connector::Rustls(Arc::clone(&self.tls))),
+            ),
         )
         .await;
         let (socket, _) = dialed

@@ -1,5 +1,6 @@
 //! One number, what it means, and what was going on when it was measured.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde_json::Value;
 /// A measured number as other programs read it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
     /// What was asked of the node meanwhile, and on what.
@@ -22,13 +23,19 @@ pub(crate) struct Figure {
 pub(crate) enum Target {
     AtLeast(f64),
     Below(f64),
+    AtMost(f64),
 }
 
 impl Figure {
     /// Rounded to four significant digits: more would be noise.
-    pub(crate) fn new(name: &'static str, value: f64, unit: &'static str, load: &Value) -> Self {
+    pub(crate) fn new(
+        name: impl Into<Cow<'static, str>>,
+        value: f64,
+        unit: &'static str,
+        load: &Value,
+    ) -> Self {
         Self {
-            name,
+            name: name.into(),
             value: four_digits(value),
             unit,
             load: load.clone(),
@@ -50,12 +57,20 @@ impl Figure {
         }
     }
 
+    pub(crate) fn at_most(self, value: f64) -> Self {
+        Self {
+            target: Some(Target::AtMost(value)),
+            ..self
+        }
+    }
+
     /// The target in words.
     pub(crate) fn wanted(&self) -> String {
         match self.target {
             None => String::new(),
             Some(Target::AtLeast(value)) => format!("at least {value}"),
             Some(Target::Below(value)) => format!("below {value}"),
+            Some(Target::AtMost(value)) => format!("at most {value}"),
         }
     }
 
@@ -63,6 +78,8 @@ impl Figure {
     pub(crate) fn verdict(&self) -> String {
         let missed = match self.target {
             None => return String::new(),
+            Some(Target::AtMost(value)) if self.value <= value => return "met".to_owned(),
+            Some(Target::AtMost(value)) => return format!("missed by {}", self.value - value),
             Some(Target::AtLeast(value)) => (value - self.value) / value,
             Some(Target::Below(value)) if self.value < value => -1.0,
             Some(Target::Below(value)) => (self.value - value) / value,

@@ -30,7 +30,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn look() -> Result<Self> {
+    /// `programs` are those whose versions matter, with the names they are known by.
+    pub(crate) fn look(programs: &[(&str, &str)]) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpuinfo
             .lines()
@@ -43,9 +44,6 @@ impl Machine {
                 .parse::<u64>()
                 .ok()
         });
-        let dodona = std::env::var("DODONA_BIN").context("DODONA_BIN names no program")?;
-        let anvil = std::env::var("DODONA_ANVIL").context("DODONA_ANVIL names no program")?;
-        let versions = [(&*dodona, "dodona"), (&*anvil, "anvil"), ("rustc", "rustc")];
         Ok(Self {
             cpu: model.map_or("unknown", |(_, model)| model).to_owned(),
             cores: std::thread::available_parallelism()?.get(),
@@ -59,9 +57,10 @@ impl Machine {
                 .strftime("%Y-%m-%d %H:%M UTC")
                 .to_string(),
             commit: commit(),
-            versions: versions
+            versions: programs
+                .iter()
                 .map(|(program, name)| version(program, name))
-                .to_vec(),
+                .collect(),
         })
     }
 }
@@ -109,11 +108,16 @@ fn commit() -> String {
 }
 
 fn version(program: &str, name: &str) -> String {
-    let said = said(program, &["--version"]).unwrap_or_default();
+    let how = if matches!(name, "nginx" | "haproxy") {
+        "-v"
+    } else {
+        "--version"
+    };
+    let said = said(program, &[how]).unwrap_or_default();
     let line = said.lines().next().unwrap_or_default();
     // `anvil Version: 1.7.1`, `rustc 1.95.0 (…)`, `dodona 0.1.0 (…)`
     match line
-        .split([' ', '@'])
+        .split([' ', '@', '/'])
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
     {
         Some(number) => format!("{name} {number}"),
@@ -123,8 +127,14 @@ fn version(program: &str, name: &str) -> String {
 
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
+    // nginx says its version on standard error.
+    let text = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
     output
         .status
         .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .then(|| String::from_utf8_lossy(&text).trim().to_owned())
 }

@@ -10,6 +10,7 @@
 )]
 
 mod figure;
+mod gateway;
 mod machine;
 mod node;
 mod page;
@@ -56,7 +57,8 @@ impl Length {
     };
 }
 
-#[tokio::main]
+// Half of the machine is for what is measured, and helpers are processes of their own.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (flags, words): (Vec<_>, Vec<_>) = arguments
@@ -71,13 +73,35 @@ async fn main() -> Result<()> {
             _ => bail!("there is no flag {flag}: --quick, --keys=4"),
         }
     }
+    if let Some(done) = helper(&words).await {
+        return done;
+    }
     let began = Instant::now();
-    let (benchmark, variant) = match words[..] {
-        ["node", engine] => ("node", engine),
-        _ => bail!("say which benchmark: node sqlite, or node postgres"),
+    let path = |name: &str| std::env::var(name).with_context(|| format!("{name} names no program"));
+    let dodona = path("DODONA_BIN")?;
+    let (benchmark, variant, machine, figures) = match words[..] {
+        ["node", engine] => {
+            let anvil = path("DODONA_ANVIL")?;
+            let programs = [(&*dodona, "dodona"), (&*anvil, "anvil"), ("rustc", "rustc")];
+            let machine = Machine::look(&programs).context("looking at the machine")?;
+            let figures = node::measure(engine, keys, &length).await?;
+            ("node", engine, machine, figures)
+        }
+        ["gateway", part] => {
+            let programs = [
+                (&*dodona, "dodona"),
+                ("nginx", "nginx"),
+                ("haproxy", "haproxy"),
+                ("rustc", "rustc"),
+            ];
+            let machine = Machine::look(&programs).context("looking at the machine")?;
+            let figures = gateway::measure(&[part_named(part)?], &length).await?;
+            ("gateway", part, machine, figures)
+        }
+        _ => bail!(
+            "say which benchmark: node (sqlite, postgres) or gateway (http, ws, subscribers, failover)"
+        ),
     };
-    let machine = Machine::look().context("looking at the machine")?;
-    let figures = node::measure(variant, keys, &length).await?;
     let load_after = machine::load_average()?;
 
     figure::print_lines(&figures)?;
@@ -95,6 +119,64 @@ async fn main() -> Result<()> {
         return Ok(());
     }
     page::keep(benchmark, variant, &figures, &machine, &load_after)
+}
+
+fn part_named(name: &str) -> Result<gateway::Part> {
+    use gateway::Part;
+
+    Ok(match name {
+        "http" => Part::Http,
+        "ws" => Part::Ws,
+        "subscribers" => Part::Subscribers,
+        "failover" => Part::Failover,
+        _ => bail!("the gateway has no part {name}: http, ws, subscribers, failover"),
+    })
+}
+
+/// This program as one of those that take part in a measurement of the gateway.
+async fn helper(words: &[&str]) -> Option<Result<()>> {
+    async fn run(words: &[&str]) -> Result<Option<String>> {
+        Ok(match words {
+            ["gateway-upstream", port, origin, block] => {
+                let block = Duration::from_millis(block.parse()?);
+                gateway::upstream::serve(port.parse()?, origin.parse()?, block).await?;
+                None
+            }
+            ["gateway-load", over, port, connections, seconds, rate @ ..] => {
+                let calls = gateway::load::Calls {
+                    socket: *over == "ws",
+                    port: port.parse()?,
+                    connections: connections.parse()?,
+                    seconds: seconds.parse()?,
+                    per_second: rate.first().map(|rate| rate.parse()).transpose()?,
+                };
+                Some(serde_json::to_string(&gateway::load::call(calls).await?)?)
+            }
+            ["gateway-subscribers", port, count, blocks] => {
+                let told = gateway::load::subscribe(port.parse()?, count.parse()?, blocks.parse()?)
+                    .await?;
+                Some(serde_json::to_string(&told)?)
+            }
+            _ => unreachable!("only called for helpers"),
+        })
+    }
+    let first = words.first()?;
+    if !first.starts_with("gateway-") {
+        return None;
+    }
+    Some(run(words).await.map(|line| {
+        if let Some(line) = line {
+            print_line(&line);
+        }
+    }))
+}
+
+/// One line on standard output, which is for other programs.
+fn print_line(line: &str) {
+    use std::io::Write as _;
+
+    // Nobody is there to read it, or somebody is: neither is ours to mend.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// What is going on, for people: standard error, so that figures stay alone on standard output.

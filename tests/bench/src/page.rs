@@ -91,7 +91,14 @@ mod tests {
     #[test]
     fn the_page_has_a_place_for_every_benchmark() {
         let page = fs::read_to_string(PAGE).unwrap();
-        for what in ["node sqlite", "node postgres"] {
+        for what in [
+            "node sqlite",
+            "node postgres",
+            "gateway http",
+            "gateway ws",
+            "gateway subscribers",
+            "gateway failover",
+        ] {
             assert!(replaced(&page, what, "").is_ok(), "{what}");
         }
     }

@@ -61,6 +61,15 @@ pub(crate) fn rss_mib(pid: u32) -> Result<f64> {
     Ok(kib as f64 / 1024.0)
 }
 
+/// Of a process and its children; what they share is counted for each.
+pub(crate) fn rss_with_children(pid: u32) -> Result<f64> {
+    let mut sum = rss_mib(pid)?;
+    for child in children(pid) {
+        sum += rss_mib(child).unwrap_or_default();
+    }
+    Ok(sum)
+}
+
 pub(crate) fn parent(pid: u32) -> Result<u32> {
     stat(pid)?
         .get(1)

@@ -1,17 +1,18 @@
 //! `dodona gateway`: several Ethereum clients behind one address.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dodona_rpc::gateway::{self, Finding, Gateway, UpstreamVerdict};
+use dodona_rpc::gateway::{self, FeeCap, Finding, Gateway, UpstreamVerdict};
 use dodona_rpc::{NodeConfig, Pool};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
 use super::Out;
 use super::gateway_config::{self, Settings};
+use super::gateway_file;
 use crate::cli::{GatewayArgs, GatewayCommand};
 use crate::config::{LogConfig, LogLevel};
 use crate::table::Table;
@@ -19,10 +20,15 @@ use crate::{logging, telemetry, version};
 
 /// Clients that cannot say their chain yet are asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// Files of settings are a few kilobytes, and looking at them often costs nothing. Looking works
+/// where being told does not: on mounted secrets that are swapped by a link, and over a network.
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(arguments: GatewayArgs, out: &mut Out<'_>) -> anyhow::Result<()> {
     match arguments.command {
         Some(GatewayCommand::Check { urls, config }) => check(urls, config, out).await,
+        Some(GatewayCommand::Key { name }) => key(&name, out),
         None => serve(&arguments).await,
     }
 }
@@ -42,17 +48,95 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
     let metrics = telemetry::install()?;
     tracing::info!("Starting Dodona gateway {}", version::short());
     let stop = stop_signal()?;
+    let hang_up = signal(SignalKind::hangup()).context("signals cannot be received")?;
     tokio::pin!(stop);
+    let files = Files::of(&settings);
     let chain_id = tokio::select! {
         chain_id = chain_id(&settings) => chain_id?,
         () = &mut stop => return Ok(()),
     };
     let pool = Pool::new(gateway_config::pool(chain_id, settings.nodes))?;
-    let gateway = Gateway::new(pool, settings.door, move || metrics.render());
+    let gateway = Gateway::new(pool, settings.door, move || metrics.render())?;
     let listener = gateway.bind().await?;
-    gateway.run(listener, stop).await;
+    let changes = async {
+        match &arguments.config {
+            Some(config) => look_for_changes(&gateway, chain_id, config, files, hang_up).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = gateway.clone().run(listener, stop) => {}
+        () = changes => {}
+    }
     tracing::info!("The gateway has stopped");
     Ok(())
+}
+
+/// The files the settings came from, and what was in them.
+struct Files {
+    list: Vec<PathBuf>,
+    seen: u64,
+}
+
+impl Files {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            seen: gateway_file::fingerprint(&settings.files),
+            list: settings.files.clone(),
+        }
+    }
+}
+
+/// Brings changed settings into force: when a file changed, and at once when told to (SIGHUP).
+async fn look_for_changes(
+    gateway: &Gateway,
+    chain_id: u64,
+    config: &Path,
+    mut files: Files,
+    mut hang_up: Signal,
+) {
+    loop {
+        let told = tokio::select! {
+            _ = hang_up.recv() => true,
+            () = tokio::time::sleep(LOOK_AT_FILES) => false,
+        };
+        let now = gateway_file::fingerprint(&files.list);
+        if !told && now == files.seen {
+            continue;
+        }
+        // Several files are seldom written in one moment; a second look finds them all.
+        files.seen = now;
+        if !told {
+            tokio::time::sleep(SETTLE).await;
+        }
+        match gateway_file::of_file(config) {
+            Err(error) => gateway.reload_failed(&format!("{error:#}")),
+            Ok(settings) => {
+                // What was read last is what is compared with, also if it is refused now.
+                files = Files::of(&settings);
+                let pool =
+                    gateway_config::pool(settings.chain_id.unwrap_or(chain_id), settings.nodes);
+                // Applied or refused, the gateway has said so.
+                let _ = gateway.reload(pool, settings.door).await;
+            }
+        }
+    }
+}
+
+fn key(name: &str, out: &mut Out<'_>) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !name.is_empty() && name.chars().all(|c| !c.is_control() && c != '\''),
+        "a client's name is some text without quotes"
+    );
+    let (key, hash) = gateway::new_key().map_err(anyhow::Error::msg)?;
+    out.value(&json!({ "name": name, "key": key, "hash": hash.to_string() }))?;
+    out.text(&format!(
+        "The key of {name}, shown this once and kept nowhere:\n\n    {key}\n\n\
+         Put what follows into the gateway's file; a running gateway notices by itself.\n\n\
+         [[key]]\nname = '{name}'\nhash = '{hash}'\n\n\
+         The client shows its key as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, as the password\n\
+         of its URL (https://any:KEY@host) or as a path (https://host/key/KEY).\n"
+    ))
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
@@ -100,7 +184,7 @@ async fn chain_id(settings: &Settings) -> anyhow::Result<u64> {
 
 async fn check(urls: Vec<Url>, config: Option<PathBuf>, out: &mut Out<'_>) -> anyhow::Result<()> {
     let settings = match config {
-        Some(path) => gateway_config::of_file(&path)?,
+        Some(path) => gateway_file::of_file(&path)?,
         None => gateway_config::of_urls(&urls),
     };
     anyhow::ensure!(
@@ -159,30 +243,71 @@ fn of_upstream(verdict: &UpstreamVerdict) -> serde_json::Value {
         "client": verdict.client,
         "chainId": verdict.chain_id,
         "head": verdict.head,
+        "headAgeSeconds": verdict.head_age,
         "finalized": verdict.finalized,
+        "gasCap": verdict.gas_cap,
+        "feeCap": verdict.fee_cap.as_ref().map(fee_cap),
+        "verdict": word(&verdict.findings),
         "findings": verdict.findings.iter().map(words).collect::<Vec<_>>(),
     })
+}
+
+fn fee_cap(cap: &FeeCap) -> &str {
+    match cap {
+        FeeCap::Lifted => "none",
+        FeeCap::Capped(words) => words,
+    }
+}
+
+/// The worst of the findings, in a word.
+fn word(findings: &[Finding]) -> &'static str {
+    if findings.iter().any(|f| matches!(f, Finding::Fail(_))) {
+        "FAIL"
+    } else if findings.is_empty() {
+        "good"
+    } else {
+        "WARN"
+    }
 }
 
 fn screen(chain_id: u64, verdicts: &[UpstreamVerdict], together: &[Finding]) -> String {
     let mut table = Table::new(
         format!("Upstreams of chain {chain_id}"),
-        &["name", "client", "chain", "head", "finalized", "verdict"],
+        &[
+            "name",
+            "client",
+            "chain",
+            "head",
+            "head age",
+            "finalized",
+            "gas cap",
+            "fee cap",
+            "verdict",
+        ],
     );
     let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     for verdict in verdicts {
-        let worst = match &verdict.findings {
-            findings if findings.iter().any(|f| matches!(f, Finding::Fail(_))) => "FAIL",
-            findings if findings.is_empty() => "good",
-            _ => "WARN",
-        };
+        let known = verdict.chain_id.is_some();
         table.row([
             verdict.name.clone(),
             verdict.client.clone().unwrap_or_else(|| "-".to_owned()),
             shown(verdict.chain_id),
             shown(verdict.head),
+            verdict
+                .head_age
+                .map_or("-".to_owned(), |age| format!("{age} s")),
             shown(verdict.finalized),
-            worst.to_owned(),
+            match verdict.gas_cap {
+                None if known => "none".to_owned(),
+                cap => shown(cap),
+            },
+            match &verdict.fee_cap {
+                None => "-",
+                Some(FeeCap::Lifted) => "none",
+                Some(FeeCap::Capped(_)) => "capped",
+            }
+            .to_owned(),
+            word(&verdict.findings).to_owned(),
         ]);
     }
     let mut text = table.render();
@@ -209,8 +334,8 @@ mod tests {
             client: Some("Geth/v1.16.0".to_owned()),
             chain_id: Some(1),
             head: Some(21_000_000),
-            finalized: None,
             findings,
+            ..UpstreamVerdict::default()
         };
         let text = screen(
             1,

@@ -1,14 +1,12 @@
 //! What the gateway is told: addresses on the command line, or a file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use dodona_rpc::gateway::GatewayConfig;
+use dodona_rpc::gateway::{GatewayConfig, MethodRules};
 use dodona_rpc::{NodeConfig, PoolConfig};
-use serde::Deserialize;
 use url::Url;
 
 use crate::cli::GatewayArgs;
@@ -25,64 +23,13 @@ pub(super) struct Settings {
     pub(super) chain_id: Option<u64>,
     pub(super) nodes: Vec<NodeConfig>,
     pub(super) door: GatewayConfig,
-}
-
-/// The file of `--config`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    listen: Option<SocketAddr>,
-    chain_id: Option<u64>,
-    #[serde(default)]
-    upstream: Vec<Upstream>,
-    #[serde(default)]
-    methods: Methods,
-    #[serde(default)]
-    limits: Limits,
-    #[serde(default)]
-    allow_origins: Vec<String>,
-    #[serde(default)]
-    allow_hosts: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Upstream {
-    name: String,
-    http: Option<String>,
-    ws: Option<String>,
-    #[serde(default)]
-    send_only: bool,
-    /// 1 – 100; the lowest that can answer is asked.
-    #[serde(default = "middle")]
-    priority: u32,
-}
-
-fn middle() -> u32 {
-    50
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Methods {
-    deny: Option<Vec<String>>,
-    #[serde(default)]
-    allow: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Limits {
-    request_bytes: Option<usize>,
-    batch: Option<usize>,
-    connections: Option<usize>,
-    log_range: Option<u64>,
-    filters: Option<usize>,
+    /// Where all this was read from; a change there is a change of the settings.
+    pub(super) files: Vec<PathBuf>,
 }
 
 pub(super) fn of_arguments(arguments: &GatewayArgs) -> anyhow::Result<Settings> {
     if let Some(path) = &arguments.config {
-        return of_file(path);
+        return super::gateway_file::of_file(path);
     }
     let mut nodes = nodes_of(&arguments.urls);
     nodes.extend(arguments.send_only.iter().map(|url| NodeConfig {
@@ -94,12 +41,23 @@ pub(super) fn of_arguments(arguments: &GatewayArgs) -> anyhow::Result<Settings> 
         !arguments.urls.is_empty(),
         "no Ethereum client is given: name at least one URL, as in `dodona gateway http://127.0.0.1:8545`, or a file with --config"
     );
+    if !arguments.allow_plain {
+        for url in arguments.urls.iter().chain(&arguments.send_only) {
+            refuse_plain(url, &name_of(url), "--allow-plain")?;
+        }
+    }
+    let defaults = GatewayConfig::default();
     Ok(Settings {
         chain_id: arguments.chain_id,
         nodes,
+        files: Vec::new(),
         door: GatewayConfig {
             listen: arguments.listen,
-            allow: arguments.allow_method.clone(),
+            interface: arguments.interface.clone(),
+            methods: MethodRules {
+                allow: arguments.allow_method.clone(),
+                ..defaults.methods
+            },
             origins: checked_origins(&arguments.allow_origin)?,
             hosts: arguments.allow_host.clone(),
             ..GatewayConfig::default()
@@ -114,83 +72,11 @@ pub(super) fn of_urls(urls: &[Url]) -> Settings {
         chain_id: None,
         nodes,
         door: GatewayConfig::default(),
+        files: Vec::new(),
     }
 }
 
-pub(super) fn of_file(path: &Path) -> anyhow::Result<Settings> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    of_text(&text).with_context(|| format!("{} is not as it should be", path.display()))
-}
-
-fn of_text(text: &str) -> anyhow::Result<Settings> {
-    let file: File = toml::from_str(text)?;
-    anyhow::ensure!(
-        !file.upstream.is_empty(),
-        "no [[upstream]] is given: name at least one Ethereum client"
-    );
-    let nodes = file
-        .upstream
-        .into_iter()
-        .map(|upstream| {
-            let url = |what: &str, text: Option<String>| {
-                let Some(text) = text else { return Ok(None) };
-                // The text may be a secret; it is not repeated.
-                let text = resolved(&text)
-                    .with_context(|| format!("{what} of upstream {:?}", upstream.name))?;
-                let url = Url::parse(text.trim()).map_err(|_| {
-                    anyhow::anyhow!("{what} of upstream {:?} is not a URL", upstream.name)
-                })?;
-                Ok::<_, anyhow::Error>(Some(url))
-            };
-            Ok(NodeConfig {
-                http_url: url("http", upstream.http)?,
-                ws_url: url("ws", upstream.ws)?,
-                http_url_extra_write: None,
-                send_only: upstream.send_only,
-                order: upstream.priority,
-                name: upstream.name,
-            })
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let defaults = GatewayConfig::default();
-    let limits = file.limits;
-    Ok(Settings {
-        chain_id: file.chain_id,
-        nodes,
-        door: GatewayConfig {
-            listen: file.listen.unwrap_or(defaults.listen),
-            deny: file.methods.deny.unwrap_or(defaults.deny),
-            allow: file.methods.allow,
-            origins: checked_origins(&file.allow_origins)?,
-            hosts: file.allow_hosts,
-            max_request_bytes: limits.request_bytes.unwrap_or(defaults.max_request_bytes),
-            max_batch: limits.batch.unwrap_or(defaults.max_batch),
-            max_connections: limits.connections.unwrap_or(defaults.max_connections),
-            max_log_range: limits.log_range.unwrap_or(defaults.max_log_range),
-            max_filters: limits.filters.unwrap_or(defaults.max_filters),
-            ..GatewayConfig::default()
-        },
-    })
-}
-
-/// `env:NAME` and `file:PATH` keep secrets out of the file; anything else is itself.
-fn resolved(text: &str) -> anyhow::Result<String> {
-    if let Some(name) = text.strip_prefix("env:") {
-        return std::env::var_os(name)
-            .and_then(|value| value.into_string().ok())
-            .with_context(|| format!("the environment variable {name} is not set"));
-    }
-    if let Some(path) = text
-        .strip_prefix("file:")
-        .filter(|path| !path.starts_with("//"))
-    {
-        return std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read"));
-    }
-    Ok(text.to_owned())
-}
-
-fn checked_origins(origins: &[String]) -> anyhow::Result<Vec<String>> {
+pub(super) fn checked_origins(origins: &[String]) -> anyhow::Result<Vec<String>> {
     for origin in origins {
         anyhow::ensure!(
             !origin.contains('*'),
@@ -198,6 +84,50 @@ fn checked_origins(origins: &[String]) -> anyhow::Result<Vec<String>> {
         );
     }
     Ok(origins.to_vec())
+}
+
+/// What goes to a client over the open network without TLS can be read and changed on the way.
+pub(super) fn refuse_plain(url: &Url, name: &str, otherwise: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !matches!(url.scheme(), "http" | "ws") || !is_public(url),
+        "upstream {name} would be reached without TLS over a network that may be anybody's: use https or wss, or an address of a VPN; {otherwise} says that you know better"
+    );
+    Ok(())
+}
+
+/// Whether a URL's host may be on the open network: any other address, and any name that is not one
+/// of this machine or of a private zone.
+fn is_public(url: &Url) -> bool {
+    const PRIVATE_ZONES: &[&str] = &[
+        ".localhost",
+        ".local",
+        ".internal",
+        ".lan",
+        ".home.arpa",
+        ".test",
+        ".svc",
+        ".cluster.local",
+    ];
+    let address = match url.host() {
+        None => return false,
+        Some(url::Host::Domain(name)) => {
+            // Without a dot it is a name of this network: a container, a host of ours.
+            let name = name.trim_end_matches('.');
+            return name.contains('.') && !PRIVATE_ZONES.iter().any(|zone| name.ends_with(zone));
+        }
+        Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip),
+        Some(url::Host::Ipv6(ip)) => ip.to_canonical(),
+    };
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            !(ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || (a == 100 && (64..128).contains(&b)))
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
 }
 
 /// A WebSocket address right behind an HTTP address of the same host is the same client's.
@@ -310,41 +240,28 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_the_same_and_more() {
-        let settings = of_text(
-            "listen = '127.0.0.1:9545'\nchain_id = 1\n[[upstream]]\nname = 'a'\nhttp = 'http://10.0.0.1:8545'\npriority = 1\n\
-             [[upstream]]\nname = 'relay'\nhttp = 'https://relay.example.com'\nsend_only = true\n\
-             [methods]\nallow = ['debug_traceCall']\n[limits]\nbatch = 10\n",
-        )
-        .unwrap();
-        assert_eq!(settings.chain_id, Some(1));
-        assert_eq!(settings.nodes.len(), 2);
-        assert!(settings.nodes[1].send_only);
-        assert_eq!(
-            (settings.door.listen.port(), settings.door.max_batch),
-            (9545, 10)
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_file_is_said_without_its_secrets() {
-        for (text, words) in [
-            ("", "[[upstream]]"),
-            ("chainid = 1", "unknown field"),
-            ("[[upstream]]\nname='a'\nhttp='s3cret'", "is not a URL"),
-            (
-                "[[upstream]]\nname='a'\nhttp='env:DODONA_NOT_SET_ANYWHERE'",
-                "is not set",
-            ),
-            (
-                "allow_origins=['*']\n[[upstream]]\nname='a'\nhttp='http://h'",
-                "origins are exact",
-            ),
+    fn plain_addresses_of_the_open_network_are_told_from_those_of_a_private_one() {
+        for (url, public) in [
+            ("http://127.0.0.1:8545", false),
+            ("http://10.0.0.1", false),
+            ("http://100.64.0.1", false),
+            ("http://[fd00::1]", false),
+            ("http://geth:8545", false),
+            ("http://localhost", false),
+            ("http://geth.eth.svc.cluster.local", false),
+            ("http://8.8.8.8", true),
+            ("ws://[2001:db8::1]", true),
+            ("http://geth.example.com", true),
         ] {
-            let error = format!("{:#}", of_text(text).unwrap_err());
-            assert!(error.contains(words), "{error}");
-            assert!(!error.contains("s3cret"), "{error}");
+            let url: Url = url.parse().unwrap();
+            assert_eq!(
+                refuse_plain(&url, "a", "--allow-plain").is_err(),
+                public,
+                "{url}"
+            );
         }
+        let secure: Url = "https://geth.example.com".parse().unwrap();
+        assert!(refuse_plain(&secure, "a", "--allow-plain").is_ok());
     }
 
     #[test]

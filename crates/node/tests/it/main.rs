@@ -5,6 +5,7 @@
 
 mod commands;
 mod config;
+mod gateway;
 mod reference;
 mod scripted_node;
 mod sessions;

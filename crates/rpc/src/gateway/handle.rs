@@ -1,56 +1,87 @@
 //! One request or one batch, from its bytes to the bytes of its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::Core;
+use super::access::Caller;
 use super::batch::View;
 use super::block;
-use super::envelope::{self, Answer, Body, Pieces, Request, Writer};
+use super::depth::is_deeper_than;
+use super::envelope::{self, Answer, Body, Pieces, Request, Writer, error_bytes};
 use super::method::{self, At, Kind, Own};
 use super::observe;
+use super::quota::{self, Exhausted};
 
-/// Where a request came from, for what only one kind of connection can do.
-pub(crate) enum From<'a> {
-    Http,
-    Socket(&'a super::subscriptions::Subscriber),
+/// Who a request is from, and over what: some things only one kind of connection can do.
+pub(crate) struct From<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) socket: Option<&'a super::subscriptions::Subscriber>,
+}
+
+/// What became of a body.
+pub(crate) struct Handled {
+    /// None if there is nothing to answer (notifications).
+    pub(crate) pieces: Option<Pieces>,
+    /// Set if nothing was done at all because the client has spent its quota: for how long.
+    pub(crate) wait: Option<Duration>,
 }
 
 impl Core {
-    /// Answers a body; none if there is nothing to answer (notifications).
-    pub(crate) async fn handle(self: &Arc<Self>, body: &[u8], from: &From<'_>) -> Option<Pieces> {
+    /// Answers a body.
+    pub(crate) async fn handle(self: &Arc<Self>, body: &[u8], from: &From<'_>) -> Handled {
         let mut writer = Writer::default();
+        let mut wait = None;
+        if is_deeper_than(self.config.max_depth, body) {
+            let text = format!("nested more than {} deep", self.config.max_depth);
+            writer.answer("null", Answer::Nameless(error_bytes(-32600, &text)));
+            return Handled {
+                pieces: Some(writer.done()),
+                wait,
+            };
+        }
         match envelope::read(body, self.config.max_batch) {
             Err(answer) => writer.answer("null", answer),
             Ok(Body::One(request)) => {
                 let (id, answer) = self.answer(request, from, &View::default()).await;
-                writer.answer(id?, answer);
+                wait = answer.exhausted;
+                let Some(id) = id else {
+                    return Handled { pieces: None, wait };
+                };
+                writer.answer(id, answer.answer);
             }
             Ok(Body::Batch(requests)) => {
                 let view = self
-                    .look_ahead(&requests, |method| self.config.permits(method))
+                    .look_ahead(&requests, |method| self.may(from.caller, method))
                     .await;
                 let mut asked = Vec::with_capacity(requests.len());
                 for request in requests {
                     asked.push(self.answer(request, from, &view));
                 }
                 let mut answers = stream::iter(asked).buffered(self.config.max_concurrent);
-                let mut any = false;
+                let (mut any, mut done) = (false, false);
                 while let Some((id, answer)) = answers.next().await {
+                    done |= answer.exhausted.is_none();
+                    wait = wait.max(answer.exhausted);
                     let Some(id) = id else { continue };
                     writer.put(if any { b"," } else { b"[" });
                     any = true;
-                    writer.answer(id, answer);
+                    writer.answer(id, answer.answer);
                 }
+                wait = wait.filter(|_| !done);
                 if !any {
-                    return None;
+                    return Handled { pieces: None, wait };
                 }
                 writer.put(b"]");
             }
         }
-        Some(writer.done())
+        Handled {
+            pieces: Some(writer.done()),
+            wait,
+        }
     }
 
     async fn answer<'a>(
@@ -58,27 +89,71 @@ impl Core {
         request: Result<Request<'a>, Answer>,
         from: &From<'_>,
         view: &View,
-    ) -> (Option<&'a str>, Answer) {
+    ) -> (Option<&'a str>, Answered) {
         match request {
             Ok(request) => {
                 let answer = self.one(&request, from, view).await;
                 (request.id, answer)
             }
-            Err(answer) => (Some("null"), answer),
+            Err(answer) => (Some("null"), answer.into()),
         }
     }
 
-    async fn one(self: &Arc<Self>, request: &Request<'_>, from: &From<'_>, view: &View) -> Answer {
+    async fn one(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        from: &From<'_>,
+        view: &View,
+    ) -> Answered {
         let started = std::time::Instant::now();
         let method = method::find(&request.method);
-        let answer = if self.config.permits(&request.method) {
-            self.permitted(method, request, from, view).await
-        } else {
+        let answer = if !self.may(from.caller, &request.method) {
             let text = format!("the method {} is not allowed here", request.method);
-            Answer::error(-32601, &text)
+            Answer::error(-32601, &text).into()
+        } else if let Err(exhausted) = self.pays(from.caller, method, request.params) {
+            observe::over_quota(from.caller.name.as_deref());
+            exhausted
+        } else {
+            self.permitted(method, request, from, view).await.into()
         };
-        observe::answered(method, &answer, started.elapsed());
+        observe::answered(method, &answer.answer, started.elapsed());
         answer
+    }
+
+    fn may(&self, caller: &Caller, method: &str) -> bool {
+        let more = caller.methods.as_ref();
+        // What a key is given by name is given although it is refused to everybody else.
+        let given = more.is_some_and(|rules| rules.gives(method));
+        (given || self.config.methods.permit(method))
+            && more.is_none_or(|rules| rules.permit(method))
+    }
+
+    fn pays(
+        &self,
+        caller: &Caller,
+        method: &'static method::Method,
+        params: &str,
+    ) -> Result<(), Answered> {
+        let Some(bucket) = &caller.bucket else {
+            return Ok(());
+        };
+        let blocks = match method.kind {
+            Kind::Logs => blocks_of(params, self.chain.tags().map_or(0, |tags| tags.latest)),
+            _ => 0,
+        };
+        bucket
+            .take(quota::cost(method.kind, blocks))
+            .map_err(|Exhausted(wait)| {
+                let text = format!(
+                    "rate limited: {} units per second; retry after {:.1} s",
+                    bucket.quota().units_per_second,
+                    wait.as_secs_f64()
+                );
+                Answered {
+                    answer: Answer::error(-32005, &text),
+                    exhausted: Some(wait),
+                }
+            })
     }
 
     async fn permitted(
@@ -126,16 +201,16 @@ impl Core {
             Own::FilterChanges => self.filter_changes(request.params).await,
             Own::FilterLogs => self.filter_logs(request.params).await,
             Own::UninstallFilter => self.uninstall_filter(request.params),
-            Own::Subscribe => match from {
-                From::Socket(subscriber) => subscriber.subscribe(self, request.params),
-                From::Http => Answer::error(
+            Own::Subscribe => match from.socket {
+                Some(subscriber) => subscriber.subscribe(self, request.params),
+                None => Answer::error(
                     -32601,
                     "notifications not supported: eth_subscribe needs a WebSocket connection",
                 ),
             },
-            Own::Unsubscribe => match from {
-                From::Socket(subscriber) => subscriber.unsubscribe(request.params),
-                From::Http => Answer::error(
+            Own::Unsubscribe => match from.socket {
+                Some(subscriber) => subscriber.unsubscribe(request.params),
+                None => Answer::error(
                     -32601,
                     "notifications not supported: eth_unsubscribe needs a WebSocket connection",
                 ),
@@ -191,6 +266,44 @@ impl Core {
     }
 }
 
+/// An answer, and whether it is one because the quota is spent.
+struct Answered {
+    answer: Answer,
+    exhausted: Option<Duration>,
+}
+
+impl std::convert::From<Answer> for Answered {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            exhausted: None,
+        }
+    }
+}
+
+/// Blocks a filter for logs spans; what cannot be read is refused elsewhere.
+fn blocks_of(params: &str, latest: u64) -> u64 {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Range<'a> {
+        #[serde(borrow)]
+        from_block: Option<&'a str>,
+        #[serde(borrow)]
+        to_block: Option<&'a str>,
+    }
+    let Ok((range,)) = serde_json::from_str::<(Range<'_>,)>(params) else {
+        return 0;
+    };
+    let number = |text: Option<&str>| match text {
+        Some("earliest") => 0,
+        Some(text) => crate::quantity::parse(text)
+            .and_then(|number| u64::try_from(number).ok())
+            .unwrap_or(latest),
+        None => latest,
+    };
+    number(range.to_block).saturating_sub(number(range.from_block))
+}
+
 /// The first `blockNumber` (or a block's own `number`) in a result.
 fn block_number_of(result: &[u8]) -> Option<u64> {
     // Close to the beginning or not at all; a large answer is not searched to its end.
@@ -201,17 +314,6 @@ fn block_number_of(result: &[u8]) -> Option<u64> {
     let value = text[at..].trim_start_matches([':', ' ', '"']);
     let end = value.find('"')?;
     u64::try_from(crate::quantity::parse(&value[..end])?).ok()
-}
-
-/// A method we do not know is put twice only if its name does not speak of doing something.
-pub(crate) fn is_harmless(method: &str) -> bool {
-    const DEEDS: &[&str] = &[
-        "send", "submit", "sign", "set", "add", "remove", "start", "stop", "unlock", "import",
-        "export", "write", "mine", "reset", "publish",
-    ];
-    let lower = method.to_lowercase();
-    let name = lower.split_once('_').map_or(&*lower, |(_, name)| name);
-    !DEEDS.iter().any(|deed| name.starts_with(deed))
 }
 
 #[cfg(test)]
@@ -230,16 +332,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_methods_that_speak_of_doing_something_are_not_repeated() {
-        assert!(is_harmless("bor_getAuthor"));
-        assert!(is_harmless("ots_getApiLevel"));
-        for method in [
-            "mev_sendBundle",
-            "evm_mine",
-            "anvil_setBalance",
-            "hardhat_reset",
+    fn the_span_of_a_look_at_logs_is_read_from_its_filter() {
+        for (params, blocks) in [
+            (r#"[{"fromBlock":"0x0","toBlock":"0x3e8"}]"#, 1000),
+            (r#"[{"fromBlock":"earliest"}]"#, 5000),
+            (r#"[{"fromBlock":"0x10","toBlock":"latest"}]"#, 4984),
+            (r#"[{"address":"0x00"}]"#, 0),
+            (r#"[{"fromBlock":7}]"#, 0),
+            ("[]", 0),
         ] {
-            assert!(!is_harmless(method), "{method}");
+            assert_eq!(blocks_of(params, 5000), blocks, "{params}");
         }
     }
 }

@@ -204,17 +204,10 @@ pub(crate) const DENIED: &[&str] = &[
     "personal_*",
 ];
 
-/// A method's name, or its beginning followed by `*`.
-pub(crate) fn matches(pattern: &str, method: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => method.starts_with(beginning),
-        None => pattern == method,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::policy::matches;
 
     #[test]
     fn the_table_is_sorted_and_every_method_is_found() {

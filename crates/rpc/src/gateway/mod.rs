@@ -5,12 +5,16 @@
 //! `follow`), questions put to an endpoint that can answer them and to another one when it does
 //! not (`route`, `class`, `block`), transactions to everybody with one answer (`send`),
 //! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), and the
-//! door itself (`server`). What clients send and get is passed on as the bytes it is.
+//! door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
+//! and how much (`policy`, `quota`), and how it is asked (`server`, `socket`). What clients send
+//! and get is passed on as the bytes it is.
 //!
-//! What it does not do yet: `newPendingTransactions`, a cache, quorum reads, TLS and client
-//! authentication at its own door. `docs/howto/gateway.md` says what follows from that.
+//! Settings may change while clients are connected (`reload`): a new [`Core`] takes over the
+//! journal and the filters of the old one, and clients go over to it with their next request.
 
+mod access;
 mod batch;
+mod bind;
 mod block;
 mod body;
 mod budget;
@@ -19,19 +23,25 @@ mod chain;
 mod class;
 mod completeness;
 mod config;
+mod depth;
 mod dice;
 mod envelope;
 mod filters;
 mod finality;
 mod follow;
 mod handle;
+mod history;
+mod jwt;
 mod log;
 mod logs;
 mod method;
 mod observe;
 mod pages;
+mod policy;
 mod probe;
+mod quota;
 mod reading;
+mod reload;
 mod route;
 mod send;
 mod server;
@@ -39,109 +49,163 @@ mod server;
 mod sim;
 mod socket;
 mod subscriptions;
+mod swift;
 mod tip;
+mod tls;
 
-use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+pub use access::{Access, ApiKey, KeyHash, new_key};
+pub use bind::ListenError;
 #[cfg(test)]
 pub(crate) use class::{Class, class};
 pub use config::GatewayConfig;
 #[cfg(test)]
 pub(crate) use envelope::{Body, Request, read as read_body};
-pub use probe::{Finding, UpstreamVerdict, chain_of, probe};
-pub use server::ListenError;
+pub use jwt::{JwtConfig, JwtConfigError};
+pub use policy::MethodRules;
+pub use probe::{FeeCap, Finding, UpstreamVerdict, chain_of, probe};
+pub use quota::Quota;
+pub use reload::{Gateway, ReloadError, Reloaded};
+pub use tls::{TlsError, TlsFiles};
 
 use crate::Pool;
 use crate::status::NodeState;
+use access::Doorman;
 use budget::Budget;
 use cache::Cache;
 use chain::ChainView;
 use completeness::Blooms;
 use dice::Dice;
 use filters::Filters;
+use history::History;
+use quota::Buckets;
 use reading::Flights;
 use send::Sends;
+use tls::Tls;
 
-/// A gateway over one pool. Cheap to clone; all clones are one gateway.
-#[derive(Clone)]
-pub struct Gateway(Arc<Core>);
+/// Why a gateway cannot be made with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Jwt(#[from] JwtConfigError),
+}
 
+/// A gateway under one set of settings.
 pub(crate) struct Core {
     pub(crate) pool: Pool,
     pub(crate) config: GatewayConfig,
-    pub(crate) chain: ChainView,
+    pub(crate) chain: Arc<ChainView>,
     pub(crate) retries: Budget,
     /// Whether endpoints have been compared with each other once.
     pub(crate) compared: watch::Sender<bool>,
-    pub(crate) filters: Filters,
-    pub(crate) sends: Sends,
+    pub(crate) filters: Arc<Filters>,
+    pub(crate) sends: Arc<Sends>,
     pub(crate) blooms: Blooms,
     pub(crate) cache: Cache,
     pub(crate) flights: Flights,
     pub(crate) dice: Dice,
     pub(crate) next_id: AtomicU64,
-    pub(crate) draining: AtomicBool,
-    pub(crate) started: Instant,
-    pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub(crate) doorman: Doorman,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) kept: Arc<Kept>,
+    successor: OnceLock<Arc<Core>>,
 }
 
-impl Gateway {
-    /// Touches no network. `metrics` renders what `/metrics` shows.
-    pub fn new(
+/// What all settings of one gateway share.
+pub(crate) struct Kept {
+    pub(crate) draining: AtomicBool,
+    pub(crate) started: Instant,
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+    pub(crate) history: History,
+    pub(crate) buckets: Arc<Buckets>,
+    /// KiB of request bodies that may still be held.
+    pub(crate) held: Semaphore,
+    /// How many sets of settings there have been, and what the last reload that failed said.
+    pub(crate) generation: AtomicU64,
+    pub(crate) reload_failed: std::sync::Mutex<Option<String>>,
+}
+
+impl Core {
+    fn first(
         pool: Pool,
         config: GatewayConfig,
         metrics: impl Fn() -> String + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(Core {
-            chain: ChainView::default(),
+    ) -> Result<Self, GatewayError> {
+        let kept = Kept {
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            metrics: Box::new(metrics),
+            history: History::default(),
+            buckets: Arc::default(),
+            held: Semaphore::new((config.max_held_bytes >> 10).min(Semaphore::MAX_PERMITS)),
+            generation: AtomicU64::new(1),
+            reload_failed: std::sync::Mutex::default(),
+        };
+        Self::build(
+            pool,
+            config,
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+            Arc::new(kept),
+        )
+    }
+
+    /// The same gateway under other settings.
+    fn next(&self, pool: Pool, config: GatewayConfig) -> Result<Self, GatewayError> {
+        let (chain, filters) = (Arc::clone(&self.chain), Arc::clone(&self.filters));
+        // What was sent is remembered by the numbers of the upstreams it was sent to.
+        let sends = if Arc::ptr_eq(&pool.0, &self.pool.0) {
+            Arc::clone(&self.sends)
+        } else {
+            Arc::default()
+        };
+        Self::build(pool, config, chain, filters, sends, Arc::clone(&self.kept))
+    }
+
+    fn build(
+        pool: Pool,
+        config: GatewayConfig,
+        chain: Arc<ChainView>,
+        filters: Arc<Filters>,
+        sends: Arc<Sends>,
+        kept: Arc<Kept>,
+    ) -> Result<Self, GatewayError> {
+        Ok(Self {
+            doorman: Doorman::new(config.access.clone(), Arc::clone(&kept.buckets))?,
+            tls: config.tls.as_ref().map(Tls::load).transpose()?,
             retries: Budget::default(),
             compared: watch::Sender::new(false),
-            filters: Filters::default(),
-            sends: Sends::default(),
+            sends,
             blooms: Blooms::default(),
             cache: Cache::new(config.cache_bytes),
             flights: Flights::default(),
             dice: Dice::Fair,
             next_id: AtomicU64::new(1),
-            draining: AtomicBool::new(false),
-            started: Instant::now(),
-            metrics: Arc::new(metrics),
+            successor: OnceLock::new(),
             pool,
             config,
-        }))
+            chain,
+            filters,
+            kept,
+        })
     }
 
-    /// Takes the port. Called early, so that a port in use is known before anything is started.
-    pub async fn bind(&self) -> Result<TcpListener, ListenError> {
-        server::bind(self.0.config.listen).await
-    }
-
-    /// Watches the endpoints, follows the chain and answers clients until `stop` is done; then
-    /// finishes what it is answering.
-    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
-        let core = &self.0;
-        tokio::select! {
-            () = core.pool.clone().run(std::future::pending()) => {}
-            () = Arc::clone(core).follow() => {}
-            () = server::serve(Arc::clone(core), listener, stop) => {}
+    /// The settings that hold now, for whoever has been at work since earlier ones.
+    pub(crate) fn newest(self: &Arc<Self>) -> Arc<Self> {
+        let mut newest = self;
+        while let Some(next) = newest.successor.get() {
+            newest = next;
         }
-    }
-
-    /// What is sent to a client that asks whether we are syncing; see `Core::syncing`.
-    pub fn is_syncing(&self) -> bool {
-        self.0.syncing().is_some()
-    }
-
-    /// The number of the newest block the gateway speaks about; none before it knows one.
-    pub fn tip(&self) -> Option<u64> {
-        self.0.chain.tags().map(|tags| tags.latest)
+        Arc::clone(newest)
     }
 }
 

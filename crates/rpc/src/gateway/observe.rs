@@ -1,7 +1,8 @@
 //! What the gateway tells the world: log lines and metrics.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::class::Class;
 use super::envelope::Answer;
 use super::method::Method;
+use super::reload::Reloaded;
 use crate::error::RpcError;
 
 struct OfMethod {
@@ -220,12 +222,72 @@ pub(crate) fn slow_client() {
     counter!("dodona_gateway_slow_clients_closed_total").increment(1);
 }
 
-pub(crate) fn listening(address: SocketAddr) {
-    info!("the gateway listens on http://{address} and ws://{address}");
+pub(crate) fn listening(address: SocketAddr, tls: bool) {
+    let s = if tls { "s" } else { "" };
+    info!("the gateway listens on http{s}://{address} and ws{s}://{address}");
 }
 
-pub(crate) fn draining(connections: usize) {
-    info!("the gateway stops: {connections} connections are finished first");
+pub(crate) fn draining(notice: Duration) {
+    info!(
+        "the gateway stops: it says so on /readyz for {} s, then finishes what it is answering",
+        notice.as_secs()
+    );
+}
+
+/// Somebody was not let in; why is one of a few words.
+pub(crate) fn turned_away(why: &'static str) {
+    counter!("dodona_gateway_turned_away_total", "why" => why).increment(1);
+    debug!("a client was turned away: {why}");
+}
+
+/// A client and we could not agree on TLS.
+pub(crate) fn no_tls(peer: IpAddr, cause: &std::io::Error) {
+    counter!("dodona_gateway_turned_away_total", "why" => "tls").increment(1);
+    debug!("{peer} was turned away in the TLS handshake: {cause}");
+}
+
+pub(crate) fn over_quota(client: Option<&str>) {
+    counter!("dodona_gateway_over_quota_total").increment(1);
+    debug!(
+        "{} has spent its quota",
+        client.unwrap_or("a client without a name")
+    );
+}
+
+pub(crate) fn reloaded(reloaded: &Reloaded) {
+    counter!("dodona_gateway_reloads_total", "outcome" => "applied").increment(1);
+    let upstreams = if reloaded.upstreams_changed {
+        "with other upstreams"
+    } else {
+        "with the same upstreams"
+    };
+    info!(
+        "the changed settings are in force, {upstreams} (generation {})",
+        reloaded.generation
+    );
+    if !reloaded.not_applied.is_empty() {
+        warn!(
+            "these settings changed and need a restart to take effect: {}",
+            reloaded.not_applied.join(", ")
+        );
+    }
+}
+
+pub(crate) fn reload_failed(why: &dyn std::fmt::Display) {
+    counter!("dodona_gateway_reloads_total", "outcome" => "refused").increment(1);
+    error!("the changed settings are not right, so nothing changes: {why}");
+}
+
+/// A certificate that runs out soon is somebody's work today.
+pub(crate) fn certificate(left: Duration) {
+    gauge!("dodona_gateway_certificate_expires_seconds").set(left.as_secs_f64());
+}
+
+pub(crate) fn certificate_ends_soon(left: Duration) {
+    warn!(
+        "the certificate expires in {} days: renew it; the new files are noticed by themselves",
+        left.as_secs() / 86_400
+    );
 }
 
 pub(crate) fn accept_failed(cause: &std::io::Error) {
@@ -234,11 +296,19 @@ pub(crate) fn accept_failed(cause: &std::io::Error) {
     );
 }
 
+static SOCKETS: AtomicU64 = AtomicU64::new(0);
+
+/// WebSocket clients at present, of all gateways of this process.
+pub(crate) fn sockets() -> u64 {
+    SOCKETS.load(Ordering::Relaxed)
+}
+
 /// Counts a WebSocket client while it is there.
 pub(crate) struct SocketOpen;
 
 impl SocketOpen {
     pub(crate) fn new() -> Self {
+        SOCKETS.fetch_add(1, Ordering::Relaxed);
         gauge!("dodona_gateway_sockets").increment(1.0);
         Self
     }
@@ -246,6 +316,7 @@ impl SocketOpen {
 
 impl Drop for SocketOpen {
     fn drop(&mut self) {
+        SOCKETS.fetch_sub(1, Ordering::Relaxed);
         gauge!("dodona_gateway_sockets").decrement(1.0);
     }
 }
@@ -255,7 +326,9 @@ impl Drop for SocketOpen {
     clippy::cast_precision_loss,
     reason = "block numbers stay far below 2^53"
 )]
-pub(crate) fn now(tip: Option<u64>, filters: usize) {
+pub(crate) fn now(tip: Option<u64>, filters: usize, generation: u64, reload_failed: bool) {
+    gauge!("dodona_gateway_config_generation").set(generation as f64);
+    gauge!("dodona_gateway_config_refused").set(if reload_failed { 1.0 } else { 0.0 });
     if let Some(tip) = tip {
         gauge!("dodona_gateway_tip").set(tip as f64);
     }

@@ -4,38 +4,60 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use hyper::{Response, StatusCode};
 use maud::{DOCTYPE, html};
 use serde_json::json;
 
 use super::Core;
 use super::envelope::Pieces;
+use super::history::{KEPT, Sample};
 use super::observe;
 use super::server::{json, of_type, plain};
 use crate::status::{NodeState, NodeStatus};
 
-pub(crate) fn page(core: &Arc<Core>, request: &Request<Incoming>) -> Response<Pieces> {
-    match request.uri().path() {
+/// Pages that say nothing worth hiding and are asked for by machines that have no key.
+pub(crate) fn is_open(path: &str) -> bool {
+    matches!(path, "/health" | "/healthz" | "/readyz" | "/ready")
+}
+
+pub(crate) fn page(core: &Arc<Core>, path: &str) -> Response<Pieces> {
+    match path {
         "/health" | "/healthz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" | "/ready" => ready(core),
         "/metrics" => {
+            let refused = core.kept.reload_failed.lock();
             observe::now(
                 core.chain.tags().map(|tags| tags.latest),
                 core.filters.count(),
+                core.kept.generation.load(Ordering::Relaxed),
+                refused.is_ok_and(|refused| refused.is_some()),
             );
+            if let Some(tls) = &core.tls {
+                observe::certificate(tls.left());
+            }
             of_type(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                Pieces::one((core.metrics)()),
+                Pieces::one((core.kept.metrics)()),
             )
         }
         "/status" => json(StatusCode::OK, Pieces::one(status(core).to_string())),
-        "/" => of_type(
-            StatusCode::OK,
-            "text/html; charset=utf-8",
-            Pieces::one(screen(core)),
-        ),
+        "/" => {
+            let mut page = of_type(
+                StatusCode::OK,
+                "text/html; charset=utf-8",
+                Pieces::one(screen(core)),
+            );
+            // Names and reasons come from outside; nothing of them may become active.
+            page.headers_mut().insert(
+                CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(
+                    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+                ),
+            );
+            page
+        }
         _ => plain(
             StatusCode::NOT_FOUND,
             "JSON-RPC is POST /; there are also GET /, /status, /health, /readyz and /metrics\n",
@@ -45,7 +67,7 @@ pub(crate) fn page(core: &Arc<Core>, request: &Request<Incoming>) -> Response<Pi
 
 /// Ready: a chain is known, somebody answers for it, and nobody told us to stop.
 fn ready(core: &Core) -> Response<Pieces> {
-    if core.draining.load(Ordering::Relaxed) {
+    if core.kept.draining.load(Ordering::Relaxed) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     if core.chain.tags().is_none() {
@@ -66,6 +88,7 @@ struct Upstream {
     lag: Option<u64>,
     blemishes: Vec<String>,
     in_flight: u32,
+    history: Vec<Sample>,
 }
 
 fn upstreams(core: &Core) -> Vec<Upstream> {
@@ -78,6 +101,7 @@ fn upstreams(core: &Core) -> Vec<Upstream> {
                 lag: latest.zip(at).map(|(tip, at)| tip.saturating_sub(at)),
                 blemishes: node.fitness.blemishes(Instant::now()),
                 in_flight: node.fitness.in_flight(),
+                history: core.kept.history.of(&status.name),
                 status,
             }
         })
@@ -120,16 +144,29 @@ fn status(core: &Core) -> serde_json::Value {
         "latest": tags.map(|tags| tags.latest),
         "safe": tags.and_then(|tags| tags.safe),
         "finalized": tags.and_then(|tags| tags.finalized),
-        "upSeconds": core.started.elapsed().as_secs(),
+        "upSeconds": core.kept.started.elapsed().as_secs(),
+        "generation": core.kept.generation.load(Ordering::Relaxed),
+        "reloadRefused": refused(core),
+        "sockets": observe::sockets(),
+        "certificateExpiresSeconds": core.tls.as_ref().map(|tls| tls.left().as_secs()),
         "filters": core.filters.count(),
         "upstreams": upstreams,
     })
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2330;background:#fff}\
+/// What the last change of the settings was refused for, if it was.
+fn refused(core: &Core) -> Option<String> {
+    core.kept.reload_failed.lock().ok()?.clone()
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2330;background:#fff}\
     h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #dde2ea;vertical-align:top}\
     td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
-    @media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#14181f}th,td{border-color:#2c3440}.good{color:#63cf8b}.bad{color:#ff8a8a}.idle{color:#e2c05a}small{color:#98a3b3}}";
+    tr.over td{border-bottom:none}tr.drawn td{padding-top:0}svg{display:block;width:100%;height:64px}svg text{font:11px system-ui,sans-serif;fill:#5b6573}\
+    .s-good{fill:#2c9a56}.s-bad{fill:#d0343b}.s-idle{fill:#d8a400}.lat{fill:none;stroke:#2f6fd0;stroke-width:1.5;vector-effect:non-scaling-stroke}\
+    .lag{fill:#d8a400;fill-opacity:.45}.err{fill:#d0343b}.base{stroke:#dde2ea;vector-effect:non-scaling-stroke}.refused{background:#fde8e8;color:#a3161c;padding:.6rem .8rem}\
+    @media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#14181f}th,td{border-color:#2c3440}.good{color:#63cf8b}.bad{color:#ff8a8a}.idle{color:#e2c05a}small{color:#98a3b3}\
+    svg text{fill:#98a3b3}.lat{stroke:#7fb0ff}.base{stroke:#2c3440}.refused{background:#3a1a1c;color:#ff8a8a}}";
 
 fn screen(core: &Core) -> String {
     let tags = core.chain.tags();
@@ -146,39 +183,46 @@ fn screen(core: &Core) -> String {
             }
             body {
                 h1 { "Dodona gateway, chain " (core.pool.chain_id()) }
+                @if let Some(why) = refused(core) {
+                    p.refused { "The changed settings were refused, the ones before hold: " (why) }
+                }
                 p {
                     "latest " b { (shown(tags.map(|tags| tags.latest))) }
                     ", safe " (shown(tags.and_then(|tags| tags.safe)))
                     ", finalized " (shown(tags.and_then(|tags| tags.finalized)))
-                    ", up " (core.started.elapsed().as_secs()) " s"
+                    ", " (observe::sockets()) " WebSocket clients, up " (core.kept.started.elapsed().as_secs()) " s"
+                    @if let Some(tls) = &core.tls { ", certificate good for " (tls.left().as_secs() / 86_400) " days" }
                 }
                 table {
                     thead { tr {
                         th { "upstream" } th { "state" } th.n { "head" } th.n { "lag" } th.n { "head age" }
                         th.n { "latency" } th.n { "errors" } th.n { "in flight" } th { "client" }
                     } }
-                    tbody { @for upstream in upstreams(core) { (row(&upstream)) } }
+                    tbody { @for upstream in upstreams(core) { (row(&upstream)) (drawing(&upstream)) } }
                 }
-                p { small { "Lag is in blocks behind what the gateway speaks about. Errors count all calls since the start. The page renews itself; " a href="/status" { "the same as JSON" } ", " a href="/metrics" { "metrics" } "." } }
+                p { small { "Lag is in blocks behind what the gateway speaks about; errors count all calls since the start. Drawn: the last half hour, one look every 5 seconds, newest at the right: state (band), latency (line), lag (area), looks with failed calls (red). The page renews itself; " a href="status" { "the same as JSON" } ", " a href="metrics" { "metrics" } "." } }
             }
         }
     }
     .into_string()
 }
 
-fn row(upstream: &Upstream) -> maud::Markup {
-    let status = &upstream.status;
-    let class = match status.state {
+fn class(state: NodeState) -> &'static str {
+    match state {
         NodeState::Alive => "good",
         NodeState::Undialed | NodeState::Dialed | NodeState::OutOfSync => "idle",
         _ => "bad",
-    };
+    }
+}
+
+fn row(upstream: &Upstream) -> maud::Markup {
+    let status = &upstream.status;
     let number = |number: Option<u64>| number.map_or(String::new(), |n| n.to_string());
     html! {
-        tr {
+        tr.over {
             td { b { (status.name) } @if status.send_only { " (send-only)" } br; small { (status.url) } }
             td {
-                span class=(class) { (status.state.word()) }
+                span class=(class(status.state)) { (status.state.word()) }
                 @if let Some(reason) = &status.reason { br; small { (reason) } }
                 @for blemish in &upstream.blemishes { br; small { (blemish) } }
             }
@@ -190,5 +234,122 @@ fn row(upstream: &Upstream) -> maud::Markup {
             td.n { (upstream.in_flight) }
             td { small { (status.client_version.as_deref().unwrap_or_default()) } }
         }
+    }
+}
+
+/// Units of the drawing: one look is one wide.
+const HEIGHT: f64 = 48.0;
+
+fn drawing(upstream: &Upstream) -> maud::Markup {
+    let samples = &upstream.history;
+    let slowest = samples
+        .iter()
+        .filter_map(|sample| sample.latency)
+        .map(|latency| latency.as_secs_f64() * 1000.0)
+        .fold(1.0, f64::max);
+    let furthest = samples
+        .iter()
+        .filter_map(|sample| sample.lag)
+        .max()
+        .unwrap_or(0);
+    let (latency, lag) = (latency_line(samples, slowest), lag_area(samples, furthest));
+    let first = KEPT - samples.len().min(KEPT);
+    html! {
+        tr.drawn { td colspan="9" {
+            svg viewBox=(format!("0 0 {KEPT} 64")) preserveAspectRatio="none" role="img"
+                aria-label=(format!("{} over the last half hour", upstream.status.name)) {
+                @for (from, length, state) in runs(samples) {
+                    rect class=(format!("s-{}", class(state))) x=(first + from) y="0" width=(length) height="6" {}
+                }
+                line.base x1="0" y1="63" x2=(KEPT) y2="63" {}
+                path.lag d=(lag) {}
+                path.lat d=(latency) {}
+                @for (at, sample) in samples.iter().enumerate() {
+                    @if sample.failures > 0 { rect.err x=(first + at) y="58" width="1" height="6" {} }
+                }
+            }
+            small { "up to " (format!("{slowest:.1}")) " ms, up to " (furthest) " blocks behind" }
+        } }
+    }
+}
+
+/// Looks in a row that saw the same state: from where, how many.
+fn runs(samples: &[Sample]) -> Vec<(usize, usize, NodeState)> {
+    let mut runs: Vec<(usize, usize, NodeState)> = Vec::new();
+    for (at, sample) in samples.iter().enumerate() {
+        match runs.last_mut() {
+            Some((_, length, state)) if *state == sample.state => *length += 1,
+            _ => runs.push((at, 1, sample.state)),
+        }
+    }
+    runs
+}
+
+fn latency_line(samples: &[Sample], slowest: f64) -> String {
+    let first = KEPT - samples.len().min(KEPT);
+    let (mut path, mut pen_down) = (String::new(), false);
+    for (at, sample) in samples.iter().enumerate() {
+        let Some(latency) = sample.latency else {
+            pen_down = false;
+            continue;
+        };
+        let y = 62.0 - HEIGHT * latency.as_secs_f64() * 1000.0 / slowest;
+        path.push_str(&format!(
+            "{}{} {y:.1}",
+            if pen_down { "L" } else { "M" },
+            first + at
+        ));
+        pen_down = true;
+    }
+    path
+}
+
+#[allow(clippy::cast_precision_loss, reason = "blocks on a drawing")]
+fn lag_area(samples: &[Sample], furthest: u64) -> String {
+    if furthest == 0 {
+        return String::new();
+    }
+    let first = KEPT - samples.len().min(KEPT);
+    let mut path = format!("M{first} 63");
+    for (at, sample) in samples.iter().enumerate() {
+        let y = 63.0 - HEIGHT * sample.lag.unwrap_or(0) as f64 / furthest as f64;
+        path.push_str(&format!("L{} {y:.1}L{} {y:.1}", first + at, first + at + 1));
+    }
+    path.push_str(&format!("L{KEPT} 63Z"));
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn sample(state: NodeState, lag: u64, latency: Option<u64>) -> Sample {
+        Sample {
+            state,
+            lag: Some(lag),
+            latency: latency.map(Duration::from_millis),
+            calls: 1,
+            failures: 0,
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_drawn_at_the_right_edge_and_a_silence_leaves_a_hole() {
+        let samples = [
+            sample(NodeState::Alive, 0, Some(10)),
+            sample(NodeState::Alive, 5, None),
+            sample(NodeState::Unreachable, 10, Some(20)),
+        ];
+        assert_eq!(
+            runs(&samples),
+            [(0, 2, NodeState::Alive), (2, 1, NodeState::Unreachable)]
+        );
+        assert_eq!(latency_line(&samples, 20.0), "M357 38.0M359 14.0");
+        assert_eq!(
+            lag_area(&samples, 10),
+            "M357 63L357 63.0L358 63.0L358 39.0L359 39.0L359 15.0L360 15.0L360 63Z"
+        );
+        assert_eq!(lag_area(&samples[..1], 0), "");
     }
 }

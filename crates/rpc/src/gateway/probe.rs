@@ -1,8 +1,11 @@
 //! Looking at upstreams once, before anything depends on them: what is there, what is missing, what
 //! would make somebody get up at night.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 use url::Url;
@@ -14,7 +17,18 @@ use crate::node::Node;
 use crate::pool::Pool;
 use crate::quantity::Small;
 use crate::status::NodeReport;
+use crate::ws::{Connection, WsEndpoint};
 use futures_util::future::join_all;
+
+/// Blocks the two addresses of one client may differ by when they are asked one after the other.
+const HEADS_APART: u64 = 2;
+/// A head older than this, in seconds, is spoken of.
+const OLD_HEAD: u64 = 180;
+/// Less than this and calls of ordinary size fail; the usual cap of geth is five times as much.
+const MUCH_GAS: u64 = 10_000_000;
+const FORBIDDEN: &[&str] = &[
+    "account", "admin", "clique", "debug", "engine", "miner", "personal",
+];
 
 /// Something an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +40,7 @@ pub enum Finding {
 }
 
 /// What one upstream is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct UpstreamVerdict {
     pub name: String,
     /// Masked.
@@ -34,8 +48,24 @@ pub struct UpstreamVerdict {
     pub client: Option<String>,
     pub chain_id: Option<u64>,
     pub head: Option<u64>,
+    /// Seconds since the head's own time.
+    pub head_age: Option<u64>,
     pub finalized: Option<u64>,
+    /// Most gas a call is given, whatever it asks for; none if it tells nothing about that.
+    pub gas_cap: Option<u64>,
+    /// Whether a transaction with a very high fee would be taken: what it says if not.
+    pub fee_cap: Option<FeeCap>,
     pub findings: Vec<Finding>,
+}
+
+/// What became of a transaction that offers a hundred whole coins as its fee, from an account that
+/// has nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeeCap {
+    /// Refused for another reason: fees of that size are let through.
+    Lifted,
+    /// In the client's words.
+    Capped(String),
 }
 
 /// Asks which chain a URL belongs to; the time-out is five seconds.
@@ -93,15 +123,34 @@ pub async fn probe(pool: &Pool) -> (Vec<UpstreamVerdict>, Vec<Finding>) {
     (verdicts, together)
 }
 
+/// The way an upstream is asked: over HTTP where it has that, else over its WebSocket.
+struct Line<'a> {
+    node: &'a Node,
+    socket: Option<(&'a WsEndpoint, &'a Connection)>,
+}
+
+impl Line<'_> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: impl Serialize,
+    ) -> Result<T, RpcError> {
+        match self.socket {
+            Some((ws, connection)) => self.node.ask_on(ws, connection, method, params).await,
+            None => self.node.ask(method, params).await,
+        }
+    }
+
+    async fn genesis(&self) -> Option<Head> {
+        self.ask("eth_getBlockByNumber", ("0x0", false)).await.ok()
+    }
+}
+
 async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
     let mut verdict = UpstreamVerdict {
         name: report.name.to_string(),
         url: report.url.clone(),
-        client: None,
-        chain_id: None,
-        head: None,
-        finalized: None,
-        findings: Vec::new(),
+        ..UpstreamVerdict::default()
     };
     let verified = match &report.verdict {
         Ok(verified) => verified,
@@ -114,51 +163,225 @@ async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
     verdict.chain_id = Some(verified.chain_id);
     verdict.head = verified.head.as_ref().map(|head| head.number);
     if let Some(problem) = &report.ws_problem {
-        verdict.findings.push(Finding::Warn(format!(
+        verdict.warn(format!(
             "its WebSocket does not work, heads would be polled: {problem}"
-        )));
+        ));
     }
-    // Over a WebSocket alone nothing more can be asked before the pool runs.
-    if node.send_only || node.http.is_none() {
+    let http = Line { node, socket: None };
+    if node.send_only {
+        verdict.fee_cap = fee_cap(&http, verified.chain_id).await;
         return verdict;
     }
-    if let Ok(finalized) = node
+    let Some(ws) = node.ws.as_ref().filter(|_| report.ws_problem.is_none()) else {
+        if node.ws.is_none() {
+            verdict.warn("it has no WebSocket address: its heads are polled".to_owned());
+        }
+        look(&http, &mut verdict).await;
+        return verdict;
+    };
+    let Ok((connection, driver)) = ws.connect().await else {
+        verdict.warn("its WebSocket works sometimes only".to_owned());
+        look(&http, &mut verdict).await;
+        return verdict;
+    };
+    let socket = Line {
+        node,
+        socket: Some((ws, &connection)),
+    };
+    let looking = async {
+        if node.http.is_some() {
+            look(&http, &mut verdict).await;
+            agree(&http, &socket, &mut verdict).await;
+        } else {
+            look(&socket, &mut verdict).await;
+        }
+        if let Err(error) = socket.ask::<Value>("eth_subscribe", ["newHeads"]).await {
+            verdict.warn(format!(
+                "it subscribes nobody to new heads: {}",
+                brief(&error)
+            ));
+        }
+    };
+    let broken = tokio::select! {
+        () = looking => None,
+        cause = driver.run(|_| {}) => Some(cause),
+    };
+    if let Some(cause) = broken {
+        verdict.warn(format!(
+            "its WebSocket broke while it was looked at: {cause}"
+        ));
+    }
+    verdict
+}
+
+impl UpstreamVerdict {
+    fn warn(&mut self, what: String) {
+        self.findings.push(Finding::Warn(what));
+    }
+}
+
+/// Both addresses have to be those of one client.
+async fn agree(http: &Line<'_>, socket: &Line<'_>, verdict: &mut UpstreamVerdict) {
+    if let (Some(over_http), Some(over_socket)) = (http.genesis().await, socket.genesis().await)
+        && over_http.hash != over_socket.hash
+    {
+        verdict.findings.push(Finding::Fail(
+            "its HTTP and its WebSocket address belong to different chains".to_owned(),
+        ));
+        return;
+    }
+    let version = socket
+        .ask::<String>("web3_clientVersion", [(); 0])
+        .await
+        .ok();
+    if let (Some(over_http), Some(over_socket)) = (&verdict.client, &version)
+        && over_http != over_socket
+    {
+        let text = format!(
+            "its HTTP address is {over_http} and its WebSocket address {over_socket}: they should be one client"
+        );
+        verdict.warn(text);
+    }
+    // Asked one right after the other; a block may come in between.
+    let latest = (BlockTag::Latest, false);
+    let over_http = http.ask::<Head>("eth_getBlockByNumber", latest).await;
+    let over_socket = socket.ask::<Head>("eth_getBlockByNumber", latest).await;
+    if let (Ok(over_http), Ok(over_socket)) = (over_http, over_socket)
+        && over_http.number.abs_diff(over_socket.number) > HEADS_APART
+    {
+        let text = format!(
+            "its HTTP address is at block {} and its WebSocket address at {}: they should be one client",
+            over_http.number, over_socket.number
+        );
+        verdict.warn(text);
+    }
+}
+
+/// Everything that is asked of any upstream that may be read from.
+async fn look(line: &Line<'_>, verdict: &mut UpstreamVerdict) {
+    let latest = line
+        .ask::<Head>("eth_getBlockByNumber", (BlockTag::Latest, false))
+        .await;
+    if let Ok(head) = &latest {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        verdict.head_age = Some(now.saturating_sub(head.timestamp));
+    }
+    match line
         .ask::<Head>("eth_getBlockByNumber", (BlockTag::Finalized, false))
         .await
     {
-        verdict.finalized = Some(finalized.number);
-    } else {
-        verdict.findings.push(Finding::Warn(
-            "it knows no finalized block: is its consensus client attached?".to_owned(),
-        ));
+        Ok(finalized) => verdict.finalized = Some(finalized.number),
+        Err(_) => verdict
+            .warn("it knows no finalized block: is its consensus client attached?".to_owned()),
     }
-    match node.ask::<Value>("eth_syncing", [(); 0]).await {
+    match line.ask::<Value>("eth_syncing", [(); 0]).await {
         Ok(Value::Bool(false)) | Err(_) => {}
-        Ok(_) => verdict
-            .findings
-            .push(Finding::Warn("it is still syncing".to_owned())),
+        Ok(_) => verdict.warn("it is still syncing".to_owned()),
     }
     for (method, params) in wanted() {
-        if let Err(error) = node.ask::<Value>(method, params).await {
-            verdict
-                .findings
-                .push(Finding::Warn(format!("{method} fails: {}", brief(&error))));
+        if let Err(error) = line.ask::<Value>(method, params).await {
+            verdict.warn(format!("{method} fails: {}", brief(&error)));
         }
     }
-    if matches!(node.ask::<Vec<String>>("eth_accounts", [(); 0]).await, Ok(accounts) if !accounts.is_empty())
-    {
-        verdict.findings.push(Finding::Warn(
-            "it holds accounts (eth_accounts is not empty): whoever reaches it can spend from unlocked ones".to_owned(),
+    forbidden(line, verdict).await;
+    verdict.gas_cap = gas_cap(line).await;
+    if let Some(cap) = verdict.gas_cap.filter(|cap| *cap < MUCH_GAS) {
+        verdict.warn(format!(
+            "calls get {cap} gas at most: estimates and simulations of larger transactions fail; lift it (geth: --rpc.gascap=0)"
         ));
     }
-    for method in ["admin_nodeInfo", "personal_listWallets"] {
-        if node.ask::<Value>(method, [(); 0]).await.is_ok() {
-            verdict.findings.push(Finding::Warn(format!(
-                "it answers {method}: switch that namespace off"
-            )));
+    if let Some(chain_id) = verdict.chain_id {
+        verdict.fee_cap = fee_cap(line, chain_id).await;
+    }
+    if let Some(FeeCap::Capped(words)) = &verdict.fee_cap {
+        let text = format!(
+            "transactions with a high fee are refused ({words}): at a price peak they would be stuck; lift it (geth: --rpc.txfeecap=0)"
+        );
+        verdict.warn(text);
+    }
+}
+
+/// What nobody should be able to ask of a client over a network.
+async fn forbidden(line: &Line<'_>, verdict: &mut UpstreamVerdict) {
+    if matches!(line.ask::<Vec<String>>("eth_accounts", [(); 0]).await, Ok(accounts) if !accounts.is_empty())
+    {
+        verdict.warn(
+            "it holds accounts (eth_accounts is not empty): whoever reaches it can spend from unlocked ones".to_owned(),
+        );
+    }
+    let mut open: Vec<String> = match line
+        .ask::<BTreeMap<String, Value>>("rpc_modules", [(); 0])
+        .await
+    {
+        Ok(modules) => modules.into_keys().collect(),
+        Err(_) => Vec::new(),
+    };
+    open.retain(|module| FORBIDDEN.contains(&&**module));
+    for (module, method) in [
+        ("admin", "admin_nodeInfo"),
+        ("personal", "personal_listWallets"),
+    ] {
+        if !open.iter().any(|open| open == module)
+            && line.ask::<Value>(method, [(); 0]).await.is_ok()
+        {
+            open.push(module.to_owned());
         }
     }
-    verdict
+    if !open.is_empty() {
+        verdict.warn(format!(
+            "it serves the namespaces {}: switch them off, or whoever reaches it can steer it",
+            open.join(", ")
+        ));
+    }
+}
+
+/// Most gas a call gets: a contract that is created for one call and says how much it has left.
+async fn gas_cap(line: &Line<'_>) -> Option<u64> {
+    /// `GAS PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN`
+    const TELLS_GAS: &str = "0x5a60005260206000f3";
+    const ASKED: u64 = 0xffff_ffff_ffff;
+    let call = json!([{"data": TELLS_GAS, "gas": format!("{ASKED:#x}")}, "latest"]);
+    let word = line.ask::<String>("eth_call", call).await.ok()?;
+    let left = u64::try_from(crate::quantity::parse(&word)?).ok()?;
+    // What creating costs was taken off; half of what was asked is no cap any more.
+    (left < ASKED / 2).then_some(left)
+}
+
+/// Offers a fee of a hundred coins from an account made for this, which has none of them.
+async fn fee_cap(line: &Line<'_>, chain_id: u64) -> Option<FeeCap> {
+    use alloy::consensus::{SignableTransaction, TxLegacy};
+    use alloy::eips::eip2718::Encodable2718;
+    use alloy::primitives::{Address, TxKind, U256};
+    use alloy::signers::SignerSync;
+
+    const GAS: u64 = 21_000;
+    const COINS: u128 = 100_000_000_000_000_000_000;
+    let transaction = TxLegacy {
+        chain_id: Some(chain_id),
+        nonce: 0,
+        gas_price: COINS / u128::from(GAS),
+        gas_limit: GAS,
+        to: TxKind::Call(Address::ZERO),
+        value: U256::ZERO,
+        input: Default::default(),
+    };
+    let signer = alloy::signers::local::PrivateKeySigner::random();
+    let signature = signer.sign_hash_sync(&transaction.signature_hash()).ok()?;
+    let raw = transaction.into_signed(signature).encoded_2718();
+    let raw = alloy::primitives::Bytes::from(raw);
+    match line.ask::<Value>("eth_sendRawTransaction", [raw]).await {
+        Ok(_) => Some(FeeCap::Lifted),
+        Err(RpcError::Refused { message, .. }) => {
+            let lower = message.to_lowercase();
+            Some(match lower.contains("cap") && lower.contains("exceed") {
+                true => FeeCap::Capped(message),
+                false => FeeCap::Lifted,
+            })
+        }
+        Err(_) => None,
+    }
 }
 
 fn brief(error: &RpcError) -> String {
@@ -208,6 +431,14 @@ fn together(verdicts: &[UpstreamVerdict], pool: &Pool) -> Vec<Finding> {
             "the upstreams are {} blocks apart",
             highest - lowest
         )));
+    }
+    for verdict in &readable {
+        if let Some(age) = verdict.head_age.filter(|age| *age > OLD_HEAD) {
+            findings.push(Finding::Warn(format!(
+                "the newest block of {} is {age} s old",
+                verdict.name
+            )));
+        }
     }
     let plain_public = pool.0.config.nodes.iter().filter(|node| {
         [&node.http_url, &node.ws_url]

@@ -10,10 +10,10 @@ use super::Core;
 use super::block::{self, Tags};
 use super::cache::{self, Anchor, Key};
 use super::envelope::Answer;
-use super::handle::is_harmless;
 use super::method::Method;
 use super::observe;
 use super::route::{Asked, Question};
+use crate::harmless::is_harmless;
 
 /// Questions under way that others may join.
 #[derive(Default)]

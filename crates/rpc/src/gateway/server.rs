@@ -1,145 +1,181 @@
-//! The door: one port for HTTP/1.1, HTTP/2 and WebSocket.
+//! The door: one port for HTTP/1.1, HTTP/2 and WebSocket, with TLS or without.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
+    CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Core;
-use super::envelope::{Pieces, error_bytes};
+use super::access::{Caller, Origin, Refused};
+use super::envelope::{Answer, Pieces, Writer, error_bytes};
 use super::handle::From;
-use super::{observe, pages, socket};
+use super::swift::{self, Outcome, Resumed};
+use super::{access, observe, pages, socket, tls};
 
-/// Longest silence before a request's headers are complete.
-const HEADERS_WITHIN: Duration = Duration::from_secs(60);
-/// Longest time a request's body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of headers, at most.
 const HEADER_BYTES: usize = 16 << 10;
 /// Pause after a connection could not be accepted (out of file handles, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a request waits while more bodies are held than there is room for.
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
+/// WebSocket clients are sent away at this pace, so that they do not all come back at once.
+const FAREWELL_EACH: Duration = Duration::from_millis(2);
+const FAREWELLS: Duration = Duration::from_secs(20);
 
-/// Why the gateway does not listen.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Anybody could come in, and nobody would be asked who they are.
-    #[error(
-        "{listen} can be reached from outside this machine's private network, and the gateway's own port has neither TLS nor client authentication yet: listen on 127.0.0.1 or on a private address and put a TLS proxy in front"
-    )]
-    Open { listen: SocketAddr },
-    #[error(
-        "cannot listen on {listen}: another program uses this port; stop it, or choose another one with --listen"
-    )]
-    InUse { listen: SocketAddr },
-    #[error("cannot listen on {listen}: {cause}")]
-    Other {
-        listen: SocketAddr,
-        #[source]
-        cause: std::io::Error,
-    },
-}
-
-pub(crate) async fn bind(listen: SocketAddr) -> Result<TcpListener, ListenError> {
-    if !is_private(listen) {
-        return Err(ListenError::Open { listen });
-    }
-    TcpListener::bind(listen)
-        .await
-        .map_err(|cause| match cause.kind() {
-            std::io::ErrorKind::AddrInUse => ListenError::InUse { listen },
-            _ => ListenError::Other { listen, cause },
-        })
-}
-
-fn is_private(listen: SocketAddr) -> bool {
-    match listen.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            ip.is_loopback() || ip.is_private() || (a == 100 && (64..128).contains(&b))
-        }
-        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
-    }
-}
+/// The settings as they are now; changes come here.
+pub(crate) type Cores = watch::Receiver<Arc<Core>>;
 
 /// Answers until `stop` is done, then finishes what it is answering.
-pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(cores: Cores, listener: TcpListener, stop: impl Future<Output = ()>) {
+    let core = cores.borrow().clone();
     if let Ok(address) = listener.local_addr() {
-        observe::listening(address);
+        observe::listening(address, core.tls.is_some());
     }
     let slots = Arc::new(Semaphore::new(core.config.max_connections));
     let closing = watch::Sender::new(false);
     let mut connections = JoinSet::new();
-    tokio::pin!(stop);
+    let kept = Arc::clone(&core.kept);
+    drop(core);
+    let told = async {
+        stop.await;
+        kept.draining.store(true, Ordering::Relaxed);
+        let notice = cores.borrow().config.notice();
+        observe::draining(notice);
+        // Balancers look at /readyz and send nobody any more; who comes meanwhile is answered.
+        sleep(notice).await;
+    };
+    tokio::pin!(told);
     loop {
         let accepted = tokio::select! {
-            () = &mut stop => break,
+            () = &mut told => break,
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let Some((stream, slot)) = accepted else {
+        let Some((stream, peer, slot)) = accepted else {
             continue;
         };
-        let serving = connection(Arc::clone(&core), stream, closing.clone());
+        if !cores.borrow().doorman.lets_near(peer) {
+            observe::turned_away("address");
+            continue;
+        }
+        let serving = arrive(cores.clone(), stream, peer, closing.clone());
         connections.spawn(async move {
             serving.await;
             drop(slot);
         });
     }
-    core.draining.store(true, Ordering::Relaxed);
-    observe::draining(connections.len());
     drop(listener);
     closing.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    // What is not answered by then is cut off with the set.
-    let _ = tokio::time::timeout(core.config.drain, drained).await;
-    // Upgraded connections are tasks of their own; the last of them holds a receiver.
-    let _ = tokio::time::timeout(Duration::from_secs(3), closing.closed()).await;
+    let patience = cores.borrow().config.drain;
+    // What is not answered by then is cut off with the set. Upgraded connections are tasks of
+    // their own; the last of them holds a receiver.
+    let drained = async {
+        while connections.join_next().await.is_some() {}
+        closing.closed().await;
+    };
+    let _ = timeout(patience, drained).await;
 }
+
+type Slot = tokio::sync::OwnedSemaphorePermit;
 
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, Slot)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
+        Ok((stream, peer)) => Some((stream, peer.ip(), slot)),
         Err(cause) => {
             observe::accept_failed(&cause);
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            sleep(ACCEPT_PAUSE).await;
             None
         }
     }
 }
 
-async fn connection(core: Arc<Core>, stream: TcpStream, closing: watch::Sender<bool>) {
+/// A new connection: TLS first, if that is spoken here.
+async fn arrive(cores: Cores, stream: TcpStream, peer: IpAddr, closing: watch::Sender<bool>) {
     // Small answers should leave at once.
     let _ = stream.set_nodelay(true);
-    let mut stop = closing.subscribe();
+    let core = cores.borrow().clone();
+    let mut origin = Origin {
+        peer,
+        certificate: None,
+    };
+    let Some(tls) = &core.tls else {
+        drop(core);
+        let link = Link::new(cores, origin, closing);
+        let mut stop = link.closing.subscribe();
+        if let Outcome::General(stream, read) = swift::serve(stream, &link, &mut stop).await {
+            connection(link, Resumed::new(stream, read)).await;
+        }
+        return;
+    };
+    let hello = timeout(core.config.headers_within, tls.acceptor.accept(stream)).await;
+    let stream = match hello {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(cause)) => return observe::no_tls(peer, &cause),
+        Err(_) => return observe::turned_away("tls_timeout"),
+    };
+    let shown = stream.get_ref().1.peer_certificates();
+    if let Some(first) = shown.and_then(<[_]>::first) {
+        origin.certificate = tls::name_of(first);
+    }
+    drop(core);
+    connection(Link::new(cores, origin, closing), stream).await;
+}
+
+/// What is known of a connection beside its settings.
+pub(crate) struct Link {
+    cores: Cores,
+    origin: Origin,
+    closing: watch::Sender<bool>,
+    /// Who it was found to be last, and by what.
+    last: Mutex<Option<Last>>,
+}
+
+struct Last {
+    core: Arc<Core>,
+    shown: Shown,
+    caller: Arc<Caller>,
+}
+
+#[derive(PartialEq, Eq, Default)]
+struct Shown([Option<HeaderValue>; 3], Option<String>);
+
+async fn connection<S>(link: Arc<Link>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut stop = link.closing.subscribe();
+    let headers_within = link.settings().config.headers_within;
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (core, closing) = (Arc::clone(&core), closing.clone());
-        async move { Ok::<_, Infallible>(respond(core, request, closing).await) }
+        let link = Arc::clone(&link);
+        async move { Ok::<_, Infallible>(respond(&link, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(headers_within)
         .max_buf_size(HEADER_BYTES.max(64 << 10));
     builder
         .http2()
@@ -156,38 +192,80 @@ async fn connection(core: Arc<Core>, stream: TcpStream, closing: watch::Sender<b
     let _ = connection.await;
 }
 
-async fn respond(
-    core: Arc<Core>,
-    mut request: Request<Incoming>,
-    closing: watch::Sender<bool>,
-) -> Response<Pieces> {
+impl Link {
+    fn new(cores: Cores, origin: Origin, closing: watch::Sender<bool>) -> Arc<Self> {
+        Arc::new(Self {
+            cores,
+            origin,
+            closing,
+            last: Mutex::default(),
+        })
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Core> {
+        Arc::clone(&self.cores.borrow())
+    }
+
+    /// Who this request is from; looked into only when something else is shown than before.
+    pub(crate) fn admit(
+        &self,
+        core: &Arc<Core>,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<Arc<Caller>, Refused> {
+        let shown = if core.doorman.looks_at_headers() {
+            let names = ["authorization", "x-api-key", "x-forwarded-for"];
+            let path = (access::without_key(path) != path).then(|| path.to_owned());
+            Shown(names.map(|name| headers.get(name).cloned()), path)
+        } else {
+            Shown::default()
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*last
+            && Arc::ptr_eq(&last.core, core)
+            && last.shown == shown
+            && last.caller.is_still_good()
+        {
+            return Ok(Arc::clone(&last.caller));
+        }
+        let caller = Arc::new(core.doorman.admit(&self.origin, headers, path)?);
+        *last = Some(Last {
+            core: Arc::clone(core),
+            shown,
+            caller: Arc::clone(&caller),
+        });
+        Ok(caller)
+    }
+}
+
+async fn respond(link: &Link, mut request: Request<Incoming>) -> Response<Pieces> {
+    let core = link.settings();
     if let Some(refused) = stranger(&core, request.headers(), request.uri().host()) {
         return refused;
     }
     let origin = request.headers().get(ORIGIN).cloned();
     let mut response = match *request.method() {
-        Method::POST => post(&core, request).await,
-        Method::GET if asks_for_socket(request.headers()) => {
-            upgrade(core, &mut request, closing.subscribe())
+        Method::OPTIONS => preflight(),
+        Method::GET | Method::HEAD if pages::is_open(request.uri().path()) => {
+            pages::page(&core, request.uri().path())
         }
-        Method::GET | Method::HEAD => pages::page(&core, &request),
-        Method::OPTIONS => {
-            let mut response = plain(StatusCode::NO_CONTENT, "");
-            let headers = response.headers_mut();
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_METHODS,
-                HeaderValue::from_static("POST, GET"),
-            );
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("content-type, authorization"),
-            );
-            response
-        }
-        _ => plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "JSON-RPC is POST here; GET / shows the status page\n",
-        ),
+        _ => match link.admit(&core, request.headers(), request.uri().path()) {
+            Err(refused) => turned_away(refused),
+            Ok(caller) => match *request.method() {
+                Method::POST => post(&core, request, &caller).await,
+                Method::GET if asks_for_socket(request.headers()) => {
+                    upgrade(link, &mut request, caller)
+                }
+                Method::GET | Method::HEAD => {
+                    pages::page(&core, access::without_key(request.uri().path()))
+                }
+                _ => plain(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "JSON-RPC is POST here; GET / shows the status page\n",
+                ),
+            },
+        },
     };
     if let Some(origin) = origin {
         // It was found in the list, or we would not be here.
@@ -196,6 +274,69 @@ async fn respond(
         headers.insert(VARY, HeaderValue::from_static("origin"));
     }
     response
+}
+
+fn preflight() -> Response<Pieces> {
+    let mut response = plain(StatusCode::NO_CONTENT, "");
+    let headers = response.headers_mut();
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("POST, GET"),
+    );
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("content-type, authorization, x-api-key"),
+    );
+    response
+}
+
+/// Not let in, in words a program shows its operator.
+fn turned_away(refused: Refused) -> Response<Pieces> {
+    let (status, why, text) = match refused {
+        Refused::Address => (
+            StatusCode::FORBIDDEN,
+            "address",
+            "this address may not use the gateway".to_owned(),
+        ),
+        Refused::Nobody => (
+            StatusCode::UNAUTHORIZED,
+            "nobody",
+            "unauthorized: show an API key or a token (Authorization: Bearer …)".to_owned(),
+        ),
+        Refused::Credentials(what) => (
+            StatusCode::UNAUTHORIZED,
+            "credentials",
+            format!("unauthorized: {what}"),
+        ),
+    };
+    observe::turned_away(why);
+    let mut response = nameless(status, -32000, &text);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"dodona gateway\""),
+        );
+    }
+    response
+}
+
+/// An error about the request as a whole, in JSON-RPC.
+fn nameless(status: StatusCode, code: i64, text: &str) -> Response<Pieces> {
+    let mut writer = Writer::default();
+    writer.answer("null", Answer::Nameless(error_bytes(code, text)));
+    json(status, writer.done())
+}
+
+fn wait_for(mut response: Response<Pieces>, wait: Duration) -> Response<Pieces> {
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+    response
+}
+
+/// As `Retry-After` wants it: never too early.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// Web pages and names that are not ours are refused.
@@ -215,18 +356,7 @@ fn stranger(core: &Core, headers: &HeaderMap, authority: Option<&str>) -> Option
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         .or(authority)?;
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let known = name.parse::<std::net::IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || core
-            .config
-            .hosts
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name));
-    (!known).then(|| {
+    (!is_ours(core, host)).then(|| {
         plain(
             StatusCode::FORBIDDEN,
             "the gateway does not answer to this host name; allow it with --allow-host\n",
@@ -234,16 +364,34 @@ fn stranger(core: &Core, headers: &HeaderMap, authority: Option<&str>) -> Option
     })
 }
 
-async fn post(core: &Arc<Core>, request: Request<Incoming>) -> Response<Pieces> {
-    let body = match tokio::time::timeout(BODY_WITHIN, read(request, core.config.max_request_bytes))
-        .await
-    {
+/// Whether the gateway answers to this host, with its port or without.
+pub(crate) fn is_ours(core: &Core, host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || core
+            .config
+            .hosts
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+async fn post(core: &Arc<Core>, request: Request<Incoming>, caller: &Caller) -> Response<Pieces> {
+    let most = core.config.max_request_bytes;
+    let announced = request.body().size_hint().exact().unwrap_or(most as u64);
+    let room = core.kept.held.acquire_many(room_for(announced, most));
+    let Ok(Ok(_room)) = timeout(ROOM_WITHIN, room).await else {
+        let text = "the gateway holds as many requests as it has room for";
+        let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, text);
+        return wait_for(response, ROOM_WITHIN);
+    };
+    let body = match timeout(core.config.body_within, read(request, most)).await {
         Ok(Ok(body)) => body,
         Ok(Err(Unread::TooLarge)) => {
-            let error = error_bytes(-32600, "request too large");
-            let mut writer = super::envelope::Writer::default();
-            writer.answer("null", super::envelope::Answer::Nameless(error));
-            return json(StatusCode::PAYLOAD_TOO_LARGE, writer.done());
+            return nameless(StatusCode::PAYLOAD_TOO_LARGE, -32600, "request too large");
         }
         Ok(Err(Unread::Broken)) => {
             return plain(StatusCode::BAD_REQUEST, "the request broke off\n");
@@ -255,10 +403,22 @@ async fn post(core: &Arc<Core>, request: Request<Incoming>) -> Response<Pieces> 
             );
         }
     };
-    match core.handle(&body, &From::Http).await {
-        Some(pieces) => json(StatusCode::OK, pieces),
-        None => plain(StatusCode::OK, ""),
+    let from = From {
+        caller,
+        socket: None,
+    };
+    let handled = core.handle(&body, &from).await;
+    match (handled.pieces, handled.wait) {
+        (Some(pieces), Some(wait)) => wait_for(json(StatusCode::TOO_MANY_REQUESTS, pieces), wait),
+        (Some(pieces), None) => json(StatusCode::OK, pieces),
+        (None, _) => plain(StatusCode::OK, ""),
     }
+}
+
+/// In KiB; what is too large anyway is not waited for.
+pub(crate) fn room_for(announced: u64, most: usize) -> u32 {
+    let bytes = announced.min(most as u64);
+    u32::try_from(bytes >> 10).unwrap_or(u32::MAX - 1) + 1
 }
 
 enum Unread {
@@ -310,11 +470,7 @@ fn asks_for_socket(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn upgrade(
-    core: Arc<Core>,
-    request: &mut Request<Incoming>,
-    closing: watch::Receiver<bool>,
-) -> Response<Pieces> {
+fn upgrade(link: &Link, request: &mut Request<Incoming>, caller: Arc<Caller>) -> Response<Pieces> {
     let headers = request.headers();
     let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
         return plain(
@@ -337,9 +493,10 @@ fn upgrade(
     }
     let accept = derive_accept_key(key.as_bytes());
     let upgraded = hyper::upgrade::on(request);
+    let (cores, closing) = (link.cores.clone(), link.closing.subscribe());
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
-            socket::serve(core, upgraded, closing).await;
+            socket::serve(cores, upgraded, caller, closing).await;
         }
     });
     let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");
@@ -378,19 +535,7 @@ pub(crate) fn of_type(
     response
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_open_door_is_refused_with_a_sentence() {
-        for listen in ["0.0.0.0:0", "8.8.8.8:0", "[::]:0"] {
-            let error = bind(listen.parse().unwrap()).await.unwrap_err();
-            assert!(error.to_string().contains("TLS proxy"), "{error}");
-        }
-        assert!(bind("127.0.0.1:0".parse().unwrap()).await.is_ok());
-        let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let error = bind(taken.local_addr().unwrap()).await.unwrap_err();
-        assert!(error.to_string().contains("--listen"), "{error}");
-    }
+/// How long WebSocket clients are sent away for, all together.
+pub(crate) fn farewells(sockets: u64) -> Duration {
+    FAREWELLS.min(FAREWELL_EACH * u32::try_from(sockets).unwrap_or(u32::MAX))
 }

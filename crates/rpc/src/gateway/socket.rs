@@ -14,9 +14,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::Core;
+use super::access::Caller;
 use super::handle::From;
 use super::observe;
+use super::server::{Cores, farewells};
 use super::subscriptions::{Client, Subscriber};
 
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -25,7 +26,13 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long a closing client gets to take its leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-pub(crate) async fn serve(core: Arc<Core>, upgraded: Upgraded, mut closing: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    mut cores: Cores,
+    upgraded: Upgraded,
+    caller: Arc<Caller>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let mut core = cores.borrow_and_update().clone();
     let mut config = WebSocketConfig::default();
     // Ten thousand idle clients should cost little.
     config.read_buffer_size = 4 << 10;
@@ -42,16 +49,35 @@ pub(crate) async fn serve(core: Arc<Core>, upgraded: Upgraded, mut closing: watc
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.reset();
     let mut heard = Instant::now();
+    let (mut leaving, mut settled) = (false, false);
+    let good_for = caller.good_for_seconds();
+    let expired = async {
+        match good_for {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(expired);
     let _counted = observe::SocketOpen::new();
 
     loop {
         let message = tokio::select! {
             () = client.ending.notified() => break,
-            stop = closing.changed() => {
+            stop = closing.changed(), if !leaving => {
                 if stop.is_err() || *closing.borrow() {
-                    client.finish(1001, "the gateway is going away");
+                    leaving = true;
+                    send_away(&client);
                 }
                 continue;
+            }
+            changed = cores.changed(), if !settled => {
+                settled = changed.is_err();
+                core = cores.borrow_and_update().clone();
+                continue;
+            }
+            () = &mut expired => {
+                client.finish(1008, "the token has expired");
+                break;
             }
             queued = queue.recv() => match queued {
                 Some(bytes) => {
@@ -81,9 +107,14 @@ pub(crate) async fn serve(core: Arc<Core>, upgraded: Upgraded, mut closing: watc
                     _ => continue,
                 };
                 let (core, client) = (Arc::clone(&core), Arc::clone(&client));
+                let caller = Arc::clone(&caller);
                 tokio::spawn(async move {
                     let subscriber = Subscriber::new(Arc::clone(&client));
-                    if let Some(answer) = core.handle(&text, &From::Socket(&subscriber)).await {
+                    let from = From {
+                        caller: &caller,
+                        socket: Some(&subscriber),
+                    };
+                    if let Some(answer) = core.handle(&text, &from).await.pieces {
                         client.push(answer.whole());
                     }
                     subscriber.activate(&core);
@@ -118,6 +149,17 @@ pub(crate) async fn serve(core: Arc<Core>, upgraded: Upgraded, mut closing: watc
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
+}
+
+/// Not everybody in the same moment, or they would all come back in the same moment.
+fn send_away(client: &Arc<Client>) {
+    let within = farewells(observe::sockets());
+    let wait = within.mul_f64(rand::random::<f64>());
+    let client = Arc::clone(client);
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        client.finish(1001, "the gateway is going away");
+    });
 }
 
 type Came = (Message, tokio::sync::OwnedSemaphorePermit);

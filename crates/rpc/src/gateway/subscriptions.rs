@@ -121,10 +121,11 @@ impl Client {
     }
 
     /// Tells this client what the journal has for it, until it is gone.
-    async fn pump(self: Arc<Self>, core: Arc<Core>) {
+    async fn pump(self: Arc<Self>, mut core: Arc<Core>) {
         let mut changed = core.chain.changed();
         let mut pending = core.pool.0.pending.news();
         while self.end().is_none() {
+            core = core.newest();
             let aside = self.tell_aside(&core);
             match self.tell_next(&core).await {
                 Ok(true) => {}
@@ -262,7 +263,7 @@ impl Client {
         }
         let asked = Instant::now();
         let logs = loop {
-            if let Some(logs) = core.logs_of(block).await {
+            if let Some(logs) = core.newest().logs_of(block).await {
                 break logs;
             }
             // Gone from the chain and from all endpoints: told nobody, missed by nobody.

@@ -21,7 +21,7 @@ use url::Url;
 use super::dice::Dice;
 use super::envelope::Answer;
 use super::subscriptions::{Client, Subscriber};
-use super::{Core, Gateway, GatewayConfig, method};
+use super::{Core, GatewayConfig, method};
 use crate::config::{NodeConfig, PoolConfig};
 use crate::pool::Pool;
 use oracle::{Asker, Follower};
@@ -53,9 +53,9 @@ fn gateway(world: &Shared, seed: u64) -> Arc<Core> {
         let wire = Arc::new(Wire { world, index });
         node.http.as_mut().unwrap().is_scripted(wire);
     }
-    let mut gateway = Gateway::new(pool, GatewayConfig::default(), String::new);
-    Arc::get_mut(&mut gateway.0).unwrap().dice = Dice::seeded(seed);
-    gateway.0
+    let mut core = Core::first(pool, GatewayConfig::default(), String::new).unwrap();
+    core.dice = Dice::seeded(seed);
+    Arc::new(core)
 }
 
 async fn ask(core: &Arc<Core>, name: &'static str, params: Value) -> Option<Value> {

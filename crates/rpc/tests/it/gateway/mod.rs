@@ -1,12 +1,17 @@
 //! The gateway from outside: real sockets, scripted clients, bad days.
 
+mod access;
 mod bad_days;
+mod certificates;
 mod guarantees;
 mod judging;
+mod libraries;
 mod real_chain;
+mod reload;
 mod sends;
 mod sharing;
 mod subscriptions;
+mod tls;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -23,7 +28,10 @@ use upstream::{CHAIN, Upstream};
 /// A gateway in front of upstreams, as a client sees it.
 pub(crate) struct Door {
     address: SocketAddr,
+    /// Where it is as a URL; by name where its certificate names it.
+    url: String,
     client: reqwest::Client,
+    gateway: Gateway,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     running: tokio::task::JoinHandle<()>,
 }
@@ -70,19 +78,7 @@ impl Door {
         config: GatewayConfig,
         adjust: impl FnOnce(&mut PoolConfig),
     ) -> Self {
-        let names = ["a", "b", "c", "d"];
-        let nodes = names
-            .iter()
-            .zip(upstreams)
-            .map(|(name, upstream)| NodeConfig::primary(*name, upstream.url()))
-            .collect();
-        let mut pool = PoolConfig {
-            request_timeout: Duration::from_secs(1),
-            poll_interval: Duration::from_millis(200),
-            poll_failure_threshold: 2,
-            new_heads_poll_interval: Duration::from_millis(25),
-            ..PoolConfig::new(CHAIN, nodes)
-        };
+        let mut pool = pool_of(upstreams);
         adjust(&mut pool);
         Self::open(pool, config).await
     }
@@ -99,23 +95,40 @@ impl Door {
     }
 
     pub(crate) async fn open(pool: PoolConfig, config: GatewayConfig) -> Self {
+        Self::open_for(dodona_testkit::http(), pool, config).await
+    }
+
+    /// With a client of its own, for doors that are locked.
+    pub(crate) async fn open_for(
+        client: reqwest::Client,
+        pool: PoolConfig,
+        config: GatewayConfig,
+    ) -> Self {
         let config = GatewayConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             drain: Duration::from_secs(5),
             ..config
         };
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let gateway = Gateway::new(Pool::new(pool).unwrap(), config, || {
             "metrics 1\n".to_owned()
-        });
+        })
+        .unwrap();
         let listener = gateway.bind().await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let running = tokio::spawn(gateway.run(listener, async {
+        let running = tokio::spawn(gateway.clone().run(listener, async {
             let _ = stopped.await;
         }));
         let door = Self {
             address,
-            client: dodona_testkit::http(),
+            url: format!("{scheme}://localhost:{}", address.port()),
+            client,
+            gateway,
             stop: Some(stop),
             running,
         };
@@ -127,15 +140,42 @@ impl Door {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let url = format!("http://{}{path}", self.address);
+        let url = format!("{}{path}", self.url);
         let response = self.client.get(url).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
     pub(crate) async fn post(&self, body: impl Into<String>) -> String {
-        let url = format!("http://{}/", self.address);
-        let request = self.client.post(url).body(body.into());
+        let request = self.client.post(&self.url).body(body.into());
         request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Asks for the block number with these headers: status, headers, body.
+    pub(crate) async fn knock(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, reqwest::header::HeaderMap, String) {
+        self.knock_for("eth_blockNumber", path, headers).await
+    }
+
+    pub(crate) async fn knock_for(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, reqwest::header::HeaderMap, String) {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [] });
+        let mut request = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .body(body.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (status, headers, response.text().await.unwrap())
     }
 
     /// The whole answer.
@@ -180,6 +220,23 @@ impl Door {
             kept: Vec::new(),
             next: 1,
         }
+    }
+}
+
+/// Settings under which upstreams named a, b, c … are judged quickly.
+pub(crate) fn pool_of(upstreams: &[Upstream]) -> PoolConfig {
+    let names = ["a", "b", "c", "d"];
+    let nodes = names
+        .iter()
+        .zip(upstreams)
+        .map(|(name, upstream)| NodeConfig::primary(*name, upstream.url()))
+        .collect();
+    PoolConfig {
+        request_timeout: Duration::from_secs(1),
+        poll_interval: Duration::from_millis(200),
+        poll_failure_threshold: 2,
+        new_heads_poll_interval: Duration::from_millis(25),
+        ..PoolConfig::new(CHAIN, nodes)
     }
 }
 

@@ -1,0 +1,243 @@
+//! `dodona gateway` as an operator runs it: the program, its file, and changes of it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use axum::{Json, Router, routing::post};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// A client at block 100 that answers what a gateway asks.
+async fn client() -> String {
+    async fn answer(Json(request): Json<Value>) -> Json<Value> {
+        let block = json!({
+            "number": "0x64", "hash": format!("0x{:064x}", 100), "parentHash": format!("0x{:064x}", 99),
+            "timestamp": "0x1", "gasLimit": "0x1", "receiptsRoot": format!("0x{:064x}", 1), "transactions": [],
+        });
+        let result = match request["method"].as_str().unwrap() {
+            "eth_chainId" => json!("0x1092"),
+            "web3_clientVersion" => json!("Scripted/v1"),
+            "eth_syncing" => json!(false),
+            "eth_getBlockByNumber" | "eth_getBlockByHash" => block,
+            "eth_getLogs" => json!([]),
+            "eth_accounts" => json!(["0x0000000000000000000000000000000000000001"]),
+            _ => json!("0x01"),
+        };
+        Json(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let _ = axum::serve(listener, Router::new().route("/", post(answer))).await;
+    });
+    url
+}
+
+fn dodona() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dodona"));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let response = reqwest::get(format!("http://127.0.0.1:{port}{path}"))
+        .await
+        .ok()?;
+    Some((response.status().as_u16(), response.text().await.ok()?))
+}
+
+async fn ask(port: u16, method: &str, key: &str) -> Option<Value> {
+    let request = reqwest::Client::new()
+        .post(format!("http://127.0.0.1:{port}/"))
+        .header("x-api-key", key)
+        .body(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).to_string());
+    serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()
+}
+
+async fn started(file: &Path, port: u16) -> Child {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let child = dodona()
+        .args(["gateway", "--config"])
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the gateway is ready", || async {
+        get(port, "/readyz")
+            .await
+            .filter(|(status, _)| *status == 200)
+    })
+    .await;
+    child
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_in_force_soon_and_a_bad_one_is_not() {
+    let (url, folder, port) = (client().await, tempfile::tempdir().unwrap(), free_port());
+    let file = folder.path().join("gateway.toml");
+    let write = |more: &str| {
+        let text = format!(
+            "listen = '127.0.0.1:{port}'\n{more}\n[[upstream]]\nname = 'a'\nhttp = '{url}'\n"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("");
+    let mut gateway = started(&file, port).await;
+    assert_eq!(
+        ask(port, "eth_chainId", "").await.unwrap()["result"],
+        "0x1092"
+    );
+
+    // A key, made by the program and put into the file as it says.
+    let output = dodona()
+        .args(["gateway", "key", "reporting"])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    let key = said
+        .split_whitespace()
+        .find(|word| word.starts_with("dgw_"))
+        .unwrap()
+        .to_owned();
+    let section = &said[said.find("[[key]]").unwrap()..said.find("The client shows").unwrap()];
+    assert!(!section.contains(&key), "{section}");
+    write(section);
+    eventually("strangers are not let in", || async {
+        let answer = ask(port, "eth_chainId", "x").await?;
+        answer["error"]["message"]
+            .as_str()
+            .filter(|text| text.contains("not known here"))?;
+        Some(())
+    })
+    .await;
+    assert_eq!(
+        ask(port, "eth_chainId", &key).await.unwrap()["result"],
+        "0x1092"
+    );
+
+    write("this is not TOML");
+    let pid = gateway.id().unwrap().to_string();
+    let hung_up = Command::new("sh")
+        .args(["-c", "kill -HUP $0", &pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(hung_up.success());
+    let bearer = format!("/key/{key}/");
+    eventually("the bad file is told", || async {
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let request = reqwest::Client::new().get(url).header("x-api-key", &key);
+        let text = request.send().await.ok()?.text().await.ok()?;
+        text.contains("dodona_gateway_config_refused 1")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(get(port, &bearer).await.unwrap().0, 200);
+    assert_eq!(
+        ask(port, "eth_chainId", &key).await.unwrap()["result"],
+        "0x1092"
+    );
+
+    let told = Command::new("sh")
+        .args(["-c", "kill -TERM $0", &pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(told.success());
+    let ended = tokio::time::timeout(Duration::from_secs(20), gateway.wait()).await;
+    assert!(ended.unwrap().unwrap().success());
+}
+
+#[tokio::test]
+async fn check_prints_a_table_for_people_and_the_same_for_programs() {
+    let url = client().await;
+    let run = |arguments: &'static [&'static str]| {
+        let url = url.clone();
+        async move {
+            let output = dodona().args(arguments).arg(url).output().await.unwrap();
+            (
+                output.status.code(),
+                String::from_utf8(output.stdout).unwrap(),
+            )
+        }
+    };
+    let (code, text) = run(&["gateway", "check"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    for words in [
+        "Scripted/v1",
+        "it holds accounts",
+        "only one upstream can be read from",
+        "no WebSocket address",
+        "serves the namespaces admin, personal",
+        "old",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let (code, text) = run(&["--json", "gateway", "check"]).await;
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, json["chainId"].as_u64()), (Some(0), Some(4242)));
+    let upstream = &json["upstreams"][0];
+    assert_eq!(
+        (upstream["verdict"].as_str(), upstream["head"].as_u64()),
+        (Some("WARN"), Some(100))
+    );
+}
+
+#[tokio::test]
+async fn what_will_not_work_ends_with_a_sentence_and_a_code() {
+    for (arguments, words) in [
+        (
+            &["gateway", "check", "http://127.0.0.1:1"][..],
+            "no client says which chain",
+        ),
+        (&["gateway", "http://8.8.8.8"], "without TLS"),
+        (
+            &[
+                "gateway",
+                "--chain-id",
+                "1",
+                "--listen",
+                "0.0.0.0:0",
+                "http://127.0.0.1:1",
+            ],
+            "[tls]",
+        ),
+        (
+            &["gateway", "--config", "/nowhere/gateway.toml"],
+            "cannot be read",
+        ),
+        (&["gateway", "key", "it's"], "without quotes"),
+    ] {
+        let output = dodona().args(arguments).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+}

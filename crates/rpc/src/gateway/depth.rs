@@ -1,0 +1,47 @@
+//! How deeply JSON is nested, found out before anything is built from it.
+
+/// Whether arrays and objects lie in one another more than `most` deep. Says nothing about whether
+/// it is JSON at all.
+pub(crate) fn is_deeper_than(most: usize, json: &[u8]) -> bool {
+    // Too short to open and close so many.
+    if json.len() <= 2 * most {
+        return false;
+    }
+    let (mut depth, mut quoted, mut at) = (0_usize, false, 0);
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'\\' if quoted => at += 1,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nesting_is_counted_and_brackets_in_texts_are_not() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(!is_deeper_than(64, nested(64).as_bytes()));
+        assert!(is_deeper_than(64, nested(65).as_bytes()));
+        assert!(is_deeper_than(2, br#"{"a":[{"b":1}], "long": "enough"}"#));
+        assert!(!is_deeper_than(3, br#"{"a":[{"b":1}], "long": "enough"}"#));
+        let text = format!(r#"["{}\"{}"]"#, "[".repeat(100), "{".repeat(100));
+        assert!(!is_deeper_than(2, text.as_bytes()));
+        let many = format!("[{}]", vec!["[]"; 1000].join(","));
+        assert!(!is_deeper_than(2, many.as_bytes()));
+        // Not closed: that is for the parser to say.
+        assert!(is_deeper_than(64, "[".repeat(200).as_bytes()));
+    }
+}

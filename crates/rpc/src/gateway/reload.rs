@@ -1,0 +1,320 @@
+//! The gateway from start to end, through all changes of its settings.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{AbortHandle, BoxFuture, abortable};
+use futures_util::stream::FuturesUnordered;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval, timeout};
+
+use super::bind::{self, ListenError};
+use super::tls::{self, Tls};
+use super::{Core, GatewayConfig, GatewayError, history, observe, server};
+use crate::config::PoolConfig;
+use crate::error::PoolError;
+use crate::pool::Pool;
+use crate::status::NodeState;
+
+/// New upstreams have to be where the old ones are within this time.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
+/// A certificate that expires soon is spoken of so often.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Those that are removed finish what they are asked.
+const OLD_WATCHED_FOR: Duration = Duration::from_secs(5);
+
+/// A gateway. Cheap to clone; all clones are one gateway.
+#[derive(Clone)]
+pub struct Gateway(Arc<Shell>);
+
+struct Shell {
+    core: watch::Sender<Arc<Core>>,
+    work: mpsc::UnboundedSender<Work>,
+    todo: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<Option<AbortHandle>>,
+}
+
+/// What has to run from now on.
+enum Work {
+    Pool(BoxFuture<'static, ()>),
+    Follow(Arc<Core>),
+}
+
+/// What a change of the settings came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// How many sets of settings there have been.
+    pub generation: u64,
+    pub upstreams_changed: bool,
+    /// What needs a restart to take effect.
+    pub not_applied: Vec<&'static str>,
+}
+
+/// Why the settings stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error(transparent)]
+    Settings(#[from] GatewayError),
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error("a running gateway cannot be moved from chain {from} to chain {to}: start another one")]
+    OtherChain { from: u64, to: u64 },
+    #[error(
+        "none of the new upstreams could be used within {} s: {why}", CAUGHT_UP_WITHIN.as_secs()
+    )]
+    NobodyThere { why: String },
+    #[error("the new address could not be used: {0}")]
+    Listen(#[from] ListenError),
+}
+
+impl Gateway {
+    /// Touches no network; reads the files the settings name. `metrics` renders what `/metrics`
+    /// shows.
+    pub fn new(
+        pool: Pool,
+        config: GatewayConfig,
+        metrics: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Result<Self, GatewayError> {
+        let core = Core::first(pool, config, metrics)?;
+        let (work, todo) = mpsc::unbounded_channel();
+        Ok(Self(Arc::new(Shell {
+            core: watch::Sender::new(Arc::new(core)),
+            work,
+            todo: Mutex::new(Some(todo)),
+            changing: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    fn core(&self) -> Arc<Core> {
+        Arc::clone(&self.0.core.borrow())
+    }
+
+    /// Takes the port. Called early, so that a port in use is known before anything is started.
+    pub async fn bind(&self) -> Result<TcpListener, ListenError> {
+        bind::bind(&self.core().config).await
+    }
+
+    /// Watches the endpoints, follows the chain and answers clients until `stop` is done; then
+    /// finishes what it is answering. To be run once.
+    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
+        let todo = self
+            .0
+            .todo
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(todo) = todo else { return };
+        let core = self.core();
+        *self.0.changing.lock().await = Some(self.watch(&core.pool));
+        let _ = self.0.work.send(Work::Follow(core));
+        tokio::select! {
+            () = work(todo) => {}
+            () = self.keep_history() => {}
+            () = server::serve(self.0.core.subscribe(), listener, stop) => {}
+        }
+    }
+
+    /// Has a pool watched until the handle ends that.
+    fn watch(&self, pool: &Pool) -> AbortHandle {
+        let (running, handle) = abortable(pool.clone().run(std::future::pending()));
+        let running = async {
+            let _ = running.await;
+        };
+        let _ = self.0.work.send(Work::Pool(Box::pin(running)));
+        handle
+    }
+
+    async fn keep_history(&self) {
+        let mut every = interval(history::EVERY);
+        let mut told: Option<Instant> = None;
+        loop {
+            every.tick().await;
+            let core = self.core();
+            core.kept.history.take(&core);
+            let left = core.tls.as_ref().map(Tls::left);
+            if let Some(left) = left.filter(|left| *left < tls::SOON)
+                && told.is_none_or(|told| told.elapsed() > REMIND_EVERY)
+            {
+                told = Some(Instant::now());
+                observe::certificate_ends_soon(left);
+            }
+        }
+    }
+
+    /// Goes over to other settings without anybody noticing, or changes nothing and says why.
+    pub async fn reload(
+        &self,
+        pool: PoolConfig,
+        config: GatewayConfig,
+    ) -> Result<Reloaded, ReloadError> {
+        let outcome = self.change(pool, config).await;
+        let kept = Arc::clone(&self.core().kept);
+        let mut failed = kept
+            .reload_failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &outcome {
+            Ok(reloaded) => {
+                *failed = None;
+                observe::reloaded(reloaded);
+            }
+            Err(error) => {
+                *failed = Some(error.to_string());
+                observe::reload_failed(error);
+            }
+        }
+        outcome
+    }
+
+    /// Says that settings could not even be read; nothing changes.
+    pub fn reload_failed(&self, why: &str) {
+        let kept = Arc::clone(&self.core().kept);
+        *kept
+            .reload_failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        observe::reload_failed(&why);
+    }
+
+    async fn change(
+        &self,
+        pool: PoolConfig,
+        config: GatewayConfig,
+    ) -> Result<Reloaded, ReloadError> {
+        let mut watched = self.0.changing.lock().await;
+        let old = self.core();
+        let from = old.pool.chain_id();
+        if pool.chain_id != from {
+            return Err(ReloadError::OtherChain {
+                from,
+                to: pool.chain_id,
+            });
+        }
+        let mut not_applied = Vec::new();
+        let config = GatewayConfig {
+            listen: keep("listen", old.config.listen, config.listen, &mut not_applied),
+            interface: keep(
+                "interface",
+                old.config.interface.clone(),
+                config.interface.clone(),
+                &mut not_applied,
+            ),
+            max_connections: keep(
+                "limits.connections",
+                old.config.max_connections,
+                config.max_connections,
+                &mut not_applied,
+            ),
+            ..config
+        };
+        bind::may_listen(&config)?;
+        let upstreams_changed = pool != old.pool.0.config;
+        let (new, handle) = if upstreams_changed {
+            let pool = Pool::new(pool)?;
+            let new = old.next(pool, config)?;
+            let handle = self.watch(&new.pool);
+            if let Err(error) = caught_up(&old, &new.pool).await {
+                handle.abort();
+                return Err(error);
+            }
+            (new, Some(handle))
+        } else {
+            (old.next(old.pool.clone(), config)?, None)
+        };
+        let new = Arc::new(new);
+        let generation = old.kept.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let _ = old.successor.set(Arc::clone(&new));
+        self.0.core.send_replace(Arc::clone(&new));
+        let _ = self.0.work.send(Work::Follow(new));
+        if let Some(handle) = handle {
+            if let Some(before) = watched.replace(handle) {
+                // Whoever was asking goes on for a moment, with somebody looking after them.
+                let later = async move {
+                    tokio::time::sleep(OLD_WATCHED_FOR).await;
+                    before.abort();
+                };
+                let _ = self.0.work.send(Work::Pool(Box::pin(later)));
+            }
+        }
+        Ok(Reloaded {
+            generation,
+            upstreams_changed,
+            not_applied,
+        })
+    }
+}
+
+/// What needs a restart stays as it is, and is told.
+fn keep<T: PartialEq>(name: &'static str, old: T, new: T, told: &mut Vec<&'static str>) -> T {
+    if old != new {
+        told.push(name);
+    }
+    old
+}
+
+/// Waits until one of the new upstreams is as far as the gateway speaks.
+async fn caught_up(old: &Core, pool: &Pool) -> Result<(), ReloadError> {
+    let there = async {
+        loop {
+            let tip = old.chain.tags().map_or(0, |tags| tags.latest);
+            let any = pool.0.nodes.iter().any(|node| {
+                let condition = node.condition();
+                !node.send_only
+                    && condition.state == NodeState::Alive
+                    && condition.head.is_some_and(|head| head.number >= tip)
+            });
+            if any {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    timeout(CAUGHT_UP_WITHIN, there).await.map_err(|_| {
+        let reasons: Vec<String> = pool
+            .nodes()
+            .into_iter()
+            .map(|node| {
+                let reason = node.reason.unwrap_or_else(|| "it is behind".to_owned());
+                format!("{}: {reason}", node.name)
+            })
+            .collect();
+        ReloadError::NobodyThere {
+            why: reasons.join("; "),
+        }
+    })
+}
+
+/// Runs pools beside one another and the following of one core at a time.
+async fn work(mut todo: mpsc::UnboundedReceiver<Work>) {
+    let mut pools: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut following: BoxFuture<'static, ()> = Box::pin(std::future::pending());
+    loop {
+        tokio::select! {
+            work = todo.recv() => match work {
+                None => return,
+                Some(Work::Pool(pool)) => pools.push(pool),
+                Some(Work::Follow(core)) => following = Box::pin(core.follow()),
+            },
+            Some(()) = pools.next() => {}
+            () = &mut following => {}
+        }
+    }
+}
+
+impl Gateway {
+    /// The number of the newest block the gateway speaks about; none before it knows one.
+    pub fn tip(&self) -> Option<u64> {
+        self.core().chain.tags().map(|tags| tags.latest)
+    }
+
+    /// Whether no upstream is there that is not syncing.
+    pub fn is_syncing(&self) -> bool {
+        self.core().syncing().is_some()
+    }
+}

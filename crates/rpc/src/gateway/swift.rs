@@ -1,0 +1,410 @@
+//! The usual request, without ceremony: a POST of known length over HTTP/1.1 and no TLS.
+//!
+//! Nine of ten calls a gateway gets look the same, and taking them through a general HTTP server
+//! costs more than answering them. Here the head is parsed where it lies, the body is answered from
+//! the same buffer, and head and body of the answer leave in one piece. The first request that is
+//! anything else (another method, an upgrade, HTTP/2, an `Origin`) goes to the general server, with
+//! all that was read of it, and the connection stays there.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Core;
+use super::access::{Caller, without_key};
+use super::handle::From;
+use super::server::{self, Link};
+
+const HEADERS: usize = 48;
+const HEAD_BYTES: usize = 16 << 10;
+/// Room made for a request before its length is known.
+const ROOM: usize = 2 << 10;
+/// A connection on which nothing is asked is closed after this.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// What became of a connection.
+pub(crate) enum Outcome {
+    /// It is over.
+    Done,
+    /// Its next request is for the general server; with what has been read of it.
+    General(TcpStream, Bytes),
+}
+
+/// What the next bytes of a connection are.
+#[derive(Debug)]
+enum Next {
+    /// Not all there yet; the head is, or is not.
+    More { head: bool },
+    /// The usual: where the body begins, and how long it is.
+    Usual { body: usize, length: usize },
+    /// For somebody else.
+    Unusual,
+    /// Two lengths: how one request is hidden in another.
+    TwoLengths,
+}
+
+/// Serves a connection as long as it asks the usual.
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    link: &Arc<Link>,
+    stop: &mut watch::Receiver<bool>,
+) -> Outcome {
+    let mut buffer = BytesMut::new();
+    // One timer for all: when it fires, it is seen what it was waiting for.
+    let timer = tokio::time::sleep(IDLE);
+    tokio::pin!(timer);
+    let mut waiting_since = Instant::now();
+    let mut settings = link.settings();
+    loop {
+        let next = look(&buffer, settings.config.max_request_bytes);
+        let (body, length) = match next {
+            Next::Unusual => return Outcome::General(stream, buffer.freeze()),
+            Next::TwoLengths => {
+                let _ = stream.write_all(TWO_LENGTHS).await;
+                return Outcome::Done;
+            }
+            Next::Usual { body, length } => (body, length),
+            Next::More { head } => {
+                if buffer.is_empty() && *stop.borrow() {
+                    return Outcome::Done;
+                }
+                let patience = match (buffer.is_empty(), head) {
+                    (true, _) => IDLE,
+                    (false, false) => settings.config.headers_within,
+                    (false, true) => settings.config.body_within,
+                };
+                // The beginning of a request is the beginning of a wait.
+                let until = waiting_since + patience;
+                if until < timer.deadline() {
+                    timer.as_mut().reset(until);
+                }
+                let began = buffer.is_empty();
+                buffer.reserve(ROOM);
+                tokio::select! {
+                    biased;
+                    read = stream.read_buf(&mut buffer) => match read {
+                        Ok(0) | Err(_) => return Outcome::Done,
+                        Ok(_) if began => waiting_since = Instant::now(),
+                        Ok(_) => {}
+                    },
+                    () = &mut timer => {
+                        if waiting_since + patience <= Instant::now() {
+                            if !began {
+                                let _ = stream.write_all(TOO_LATE).await;
+                            }
+                            return Outcome::Done;
+                        }
+                        timer.as_mut().reset(waiting_since + patience);
+                    }
+                    _ = stop.changed() => {}
+                }
+                continue;
+            }
+        };
+        settings = link.settings();
+        let Some(admitted) = admit(link, &settings, &buffer[..body]) else {
+            return Outcome::General(stream, buffer.freeze());
+        };
+        let Ok(room) = settings
+            .kept
+            .held
+            .try_acquire_many(server::room_for(length as u64, length))
+        else {
+            return Outcome::General(stream, buffer.freeze());
+        };
+        let from = From {
+            caller: &admitted,
+            socket: None,
+        };
+        let handled = settings.handle(&buffer[body..body + length], &from).await;
+        drop(room);
+        buffer.advance(body + length);
+        let leaving = *stop.borrow();
+        if write(&mut stream, handled, leaving).await.is_err() || leaving {
+            return Outcome::Done;
+        }
+        waiting_since = Instant::now();
+        if timer.is_elapsed() {
+            timer.as_mut().reset(waiting_since + IDLE);
+        }
+    }
+}
+
+const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 36\r\n\r\nthe request took too long to arrive\n";
+
+const TWO_LENGTHS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 68\r\n\r\na request has a Content-Length or a Transfer-Encoding, and not both\n";
+
+/// Looks at what has come. Decides and touches nothing.
+fn look(bytes: &[u8], most: usize) -> Next {
+    // The first letters tell most of what is not for us, before the head is complete.
+    let beginning = &b"POST "[..bytes.len().min(5)];
+    if !bytes.starts_with(beginning) {
+        return Next::Unusual;
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let body = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(body)) => body,
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_BYTES => {
+            return Next::More { head: false };
+        }
+        // What is not HTTP is told so by the general server.
+        _ => return Next::Unusual,
+    };
+    if request.version != Some(1) {
+        return Next::Unusual;
+    }
+    let has = |name: &str| {
+        let headers = request.headers.iter();
+        headers
+            .filter(|header| header.name.eq_ignore_ascii_case(name))
+            .count()
+    };
+    let mut length = None;
+    for header in request.headers.iter() {
+        let name = header.name;
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match name.len() {
+            14 if is("content-length") => {
+                let text = std::str::from_utf8(header.value).unwrap_or_default();
+                match (length, text.trim().parse::<usize>()) {
+                    (Some(_), _) => return Next::TwoLengths,
+                    (None, Ok(known)) if known <= most => length = Some(known),
+                    _ if has("transfer-encoding") > 0 => return Next::TwoLengths,
+                    _ => return Next::Unusual,
+                }
+            }
+            17 if is("transfer-encoding") && has("content-length") > 0 => {
+                return Next::TwoLengths;
+            }
+            17 if is("transfer-encoding") => return Next::Unusual,
+            7 if is("upgrade") => return Next::Unusual,
+            6 if is("expect") || is("origin") => return Next::Unusual,
+            10 if is("connection") && !header.value.eq_ignore_ascii_case(b"keep-alive") => {
+                return Next::Unusual;
+            }
+            _ => {}
+        }
+    }
+    match length {
+        None => Next::Unusual,
+        Some(length) if bytes.len() < body + length => Next::More { head: true },
+        Some(length) => Next::Usual { body, length },
+    }
+}
+
+/// Who asks; none if somebody else has to say no.
+fn admit(link: &Link, core: &Arc<Core>, head: &[u8]) -> Option<Arc<Caller>> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    request.parse(head).ok()?;
+    let path = request.path?;
+    let mut host = None;
+    let mut shown = HeaderMap::new();
+    let looks = core.doorman.looks_at_headers();
+    for header in request.headers.iter() {
+        if header.name.eq_ignore_ascii_case("host") {
+            host = std::str::from_utf8(header.value).ok();
+        } else if looks && is_credential(header.name) {
+            let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+            shown.append(name, HeaderValue::from_bytes(header.value).ok()?);
+        }
+    }
+    if !server::is_ours(core, host?) {
+        return None;
+    }
+    // A gateway of one chain answers on every path; keys in paths are the general server's.
+    if without_key(path) != path {
+        return None;
+    }
+    link.admit(core, &shown, path).ok()
+}
+
+fn is_credential(name: &str) -> bool {
+    ["authorization", "x-api-key", "x-forwarded-for"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+async fn write(
+    stream: &mut TcpStream,
+    handled: super::handle::Handled,
+    leaving: bool,
+) -> io::Result<()> {
+    let pieces = handled.pieces.unwrap_or_default();
+    let length = pieces.len();
+    let mut head = BytesMut::with_capacity(256 + pieces.0.front().map_or(0, Bytes::len));
+    match handled.wait {
+        None => head.put_slice(b"HTTP/1.1 200 OK\r\n"),
+        Some(wait) => {
+            let seconds = server::whole_seconds(wait);
+            let _ = write!(
+                (&mut head).writer(),
+                "HTTP/1.1 429 Too Many Requests\r\nretry-after: {seconds}\r\n"
+            );
+        }
+    }
+    if leaving {
+        head.put_slice(b"connection: close\r\n");
+    }
+    head.put_slice(b"content-type: application/json\r\ndate: ");
+    date(&mut head);
+    let _ = write!((&mut head).writer(), "\r\ncontent-length: {length}\r\n\r\n");
+    let mut pieces = pieces.0;
+    // Small answers are one piece with their head: one copy is cheaper than a list of pieces.
+    if let Some(first) = pieces.front().filter(|first| first.len() <= 16 << 10) {
+        head.put_slice(first);
+        pieces.pop_front();
+    }
+    stream.write_all(&head).await?;
+    for piece in pieces {
+        stream.write_all(&piece).await?;
+    }
+    Ok(())
+}
+
+/// The time as HTTP writes it; made once a second.
+fn date(into: &mut BytesMut) {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(made, text)| {
+        if *made != second {
+            (*made, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        into.put_slice(text.as_bytes());
+    });
+}
+
+/// A connection of which something has been read already.
+pub(crate) struct Resumed {
+    read: Bytes,
+    stream: TcpStream,
+}
+
+impl Resumed {
+    pub(crate) fn new(stream: TcpStream, read: Bytes) -> Self {
+        Self { read, stream }
+    }
+}
+
+impl AsyncRead for Resumed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let length = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Resumed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const USUAL: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\nhello";
+
+    #[test]
+    fn the_usual_is_known_once_it_is_all_there() {
+        let head = USUAL.len() - 5;
+        for end in 0..USUAL.len() {
+            let next = look(&USUAL.as_bytes()[..end], 100);
+            let fits = matches!(next, Next::More { head: complete } if complete == (end >= head));
+            assert!(fits, "{end}: {next:?}");
+        }
+        let two = format!("{USUAL}{USUAL}");
+        for bytes in [USUAL, &two] {
+            let next = look(bytes.as_bytes(), 100);
+            assert!(matches!(next, Next::Usual { body, length: 5 } if body == head));
+        }
+    }
+
+    #[test]
+    fn everything_else_is_for_the_general_server() {
+        let with =
+            |line: &str| USUAL.replace("Host: localhost", &format!("Host: localhost\r\n{line}"));
+        for text in [
+            "GET / HTTP/1.1\r\n".to_owned(),
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+            "\u{16}\u{3}\u{1}".to_owned(),
+            USUAL.replace("HTTP/1.1", "HTTP/1.0"),
+            USUAL.replace("Content-Length: 5\r\n", ""),
+            USUAL.replace("Content-Length: 5", "Content-Length: 101"),
+            USUAL.replace("Content-Length: 5", "Content-Length: -5"),
+            USUAL.replace("Content-Length: 5", "Transfer-Encoding: chunked"),
+            with("Connection: close"),
+            with("Connection: Upgrade\r\nUpgrade: websocket"),
+            with("Expect: 100-continue"),
+            with("Origin: https://app.example"),
+            with("Not a header"),
+            format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES)),
+        ] {
+            let next = look(text.as_bytes(), 100);
+            assert!(matches!(next, Next::Unusual), "{text:?}: {next:?}");
+        }
+        assert!(matches!(
+            look(with("Connection: keep-alive").as_bytes(), 100),
+            Next::Usual { .. }
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_looked_at_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = look(&bytes, 100);
+            let mut after = b"POST / HTTP/1.1\r\n".to_vec();
+            after.extend_from_slice(&bytes);
+            let _ = look(&after, 100);
+        }
+    }
+}

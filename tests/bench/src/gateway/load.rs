@@ -1,0 +1,311 @@
+//! Callers, in a process of their own: as fast as they are answered, or at a rate; over HTTP or
+//! WebSocket. They print what they saw as one line of JSON.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::{SinkExt, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::upstream::{micros, whole};
+
+/// What callers saw.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    pub(crate) seconds: f64,
+    pub(crate) p50_micros: f64,
+    pub(crate) p99_micros: f64,
+    pub(crate) worst_micros: f64,
+}
+
+/// How to call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calls {
+    pub(crate) socket: bool,
+    pub(crate) port: u16,
+    pub(crate) connections: usize,
+    pub(crate) seconds: f64,
+    /// Of all connections together; none: as fast as they are answered.
+    pub(crate) per_second: Option<f64>,
+}
+
+/// A read of a contract, as clients send it: 190 bytes.
+fn question(id: u64) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_call","params":[{{"to":"0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419","data":"0xfeaf968c0000000000000000000000000000000000000000000000000000"}},"latest"]}}"#
+    )
+}
+
+pub(crate) async fn call(calls: Calls) -> Result<Seen> {
+    let began = Instant::now();
+    let until = began + Duration::from_secs_f64(calls.seconds);
+    let mut callers = JoinSet::new();
+    for at in 0..calls.connections {
+        let pace = calls.per_second.map(|rate| {
+            let every = Duration::from_secs_f64(calls.connections as f64 / rate);
+            Pace {
+                next: began + every.mul_f64(at as f64 / calls.connections as f64),
+                every,
+            }
+        });
+        callers.spawn(async move {
+            let mut record = Record::default();
+            // Whoever loses the connection opens another one: that call failed.
+            while Instant::now() < until {
+                let outcome = if calls.socket {
+                    over_socket(calls.port, until, pace, &mut record).await
+                } else {
+                    over_http(calls.port, until, pace, &mut record).await
+                };
+                if outcome.is_err() {
+                    record.failed += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            record
+        });
+    }
+    let mut all = Record::default();
+    while let Some(record) = callers.join_next().await {
+        let record = record?;
+        all.micros.extend(record.micros);
+        all.failed += record.failed;
+    }
+    all.micros.sort_unstable();
+    let at = |share: f64| {
+        let rank = (share * all.micros.len() as f64).ceil() as usize;
+        f64::from(all.micros.get(rank.saturating_sub(1)).copied().unwrap_or(0))
+    };
+    Ok(Seen {
+        answered: all.micros.len() as u64,
+        failed: all.failed,
+        seconds: began.elapsed().as_secs_f64(),
+        p50_micros: at(0.5),
+        p99_micros: at(0.99),
+        worst_micros: at(1.0),
+    })
+}
+
+#[derive(Default)]
+struct Record {
+    micros: Vec<u32>,
+    failed: u64,
+}
+
+impl Record {
+    fn answered(&mut self, since: Instant) {
+        self.micros
+            .push(u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX));
+    }
+}
+
+/// When the next call is due. It counts from then, also if the one before took longer.
+#[derive(Clone, Copy)]
+struct Pace {
+    next: Instant,
+    every: Duration,
+}
+
+impl Pace {
+    async fn turn(pace: &mut Option<Self>) -> Instant {
+        let Some(pace) = pace else {
+            return Instant::now();
+        };
+        // A connection that was lost does not make up for what it missed.
+        let due = pace.next.max(Instant::now() - pace.every);
+        pace.next = due + pace.every;
+        tokio::time::sleep_until(due.into()).await;
+        due
+    }
+}
+
+async fn over_http(
+    port: u16,
+    until: Instant,
+    mut pace: Option<Pace>,
+    record: &mut Record,
+) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(4 << 10);
+    let mut id = 1_u64;
+    while Instant::now() < until {
+        let since = Pace::turn(&mut pace).await;
+        let body = question(id);
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let (head, length) = loop {
+            if let Some(found) = whole(&buffer) {
+                break found;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                bail!("closed");
+            }
+        };
+        let answer = &buffer[head..head + length];
+        if !is_right(&buffer[..head], answer, id) {
+            record.failed += 1;
+        } else {
+            record.answered(since);
+        }
+        buffer.drain(..head + length);
+        id += 1;
+    }
+    Ok(())
+}
+
+/// A result to this question; the length is always known in this benchmark.
+fn is_right(head: &[u8], body: &[u8], id: u64) -> bool {
+    head.starts_with(b"HTTP/1.1 200") && is_result(&String::from_utf8_lossy(body), id)
+}
+
+fn is_result(text: &str, id: u64) -> bool {
+    text.contains(&format!("\"id\":{id},")) && text.contains("\"result\":\"0x")
+}
+
+async fn over_socket(
+    port: u16,
+    until: Instant,
+    mut pace: Option<Pace>,
+    record: &mut Record,
+) -> Result<()> {
+    let url = format!("ws://127.0.0.1:{port}/");
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
+    let mut id = 1_u64;
+    while Instant::now() < until {
+        let since = Pace::turn(&mut pace).await;
+        socket.send(Message::text(question(id))).await?;
+        loop {
+            match socket.next().await.context("closed")?? {
+                Message::Text(text) if is_result(&text, id) => break record.answered(since),
+                Message::Text(_) => {
+                    record.failed += 1;
+                    break;
+                }
+                Message::Close(_) => bail!("closed"),
+                _ => {}
+            }
+        }
+        id += 1;
+    }
+    Ok(())
+}
+
+/// What subscribers were told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) subscribers: usize,
+    /// For each block: from when the upstream showed it to when so many had been told.
+    pub(crate) half_ms: Vec<f64>,
+    pub(crate) last_ms: Vec<f64>,
+    /// Blocks somebody was not told of.
+    pub(crate) missed: u64,
+}
+
+/// So many subscribers to new heads; prints `ready` when all are, and counts some blocks then.
+pub(crate) async fn subscribe(port: u16, subscribers: usize, blocks: usize) -> Result<Told> {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<(u64, u64)>();
+    let mut opening = JoinSet::new();
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(64));
+    let (ready, mut readied) = tokio::sync::mpsc::unbounded_channel::<Result<()>>();
+    for _ in 0..subscribers {
+        let (tell, ready, slots) = (tell.clone(), ready.clone(), slots.clone());
+        opening.spawn(async move {
+            let slot = slots.acquire_owned().await;
+            let opened = open(port).await;
+            drop(slot);
+            match opened {
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+                Ok(mut socket) => {
+                    let _ = ready.send(Ok(()));
+                    while let Some(Ok(message)) = socket.next().await {
+                        if let Message::Text(text) = message
+                            && let Some(shown) = shown(&text)
+                        {
+                            let _ = tell.send((shown, micros()));
+                        }
+                    }
+                }
+            }
+        });
+    }
+    for _ in 0..subscribers {
+        readied.recv().await.context("a subscriber vanished")??;
+    }
+    crate::print_line("ready");
+    // A moment for what opening stirred up.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    while told.try_recv().is_ok() {}
+    let mut of_block: std::collections::BTreeMap<u64, Vec<u64>> = Default::default();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5 + 2 * blocks as u64);
+    let counting = async {
+        while let Some((shown, at)) = told.recv().await {
+            of_block
+                .entry(shown)
+                .or_default()
+                .push(at.saturating_sub(shown));
+            let whole = of_block.values().filter(|all| all.len() >= subscribers);
+            if whole.count() > blocks {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout_at(deadline, counting).await;
+    // The first may have been told to some before we looked; the last is still being told.
+    let blocks: Vec<Vec<u64>> = of_block.into_values().skip(1).take(blocks).collect();
+    let mut all = Told {
+        subscribers,
+        half_ms: Vec::new(),
+        last_ms: Vec::new(),
+        missed: 0,
+    };
+    for mut delays in blocks {
+        all.missed += (subscribers - delays.len().min(subscribers)) as u64;
+        delays.sort_unstable();
+        let ms = |at: usize| delays.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0);
+        all.half_ms.push(ms(delays.len() / 2));
+        all.last_ms.push(ms(delays.len().saturating_sub(1)));
+    }
+    Ok(all)
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+
+async fn open(port: u16) -> Result<Socket> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let mut config = tokio_tungstenite::tungstenite::protocol::WebSocketConfig::default();
+    config.read_buffer_size = 4 << 10;
+    let url = format!("ws://127.0.0.1:{port}/");
+    let (mut socket, _) =
+        tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
+    socket
+        .send(Message::text(
+            r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#,
+        ))
+        .await?;
+    loop {
+        match socket.next().await.context("closed")?? {
+            Message::Text(text) if text.contains("\"id\":1") => return Ok(socket),
+            Message::Close(_) => bail!("closed"),
+            _ => {}
+        }
+    }
+}
+
+/// When the upstream first showed the block a notification is about.
+fn shown(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once("\"shownMicros\":")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
