@@ -61,6 +61,8 @@ pub(crate) fn pool(chain: &ChainConfig) -> anyhow::Result<Pool> {
                 .map(|url| url.expose().clone()),
             send_only: node.send_only,
             order: u32::from(node.order),
+            rate_per_second: None,
+            max_concurrent: None,
             tls: Default::default(),
         })
         .collect();
@@ -70,6 +72,7 @@ pub(crate) fn pool(chain: &ChainConfig) -> anyhow::Result<Pool> {
         poll_interval: settings.poll_interval,
         poll_failure_threshold: settings.poll_failure_threshold,
         no_new_heads_threshold: chain.no_new_heads_threshold,
+        finality_depth: u64::from(chain.finality_depth),
         sync_threshold: u64::from(settings.sync_threshold),
         new_heads_poll_interval: settings.new_heads_poll_interval,
         batch_size: chain.rpc_default_batch_size.max(1) as usize,

@@ -157,10 +157,7 @@ impl Gate {
         loop {
             let again = {
                 let mut state = lock(&self.0);
-                match state.token(priority, Instant::now()) {
-                    Ok(()) => None,
-                    Err(again) => Some(again),
-                }
+                state.token(priority, Instant::now()).err()
             };
             match again {
                 None => break,

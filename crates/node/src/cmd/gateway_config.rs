@@ -177,6 +177,7 @@ pub(super) fn pool(chain_id: u64, nodes: Vec<NodeConfig>) -> PoolConfig {
         request_timeout: PROBE_WITHIN,
         poll_interval: POLL_EVERY,
         poll_failure_threshold: 2,
+        check_syncing: true,
         ..PoolConfig::new(chain_id, nodes)
     };
     // The node's own settings for a chain nobody says anything else about.
@@ -196,6 +197,7 @@ pub(super) fn pool(chain_id: u64, nodes: Vec<NodeConfig>) -> PoolConfig {
         pool.chain_type = chain.chain_type.clone().unwrap_or_default();
         pool.no_new_heads_threshold = chain.no_new_heads_threshold;
         pool.sync_threshold = u64::from(chain.node_pool.sync_threshold);
+        pool.finality_depth = u64::from(chain.finality_depth);
     }
     pool
 }

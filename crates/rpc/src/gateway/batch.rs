@@ -18,8 +18,8 @@ use super::class::{self, Class};
 use super::envelope::{Answer, Request};
 use super::method::{self, Kind};
 use super::observe;
+use super::question::Asked;
 use super::reading::Plan;
-use super::route::Asked;
 use crate::node::{Forwarded, Node};
 
 /// Reorganisations during a batch after which it is answered as it is.

@@ -7,16 +7,15 @@ use rand::RngExt;
 pub(crate) enum Dice {
     Fair,
     #[cfg(test)]
-    Seeded(std::sync::Mutex<rand::rngs::StdRng>),
+    Seeded(Box<std::sync::Mutex<rand::rngs::StdRng>>),
 }
 
 impl Dice {
     #[cfg(test)]
     pub(crate) fn seeded(seed: u64) -> Self {
         use rand::SeedableRng;
-        Self::Seeded(std::sync::Mutex::new(rand::rngs::StdRng::seed_from_u64(
-            seed,
-        )))
+        let rng = rand::rngs::StdRng::seed_from_u64(seed);
+        Self::Seeded(Box::new(std::sync::Mutex::new(rng)))
     }
 
     /// One of the numbers of a range that is not empty.

@@ -217,10 +217,7 @@ impl Core {
             },
             Own::SendAndWait => self.send_and_wait(request.params).await,
             Own::NewPendingFilter => self.new_pending_filter(),
-            Own::Syncing => match self.syncing() {
-                Some(status) => Answer::Result(status),
-                None => Answer::literal("false"),
-            },
+            Own::Syncing => self.whether_syncing(),
         }
     }
 

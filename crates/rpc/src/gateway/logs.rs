@@ -13,7 +13,7 @@ use super::Core;
 use super::block::{LogsOf, LogsQuestion, Needs};
 use super::envelope::Answer;
 use super::method::{self, Method};
-use super::route::Question;
+use super::question::Question;
 use crate::node::Node;
 use crate::send_errors::Overrides;
 use crate::wire::Refusal;

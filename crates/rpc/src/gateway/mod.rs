@@ -39,6 +39,8 @@ mod observe;
 mod pages;
 mod policy;
 mod probe;
+mod question;
+mod rank;
 mod quota;
 mod reading;
 mod reload;
@@ -82,6 +84,7 @@ use cache::Cache;
 use chain::ChainView;
 use completeness::Blooms;
 use dice::Dice;
+use envelope::Answer;
 use filters::Filters;
 use history::History;
 use quota::Buckets;
@@ -210,6 +213,16 @@ impl Core {
 }
 
 impl Core {
+    /// The answer to `eth_syncing`.
+    pub(crate) fn whether_syncing(&self) -> Answer {
+        match self.syncing() {
+            Some(status) => Answer::Result(status),
+            // What nobody says is not said by us.
+            None if self.readable().next().is_none() => self.nobody(&[]),
+            None => Answer::literal("false"),
+        }
+    }
+
     /// What an endpoint says about its syncing, while no endpoint is there that is not syncing.
     pub(crate) fn syncing(&self) -> Option<Bytes> {
         let mut status = None;

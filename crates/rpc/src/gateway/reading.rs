@@ -10,9 +10,9 @@ use super::Core;
 use super::block::{self, Tags};
 use super::cache::{self, Anchor, Key};
 use super::envelope::Answer;
-use super::method::Method;
+use super::method::{Kind, Method};
 use super::observe;
-use super::route::{Asked, Question};
+use super::question::{Asked, Question};
 use crate::harmless::is_harmless;
 
 /// Questions under way that others may join.
@@ -64,8 +64,10 @@ impl Core {
             // Joined only by those who stand on the same tip.
             None => self.chain.hash_at(tags.latest),
         };
+        // Of a method nobody knows it is not sure that once is as good as twice.
+        let may_join = repeatable && method.kind != Kind::Other;
         Plan {
-            key: repeatable.then(|| self.cache.key(name, &pinned.params, of)),
+            key: may_join.then(|| self.cache.key(name, &pinned.params, of)),
             anchor: anchored.map(|(anchor, _)| anchor),
             question: Question::new(self, method, name, pinned.needs, &pinned.params),
             repeatable,

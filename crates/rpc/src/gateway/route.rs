@@ -1,24 +1,20 @@
 //! Which endpoint is asked, and who is asked next when that did not help.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Core;
-use super::block::{Needs, Tags};
+use super::block::Needs;
 use super::class::{self, Class};
 use super::envelope::Answer;
-use super::log::Criteria;
-use super::method::{At, Kind, Method};
+use super::method::Kind;
 use super::observe;
+use super::question::{Asked, Question};
+use super::rank::Rank;
 use crate::error::RpcError;
-use crate::gate::Priority;
 use crate::node::{Forwarded, Node};
-use crate::status::NodeState;
-use crate::wire;
 
 /// Different endpoints asked before the last answer counts.
 const ATTEMPTS: usize = 4;
@@ -28,120 +24,8 @@ const BLOCK_WAIT: Duration = Duration::from_secs(2);
 const HEDGE_AFTER_USUAL: u32 = 6;
 const HEDGE_AT_LEAST: Duration = Duration::from_millis(40);
 const HEDGE_AT_MOST: Duration = Duration::from_secs(1);
-/// One in so many questions goes to who came back lately.
-const PROBATION_SHARE: usize = 10;
 /// However long an endpoint wants to be left alone, it is tried again after so many seconds.
 const LONGEST_WAIT: f64 = 60.0;
-
-/// Blocks so far below the tip are history, which waits for what is going on.
-const HISTORY: u64 = 128;
-/// An empty list of logs is doubted over at most so many blocks, when a header makes it so unlikely.
-const DOUBTED_BLOCKS: u64 = 64;
-const SUSPICIOUS: f64 = 0.05;
-
-/// One question as it goes to endpoints.
-pub(crate) struct Question {
-    pub(crate) method: &'static Method,
-    pub(crate) needs: Needs,
-    /// Blocks of logs it spans; 0 if it is not about a range.
-    pub(crate) span: u64,
-    /// What it looks for, if it is about logs.
-    looks_for: Option<LooksFor>,
-    /// Its name where the table does not know it.
-    unknown: Option<Box<str>>,
-    id: u64,
-    body: Bytes,
-}
-
-impl Question {
-    pub(crate) fn new(
-        core: &Core,
-        method: &'static Method,
-        name: &str,
-        needs: Needs,
-        params: &str,
-    ) -> Self {
-        let id = core.next_id.fetch_add(1, Ordering::Relaxed);
-        Self {
-            method,
-            needs,
-            span: 0,
-            looks_for: None,
-            unknown: (method.name != name).then(|| name.into()),
-            id,
-            body: wire::encode_raw(id, name, params),
-        }
-    }
-
-    /// The same about the logs of a range.
-    pub(crate) fn spanning(self, first: u64, last: u64, criteria: Option<Arc<Criteria>>) -> Self {
-        Self {
-            span: last - first + 1,
-            looks_for: criteria.map(|criteria| LooksFor {
-                criteria,
-                first,
-                last,
-            }),
-            ..self
-        }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        self.unknown.as_deref().unwrap_or(self.method.name)
-    }
-
-    /// Its id and its bytes.
-    pub(crate) fn encoded(&self) -> (u64, Bytes) {
-        (self.id, self.body.clone())
-    }
-
-    fn priority(&self, latest: u64) -> Priority {
-        match (self.method.kind, self.method.at, self.needs) {
-            (Kind::Trace, ..) => Priority::History,
-            (Kind::Logs, ..) => Priority::Logs,
-            (_, At::Transaction, _) => Priority::Receipts,
-            (_, _, Needs::Number(number)) if number + HISTORY < latest => Priority::History,
-            _ => Priority::Reads,
-        }
-    }
-}
-
-struct LooksFor {
-    criteria: Arc<Criteria>,
-    first: u64,
-    last: u64,
-}
-
-/// An answer, and who gave it if they stand where it was about.
-pub(crate) struct Asked {
-    pub(crate) answer: Answer,
-    pub(crate) by: Option<usize>,
-}
-
-impl From<Answer> for Asked {
-    fn from(answer: Answer) -> Self {
-        Self { answer, by: None }
-    }
-}
-
-/// How good a choice an endpoint is; the lowest is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    /// Well, has the block, and is fit for the method.
-    Good,
-    /// The same, and came back so lately that it gets a part only.
-    OnProbation,
-    /// The same, and asked as much as it may be.
-    Full,
-    /// Out of sync or syncing, but has the block.
-    Degraded,
-    /// Has the block, and failed the method lately or asked us to hold back.
-    Unfit,
-    /// Is not known to have the block.
-    Behind,
-    /// Cannot be reached as far as we know.
-    Lost,
-}
 
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
@@ -292,47 +176,6 @@ impl Core {
         last.unwrap_or_else(|| self.nobody(&failures).into())
     }
 
-    /// How long everybody who could be asked wants to be left alone; none if somebody does not.
-    fn all_hold_back(&self, question: &Question, tried: &[usize]) -> Option<Duration> {
-        let now = Instant::now();
-        let tags = self.chain.tags().unwrap_or_default();
-        let mut shortest: Option<Duration> = None;
-        for node in &self.pool.0.nodes {
-            if node.send_only || tried.contains(&node.index) {
-                continue;
-            }
-            match self.rank(node, question, tags, now) {
-                Some(Rank::Unfit) => {
-                    let wait = node.fitness.held_back(now)?;
-                    shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
-                }
-                None | Some(Rank::Behind | Rank::Lost) => {}
-                Some(_) => return None,
-            }
-        }
-        shortest
-    }
-
-    /// Whether somebody not asked yet is known to take a range as wide as this.
-    fn takes_more(&self, question: &Question, tried: &[usize]) -> bool {
-        question.span > 1
-            && self.choose(question, tried).is_some_and(|(node, rank)| {
-                rank <= Rank::Degraded && node.log_range() >= question.span
-            })
-    }
-
-    /// Whether an endpoint is as good a choice as any for a question.
-    pub(crate) fn is_good(&self, node: &Node, question: &Question) -> bool {
-        let tags = self.chain.tags().unwrap_or_default();
-        self.rank(node, question, tags, Instant::now()) == Some(Rank::Good)
-    }
-
-    /// Who would be asked, if they are good.
-    pub(crate) fn best_of_good(&self, question: &Question) -> Option<&Node> {
-        let (node, rank) = self.choose(question, &[])?;
-        (rank == Rank::Good).then_some(node)
-    }
-
     /// One endpoint, and a second one beside it when the first takes unusually long.
     async fn attempt<'a>(
         self: &'a Arc<Self>,
@@ -399,112 +242,6 @@ impl Core {
         winner
     }
 
-    /// The best endpoint not tried yet: best rank, then lowest order, then the better of two drawn
-    /// at random by answering time and load.
-    fn choose(&self, question: &Question, tried: &[usize]) -> Option<(&Node, Rank)> {
-        let now = Instant::now();
-        let tags = self.chain.tags().unwrap_or_default();
-        let mut best: Option<(Rank, u32)> = None;
-        let mut among: [usize; 16] = [0; 16];
-        let mut count = 0;
-        for node in &self.pool.0.nodes {
-            if node.send_only || tried.contains(&node.index) {
-                continue;
-            }
-            let Some(rank) = self.rank(node, question, tags, now) else {
-                continue;
-            };
-            let key = (rank, node.order);
-            if best.is_none_or(|best| key < best) {
-                best = Some(key);
-                count = 0;
-            }
-            if best == Some(key) && count < among.len() {
-                among[count] = node.index;
-                count += 1;
-            }
-        }
-        let (rank, _) = best?;
-        let nodes = &self.pool.0.nodes;
-        let picked = match (count, rank, question.needs) {
-            (1, _, _) => among[0],
-            // A block nobody is known to have: whoever is furthest.
-            (_, Rank::Behind, _) => {
-                let furthest = among[..count].iter().copied().max_by_key(|index| {
-                    let condition = nodes[*index].condition();
-                    condition.head.map(|head| head.number)
-                });
-                furthest.unwrap_or(among[0])
-            }
-            _ => {
-                let first = self.dice.random_range(0..count);
-                let mut second = self.dice.random_range(0..count - 1);
-                if second >= first {
-                    second += 1;
-                }
-                let cost = |at: usize| {
-                    let node = &nodes[among[at]];
-                    (node.latency_micros() + 1)
-                        .saturating_mul(u64::from(node.fitness.in_flight()) + 1)
-                };
-                among[if cost(second) < cost(first) {
-                    second
-                } else {
-                    first
-                }]
-            }
-        };
-        Some((&nodes[picked], rank))
-    }
-
-    fn rank(&self, node: &Node, question: &Question, tags: Tags, now: Instant) -> Option<Rank> {
-        let (state, head) = {
-            let condition = node.condition();
-            (condition.state, condition.head)
-        };
-        let well = match state {
-            NodeState::InvalidChainId | NodeState::Forked => return None,
-            NodeState::Alive => true,
-            NodeState::OutOfSync | NodeState::Syncing => false,
-            _ => return Some(Rank::Lost),
-        };
-        let at = head.map_or(0, |head| head.number);
-        let has_block = match question.needs {
-            Needs::Nothing => true,
-            _ if node.fitness.strays() => false,
-            Needs::Number(number) => at >= number && self.is_on_our_branch(head, tags),
-            Needs::Tip | Needs::Pending | Needs::Hash => {
-                at >= tags.latest && self.is_on_our_branch(head, tags)
-            }
-        };
-        let fit = node.fitness.is_fit(question.name(), now)
-            && (question.span <= 1 || question.span <= node.log_range());
-        Some(match (has_block, well, fit) {
-            (false, _, _) => Rank::Behind,
-            (true, _, false) => Rank::Unfit,
-            (true, false, true) => Rank::Degraded,
-            (true, true, true) if node.gate.is_full() => Rank::Full,
-            (true, true, true) if node.fitness.is_on_probation() => {
-                match self.dice.random_range(0..PROBATION_SHARE) {
-                    0 => Rank::Good,
-                    _ => Rank::OnProbation,
-                }
-            }
-            (true, true, true) => Rank::Good,
-        })
-    }
-
-    /// False only where we know better: the endpoint stands on another block at a height of ours.
-    fn is_on_our_branch(&self, head: Option<crate::node::Spot>, tags: Tags) -> bool {
-        let Some(head) = head else { return false };
-        if head.number != tags.latest {
-            return true;
-        }
-        self.chain
-            .hash_at(head.number)
-            .is_none_or(|hash| hash == head.hash)
-    }
-
     /// A block at or below the tip that no endpoint has just now may be imported any moment.
     async fn wait_for_block(&self, question: &Question, deadline: Instant) {
         if !self.should_exist(question) {
@@ -525,52 +262,12 @@ impl Core {
     }
 
     /// Whether the question is about a block of our chain, so that somebody has to have it.
-    fn should_exist(&self, question: &Question) -> bool {
+    pub(super) fn should_exist(&self, question: &Question) -> bool {
         match question.needs {
             Needs::Number(number) => self.chain.tags().is_none_or(|tags| number <= tags.latest),
             Needs::Tip | Needs::Pending => true,
             Needs::Nothing | Needs::Hash => false,
         }
-    }
-
-    /// `null` from an endpoint that should have had something to say.
-    pub(crate) fn is_doubtful(&self, question: &Question, node: &Node, result: &Bytes) -> bool {
-        if let (b"[]", Some(looks_for)) = (&result[..], &question.looks_for) {
-            return self.should_have_logs(looks_for);
-        }
-        if &result[..] != b"null" {
-            return false;
-        }
-        let Some(tags) = self.chain.tags() else {
-            return false;
-        };
-        match question.method.at {
-            At::Hash => true,
-            At::Transaction => {
-                let head = node.condition().head;
-                head.is_none_or(|head| head.number < tags.latest)
-            }
-            At::Param(0) => {
-                matches!(question.needs, Needs::Number(number) if number <= tags.latest)
-                    || question.needs == Needs::Hash
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether a header we know speaks of logs where there should be none.
-    fn should_have_logs(&self, wanted: &LooksFor) -> bool {
-        if wanted.last - wanted.first >= DOUBTED_BLOCKS {
-            return false;
-        }
-        let mut blocks = (wanted.first..=wanted.last).filter_map(|at| self.chain.block_at(at));
-        blocks.any(|block| {
-            let bloom = block.head.logs_bloom.as_deref();
-            bloom.filter(|bloom| !bloom.is_zero()).is_some_and(|bloom| {
-                wanted.criteria.may_be_in(bloom)
-                    && wanted.criteria.chance_of_error(bloom) < SUSPICIOUS
-            })
-        })
     }
 
     /// Nobody gave any answer.

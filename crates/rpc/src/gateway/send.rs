@@ -24,7 +24,7 @@ use super::block::Needs;
 use super::envelope::Answer;
 use super::method;
 use super::observe;
-use super::route::Question;
+use super::question::Question;
 use crate::broadcast::{self, Said};
 use crate::node::Node;
 use crate::send::SendOutcome;

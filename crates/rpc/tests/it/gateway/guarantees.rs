@@ -79,6 +79,12 @@ async fn g4_nothing_is_invented_when_nobody_answers() {
             "an upstream's address was told: {text}"
         );
     }
+    until("nobody is there", || async {
+        (door.get("/readyz").await.0 == 503).then_some(())
+    })
+    .await;
+    let syncing = door.ask("eth_syncing", json!([])).await;
+    assert!(syncing.get("result").is_none(), "{syncing}");
     clients[0].rises().await;
     until("it answers again", || async {
         door.ask("eth_gasPrice", json!([]))

@@ -1,0 +1,102 @@
+//! A question as it goes to endpoints.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Core;
+use super::block::Needs;
+use super::envelope::Answer;
+use super::log::Criteria;
+use super::method::{At, Kind, Method};
+use crate::gate::Priority;
+use crate::wire;
+
+/// Blocks so far below the tip are history, which waits for what is going on.
+const HISTORY: u64 = 128;
+
+/// One question as it goes to endpoints.
+pub(crate) struct Question {
+    pub(crate) method: &'static Method,
+    pub(crate) needs: Needs,
+    /// Blocks of logs it spans; 0 if it is not about a range.
+    pub(crate) span: u64,
+    /// What it looks for, if it is about logs.
+    pub(super) looks_for: Option<LooksFor>,
+    /// Its name where the table does not know it.
+    pub(super) unknown: Option<Box<str>>,
+    id: u64,
+    body: Bytes,
+}
+
+impl Question {
+    pub(crate) fn new(
+        core: &Core,
+        method: &'static Method,
+        name: &str,
+        needs: Needs,
+        params: &str,
+    ) -> Self {
+        let id = core.next_id.fetch_add(1, Ordering::Relaxed);
+        Self {
+            method,
+            needs,
+            span: 0,
+            looks_for: None,
+            unknown: (method.name != name).then(|| name.into()),
+            id,
+            body: wire::encode_raw(id, name, params),
+        }
+    }
+
+    /// The same about the logs of a range.
+    pub(crate) fn spanning(self, first: u64, last: u64, criteria: Option<Arc<Criteria>>) -> Self {
+        Self {
+            span: last - first + 1,
+            looks_for: criteria.map(|criteria| LooksFor {
+                criteria,
+                first,
+                last,
+            }),
+            ..self
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.unknown.as_deref().unwrap_or(self.method.name)
+    }
+
+    /// Its id and its bytes.
+    pub(crate) fn encoded(&self) -> (u64, Bytes) {
+        (self.id, self.body.clone())
+    }
+
+    pub(super) fn priority(&self, latest: u64) -> Priority {
+        match (self.method.kind, self.method.at, self.needs) {
+            (Kind::Trace, ..) => Priority::History,
+            (Kind::Logs, ..) => Priority::Logs,
+            (_, At::Transaction, _) => Priority::Receipts,
+            (_, _, Needs::Number(number)) if number + HISTORY < latest => Priority::History,
+            _ => Priority::Reads,
+        }
+    }
+}
+
+pub(super) struct LooksFor {
+    pub(super) criteria: Arc<Criteria>,
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+/// An answer, and who gave it if they stand where it was about.
+pub(crate) struct Asked {
+    pub(crate) answer: Answer,
+    pub(crate) by: Option<usize>,
+}
+
+impl From<Answer> for Asked {
+    fn from(answer: Answer) -> Self {
+        Self { answer, by: None }
+    }
+}
