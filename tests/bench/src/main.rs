@@ -11,6 +11,7 @@
 
 mod figure;
 mod gateway;
+mod jobs;
 mod machine;
 mod node;
 mod page;
@@ -98,8 +99,15 @@ async fn main() -> Result<()> {
             let figures = gateway::measure(&[part_named(part)?], &length).await?;
             ("gateway", part, machine, figures)
         }
+        ["jobs", variant] => {
+            let anvil = path("DODONA_ANVIL")?;
+            let programs = [(&*dodona, "dodona"), (&*anvil, "anvil"), ("rustc", "rustc")];
+            let machine = Machine::look(&programs).context("looking at the machine")?;
+            let figures = jobs::measure(variant, &length).await?;
+            ("jobs", variant, machine, figures)
+        }
         _ => bail!(
-            "say which benchmark: node (sqlite, postgres) or gateway (http, ws, subscribers, failover)"
+            "say which benchmark: node (sqlite, postgres), jobs (memory, sqlite, postgres) or gateway (http, ws, subscribers, failover)"
         ),
     };
     let load_after = machine::load_average()?;

@@ -98,6 +98,9 @@ mod tests {
             "gateway ws",
             "gateway subscribers",
             "gateway failover",
+            "jobs memory",
+            "jobs sqlite",
+            "jobs postgres",
         ] {
             assert!(replaced(&page, what, "").is_ok(), "{what}");
         }
