@@ -10,6 +10,7 @@
 
 mod batch;
 mod config;
+mod demands;
 mod flux;
 mod gathered;
 mod inputs;

@@ -13,6 +13,7 @@ use dodona_store::{LeadError, Leader, LeaderTx, heads, jobs, logs, requests, run
 use serde::Serialize;
 
 use crate::TriggerConfig;
+use crate::demands::Demands;
 use crate::gathered::{self, Gathered};
 use crate::inputs;
 use crate::log::{self, Asked};
@@ -33,12 +34,17 @@ pub struct Round {
 /// Decides what each confirmed, canonical log of one chain means.
 pub struct Triggers {
     config: TriggerConfig,
+    /// What bridges ask, read anew in each round.
+    demands: Demands,
 }
 
 impl Triggers {
     /// Triggers of one chain.
     pub fn new(config: TriggerConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            demands: Demands::default(),
+        }
     }
 
     async fn consider(
@@ -84,10 +90,12 @@ impl Triggers {
             }
             return Ok(Some("no job of this node has that id".to_owned()));
         };
+        let bridges = self.demands.of(&job.spec.dot);
         let wanted = self
             .config
             .min_confirmations
-            .max(job.spec.min_confirmations.unwrap_or(0));
+            .max(job.spec.min_confirmations.unwrap_or(0))
+            .max(bridges.confirmations);
         if !request::confirmed(log.block.number, wanted, cursor.block.number) {
             return Ok(None);
         }
@@ -102,7 +110,8 @@ impl Triggers {
             min_payment_juels: job
                 .spec
                 .min_payment_juels
-                .unwrap_or(self.config.min_payment_juels),
+                .unwrap_or(self.config.min_payment_juels)
+                .max(bridges.payment_juels),
             requesters: job.spec.requesters.clone(),
         };
         let at = asked.incarnation(log);
@@ -454,6 +463,7 @@ impl Service<Leader> for Triggers {
         let mut failed = Ok(());
         let mut pending = {
             let mut conn = lead.store().read().await?;
+            self.demands = Demands::read(&mut conn).await?;
             logs::pending(&mut conn, chain, until, BATCH).await?
         };
         // To the end, past those that wait for more confirmations: nobody waits behind them.

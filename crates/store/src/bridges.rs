@@ -16,6 +16,8 @@ declare! {
         "SELECT * FROM bridges WHERE name = $1";
     LIST = "bridges.list" =>
         "SELECT * FROM bridges ORDER BY name LIMIT $1 OFFSET $2";
+    DEMANDING = "bridges.demanding" =>
+        "SELECT * FROM bridges WHERE confirmations > 0 OR min_payment_juels IS NOT NULL ORDER BY name";
     COUNT = "bridges.count" =>
         "SELECT COUNT(*) AS n FROM bridges";
     DELETE = "bridges.delete" =>
@@ -29,7 +31,7 @@ pub struct Bridge {
     pub name: String,
     /// Where it listens.
     pub url: String,
-    /// Kept for compatibility; the TOML pipeline does not use it.
+    /// Blocks a request must have whose job uses the bridge.
     pub confirmations: u32,
     /// SHA-256 hex of `<token>-<salt>`.
     pub incoming_token_hash: String,
@@ -37,7 +39,7 @@ pub struct Bridge {
     pub salt: String,
     /// Kept for compatibility; the TOML pipeline does not send it.
     pub outgoing_token: String,
-    /// Kept for compatibility, juels.
+    /// What a request must pay, in juels, whose job uses the bridge.
     pub min_payment_juels: Option<U256>,
     /// When created.
     pub created_at: Timestamp,
@@ -101,6 +103,15 @@ pub async fn find(conn: &mut Conn, name: &str) -> Result<Option<Bridge>> {
 /// Bridges by name, `limit` from `offset`.
 pub async fn list(conn: &mut Conn, limit: u32, offset: u32) -> Result<Vec<Bridge>> {
     conn.rows(&LIST, args![limit, offset])
+        .await?
+        .iter()
+        .map(bridge)
+        .collect()
+}
+
+/// Bridges that ask something of the requests whose jobs use them; most ask nothing.
+pub async fn demanding(conn: &mut Conn) -> Result<Vec<Bridge>> {
+    conn.rows(&DEMANDING, args![])
         .await?
         .iter()
         .map(bridge)

@@ -13,6 +13,7 @@ mod deviation;
 mod occasion;
 mod round;
 mod service;
+mod standing;
 mod submission;
 mod timers;
 

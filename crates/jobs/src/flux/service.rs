@@ -1,9 +1,7 @@
 use std::collections::BTreeMap;
 
 use alloy::primitives::Address;
-use alloy::sol_types::SolEvent;
-use anyhow::Context;
-use dodona_model::flux::{ANSWER_UPDATED, NEW_ROUND};
+use dodona_model::run::State;
 use dodona_model::{JobId, Timestamp};
 use dodona_pipeline::{FluxMonitor, Inputs, JobFacts, Value, read_json};
 use dodona_rpc::Pool;
@@ -13,14 +11,14 @@ use dodona_store::logs::Log;
 use dodona_store::{Leader, LeaderTx, jobs, keys, logs, runs};
 use futures_util::StreamExt;
 use futures_util::stream;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::contract::{self, Aggregator, Look, LookError};
-use super::occasion::{Asked, Occasion};
+use super::contract::{self, Look, LookError};
+use super::occasion::Asked;
 use super::round::{self, Declined};
+use super::standing::{self, Begun, End, Question, Said, Standing};
 use super::submission;
-use super::timers::Timers;
 use crate::specs::{Ready, Specs};
 use crate::{FluxConfig, observe};
 
@@ -54,50 +52,6 @@ pub struct FluxMonitors {
     specs: Specs,
 }
 
-/// What a monitor remembers between two looks.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Standing {
-    /// Its timers were set.
-    started: bool,
-    timers: Timers,
-    /// The newest round that somebody else began, until it was looked at.
-    heard: Option<Begun>,
-    /// Something happened on chain that timers depend on.
-    look: bool,
-    /// What the present run is for.
-    occasion: Option<Occasion>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Begun {
-    round: u32,
-    by: Address,
-}
-
-impl Standing {
-    fn read(monitor: &Monitor) -> anyhow::Result<Self> {
-        if monitor.standing.is_empty() {
-            return Ok(Self::default());
-        }
-        serde_json::from_str(&monitor.standing)
-            .with_context(|| format!("the flux monitor of job {} cannot be read", monitor.job_id))
-    }
-
-    fn due_at(&self) -> Timestamp {
-        match self.heard.is_some() || self.look || !self.started {
-            true => Timestamp(0),
-            false => self.timers.next(),
-        }
-    }
-
-    fn write(&self, monitor: &mut Monitor) -> anyhow::Result<()> {
-        monitor.due_at = self.due_at();
-        monitor.standing = serde_json::to_string(self)?;
-        Ok(())
-    }
-}
-
 /// A monitor at hand.
 struct Minded {
     monitor: Monitor,
@@ -106,10 +60,18 @@ struct Minded {
     spec: FluxMonitor,
 }
 
-/// What a monitor is about to ask its aggregator.
-struct Question {
-    occasion: Option<Occasion>,
-    round: u32,
+impl Minded {
+    /// Remembers what a log says.
+    fn heed(&mut self, log: &Log, keys: &[Address], now: Timestamp) {
+        let contract = self.spec.contract_address;
+        let Some(said) = standing::read(&log.topics, &log.data, contract, keys) else {
+            return;
+        };
+        if let Said::Round { round, .. } = said {
+            self.monitor.seen_round = Some(round);
+        }
+        self.standing.heed(said, &self.spec, now);
+    }
 }
 
 impl FluxMonitors {
@@ -164,7 +126,7 @@ impl FluxMonitors {
                     minded.insert(job, new);
                 }
                 if let Some(known) = minded.get_mut(&job) {
-                    heed(known, log, &keys, now);
+                    known.heed(log, &keys, now);
                 }
             }
         }
@@ -217,10 +179,17 @@ impl FluxMonitors {
         for mut known in minded {
             let answer = flux::answer(&mut tx, known.monitor.job_id).await?;
             let submitted = answer.is_some_and(|it| it.reported_run == known.monitor.run_id);
-            let occasion = known.standing.occasion.take();
-            if occasion.is_some_and(Occasion::insists) && !submitted {
-                known.standing.timers.insist(&known.spec, now);
-            }
+            let run = match known.monitor.run_id {
+                Some(run) => runs::find(&mut tx, run).await?,
+                None => None,
+            };
+            // Runs that nothing came of are gone.
+            let end = match run {
+                _ if submitted => End::Submitted,
+                Some(run) if run.state == State::Errored => End::Failed,
+                _ => End::Declined,
+            };
+            known.standing.ended(end, &known.spec, now);
             known.monitor.run_id = None;
             known.standing.write(&mut known.monitor)?;
             flux::save(&mut tx, &known.monitor, now).await?;
@@ -245,7 +214,7 @@ impl FluxMonitors {
         let mut asking = Vec::new();
         for monitor in due {
             if let Some(mut known) = self.mind(lead, monitor).await? {
-                let question = ask(&mut known, now);
+                let question = known.standing.ask(&known.spec, now, chance());
                 asking.push((known, question));
             }
         }
@@ -298,12 +267,8 @@ impl FluxMonitors {
         let job = known.monitor.job_id;
         observe::flux_strange(&known.ready.job, cause);
         jobs::note_error(tx, job, &cause.to_string(), now).await?;
-        let standing = &mut known.standing;
-        (standing.heard, standing.look) = (None, false);
-        if question.occasion.is_some_and(Occasion::insists) {
-            standing.timers.insist(&known.spec, now);
-        }
-        standing.write(&mut known.monitor)?;
+        known.standing.baffled(question, &known.spec, now);
+        known.standing.write(&mut known.monitor)?;
         if !known.standing.started {
             known.monitor.due_at = now.plus(RELUCTANCE);
         }
@@ -321,7 +286,13 @@ impl FluxMonitors {
         now: Timestamp,
     ) -> anyhow::Result<bool> {
         let begun = known.standing.heard.take();
-        let occasion = settle(&mut known, question.occasion, &look, now);
+        let (occasion, turned) =
+            known
+                .standing
+                .settle(question.occasion, &known.spec, &look, now, chance());
+        if turned {
+            observe::flux_hibernates(&known.ready.job, known.standing.timers.hibernating);
+        }
         let mut declined = None;
         let mut accepted = None;
         if let Some(occasion) = occasion {
@@ -348,7 +319,7 @@ impl FluxMonitors {
                 known.standing.timers.insist(&known.spec, now);
             }
         }
-        known.standing.occasion = accepted.map(|asked| asked.occasion);
+        known.standing.begins(accepted.as_ref());
         known.standing.write(&mut known.monitor)?;
         // Before the run: a job that was deleted meanwhile gets none.
         let alive = flux::save(tx, &known.monitor, now).await?;
@@ -392,92 +363,6 @@ async fn our_keys(
 ) -> dodona_store::Result<Vec<Address>> {
     let states = keys::of_chain(conn, chain).await?;
     Ok(states.into_iter().map(|state| state.address).collect())
-}
-
-/// Remembers what a log says.
-fn heed(known: &mut Minded, log: &Log, keys: &[Address], now: Timestamp) {
-    let topics = log.topics.iter().copied();
-    match log.topics.first() {
-        Some(&NEW_ROUND) => {
-            let Ok(event) = Aggregator::NewRound::decode_raw_log(topics, &log.data) else {
-                return;
-            };
-            let Ok(round) = u32::try_from(event.roundId) else {
-                return;
-            };
-            let began = event.startedAt.saturating_to();
-            known.monitor.seen_round = Some(round);
-            known.standing.timers.round_began(&known.spec, began, now);
-            known.standing.look = true;
-            // A round of our own was answered by whoever began it; only the newest of others matters.
-            known.standing.heard = (!keys.contains(&event.startedBy)).then_some(Begun {
-                round,
-                by: event.startedBy,
-            });
-        }
-        Some(&ANSWER_UPDATED) => known.standing.look = true,
-        // A flag; the zero address stands for everybody.
-        _ => {
-            let subject = log.topics.get(1).map(|topic| Address::from_word(*topic));
-            let ours = [Address::ZERO, known.spec.contract_address];
-            if subject.is_some_and(|subject| ours.contains(&subject)) {
-                known.standing.look = true;
-            }
-        }
-    }
-}
-
-/// What to ask the aggregator now, and why.
-fn ask(known: &mut Minded, now: Timestamp) -> Question {
-    if !known.standing.started {
-        return Question {
-            occasion: Some(Occasion::Initial),
-            round: 0,
-        };
-    }
-    if let Some(begun) = known.standing.heard {
-        return Question {
-            occasion: Some(Occasion::NewRound),
-            round: begun.round,
-        };
-    }
-    let occasion = known.standing.timers.ring(&known.spec, now, chance());
-    Question { occasion, round: 0 }
-}
-
-/// Timers after a look, and the occasion that is left: flags change what there is to do.
-fn settle(
-    known: &mut Minded,
-    occasion: Option<Occasion>,
-    look: &Look,
-    now: Timestamp,
-) -> Option<Occasion> {
-    let (spec, standing) = (&known.spec, &mut known.standing);
-    let newest = look.latest.as_ref().map_or(0, |latest| latest.started_at);
-    let was_hibernating = standing.timers.hibernating;
-    let mut left = occasion;
-    if !standing.started {
-        let timers = &mut standing.timers;
-        timers.start(spec, look.flagged, newest, now, chance());
-        standing.started = true;
-        let clocked = spec.poll_every().is_some() || spec.idle_after().is_some();
-        left = occasion.filter(|_| clocked && !look.flagged);
-    } else if look.flagged && !was_hibernating {
-        standing.timers.hibernate(now);
-        // Rounds that others begin are answered all the same.
-        left = occasion.filter(|it| *it == Occasion::NewRound);
-        observe::flux_hibernates(&known.ready.job, true);
-    } else if !look.flagged && was_hibernating {
-        standing.timers.awaken(spec, newest, now, chance());
-        left = occasion.or(Some(Occasion::Awaken));
-        observe::flux_hibernates(&known.ready.job, false);
-    }
-    let state = &look.state;
-    standing
-        .timers
-        .looked(spec, state.started_at, state.timeout, now);
-    standing.look = false;
-    left
 }
 
 /// `$(jobSpec…)` and `$(jobRun…)`: bridges are told what the aggregator says now.

@@ -1,7 +1,7 @@
 //! The services of this crate on a real SQLite file and a real PostgreSQL: rows go in, rounds, rows come out.
 //!
 //! There is no chain here. Blocks and logs are rows, as the scanner would have written them; what becomes
-//! of transactions is written as the confirmer would.
+//! of transactions is written as the confirmer would. Flux monitors ask an aggregator that does as it is told.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,6 +9,8 @@ mod base;
 mod bridges;
 mod claims;
 mod effects;
+mod feed;
+mod flux;
 mod jobs;
 mod notifier;
 mod pruning;

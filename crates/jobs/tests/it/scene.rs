@@ -10,6 +10,7 @@ use dodona_jobs::{ChainRules, Outside, Runner, RunnerConfig, TriggerConfig, Trig
 use dodona_model::oracle::CANCEL_ORACLE_REQUEST;
 use dodona_model::{BlockRef, ChainId, JobId, RunId, Timestamp};
 use dodona_pipeline::egress::EgressClient;
+use dodona_rpc::Pool;
 use dodona_runtime::{Poke, Service, Waiter, clock};
 use dodona_store::heads::{Cursor, Head};
 use dodona_store::jobs::Job;
@@ -18,7 +19,7 @@ use dodona_store::requests::Request;
 use dodona_store::runs::{Run, TaskRun};
 use dodona_store::txs::Tx;
 use dodona_store::{Conn, Leader, LeaseConfig, Scope, Store};
-use dodona_store::{heads, jobs as job_rows, keys, logs, requests, runs, txs};
+use dodona_store::{bridges, heads, jobs as job_rows, keys, logs, requests, runs, txs};
 use dodona_testkit::contracts::{Oracle, SpecId};
 use dodona_testkit::source::{Behaviour, Source};
 use serde_json::{Value, json};
@@ -102,6 +103,8 @@ pub(crate) struct Scene {
     pub(crate) store: Store,
     pub(crate) lead: Leader,
     pub(crate) source: Source,
+    /// Endpoints that runs and monitors ask; none at first.
+    pub(crate) pools: BTreeMap<ChainId, Pool>,
     head: u64,
     fork: u8,
     asked: u8,
@@ -120,6 +123,7 @@ impl Scene {
             store,
             lead: lead.unwrap().expect("nobody else leads"),
             source,
+            pools: BTreeMap::new(),
             head: FIRST - 1,
             fork: 1,
             asked: 0,
@@ -137,6 +141,28 @@ impl Scene {
     pub(crate) async fn enable(&self, key: Address) {
         let mut tx = self.store.begin().await.unwrap();
         keys::enable(&mut tx, CHAIN, key, NOW).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// A bridge that asks for confirmations and a payment.
+    pub(crate) async fn demanding_bridge(
+        &self,
+        name: &str,
+        confirmations: u32,
+        payment: Option<u64>,
+    ) {
+        let new = bridges::Bridge {
+            name: name.to_owned(),
+            url: self.source.url_of("/bridge"),
+            confirmations,
+            incoming_token_hash: String::new(),
+            salt: String::new(),
+            outgoing_token: String::new(),
+            min_payment_juels: payment.map(U256::from),
+            created_at: NOW,
+        };
+        let mut tx = self.store.begin().await.unwrap();
+        bridges::insert(&mut tx, &new).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -272,7 +298,7 @@ impl Scene {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Arc::new(Outside {
             store: self.store.clone(),
-            pools: BTreeMap::new(),
+            pools: self.pools.clone(),
             egress: EgressClient::new().unwrap(),
         })
     }

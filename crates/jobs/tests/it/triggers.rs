@@ -129,6 +129,35 @@ async fn a_payment_equal_to_the_minimum_is_enough_and_a_job_has_its_own_minimum(
 }
 
 #[tokio::test]
+async fn what_a_bridge_asks_for_is_asked_of_requests_whose_jobs_use_it() {
+    for mut scene in Scene::both().await {
+        scene.demanding_bridge("dear", 3, Some(50)).await;
+        scene.demanding_bridge("modest", 0, None).await;
+        for (bridge, payment, after, state) in [
+            ("dear", 50, 3, State::Open),
+            ("dear", 49, 3, State::Refused),
+            ("modest", 10, 1, State::Open),
+        ] {
+            let dot = jobs::answering(&jobs::bridge(bridge), "");
+            let job = scene.job(&dot).await;
+            let ask = Ask {
+                payment,
+                ..scene.ask(&job)
+            };
+            scene.mine(&[ask.log()]).await;
+            for confirmations in 1..after {
+                scene.trigger().await;
+                let seen = scene.newest(&ask).await;
+                assert!(seen.is_none(), "{bridge} after {confirmations}");
+                scene.mine(&[]).await;
+            }
+            scene.trigger().await;
+            assert_eq!(scene.request(&ask).await.state, state, "{bridge} {payment}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_listed_requesters_get_a_run() {
     for mut scene in Scene::both().await {
         let friend = Address::repeat_byte(0x01);

@@ -298,6 +298,7 @@ async fn adapters(t: &mut Transcript) {
         t.say("deleted", bridges::delete(&mut tx, name).await.unwrap());
     }
     t.say_each("bridges", bridges::list(&mut tx, 2, 1).await.unwrap());
+    t.say_each("demanding", bridges::demanding(&mut tx).await.unwrap());
     t.say("how many", bridges::count(&mut tx).await.unwrap());
     tx.commit().await.unwrap();
 }
