@@ -98,6 +98,7 @@ impl Bench {
         let config = RunnerConfig {
             me: Uuid::new_v4().to_string(),
             max_in_flight: IN_FLIGHT,
+            patience: std::time::Duration::from_secs(1),
             claim: Duration::from_secs(15),
             max_run_duration: Some(Duration::from_secs(600)),
             http_timeout: Some(Duration::from_secs(15)),
