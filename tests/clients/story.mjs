@@ -10,7 +10,7 @@ function check(what, good) {
 }
 
 export async function story(library) {
-  const deadline = setTimeout(() => fail(new Error("nothing more happens")), 60_000);
+  const deadline = setTimeout(() => fail(new Error("nothing more happens")), 150_000);
   try {
     const client = await library({ http, ws, key, to });
     check("the chain is anvil's", (await client.chainId()) === 31337);

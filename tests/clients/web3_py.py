@@ -50,5 +50,5 @@ async def over_socket(shown: int) -> None:
         assert told == list(range(told[0], told[0] + len(told))), told
 
 
-asyncio.run(asyncio.wait_for(over_socket(over_http()), 60))
+asyncio.run(asyncio.wait_for(over_socket(over_http()), 150))
 print("good", flush=True)

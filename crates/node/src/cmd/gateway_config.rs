@@ -171,6 +171,21 @@ fn distinguish(nodes: &mut [NodeConfig]) {
     }
 }
 
+/// An upstream whose finalized block has not moved for so long is out of sync, on chains known to
+/// move it and to be believed about it; zero: never.
+fn finality_stands_after(chain_id: u64) -> Duration {
+    Duration::from_secs(match chain_id {
+        1 => 9 * 60,
+        10 => 13 * 60,
+        8453 | 11_155_420 => 15 * 60,
+        84_532 => 12 * 60,
+        56 => 45,
+        97 => 40,
+        43_113 | 43_114 => 60,
+        _ => 0,
+    })
+}
+
 /// How upstreams of this chain are judged: the values built in for known chains.
 pub(super) fn pool(chain_id: u64, nodes: Vec<NodeConfig>) -> PoolConfig {
     let mut pool = PoolConfig {
@@ -196,6 +211,7 @@ pub(super) fn pool(chain_id: u64, nodes: Vec<NodeConfig>) -> PoolConfig {
     {
         pool.chain_type = chain.chain_type.clone().unwrap_or_default();
         pool.no_new_heads_threshold = chain.no_new_heads_threshold;
+        pool.no_new_finalized_heads_threshold = finality_stands_after(chain_id);
         pool.sync_threshold = u64::from(chain.node_pool.sync_threshold);
         pool.finality_depth = u64::from(chain.finality_depth);
     }
@@ -270,11 +286,28 @@ mod tests {
     fn known_chains_have_values_of_their_own() {
         let of = |chain_id| {
             let pool = pool(chain_id, of_urls(&urls(&["http://10.0.0.1:8545"])).nodes);
-            (pool.no_new_heads_threshold.as_secs(), pool.sync_threshold)
+            (
+                pool.no_new_heads_threshold.as_secs(),
+                pool.no_new_finalized_heads_threshold.as_secs(),
+                pool.finality_depth,
+                pool.sync_threshold,
+            )
         };
-        assert_eq!(of(1), (180, 5));
-        assert_eq!(of(137), (30, 10));
-        assert_eq!(of(42161), (0, 10));
-        assert_eq!(of(10), (40, 10));
+        // The chains of the specification; finalized blocks only where the tag is believed.
+        assert_eq!(of(1), (180, 540, 50, 5));
+        assert_eq!(of(11_155_111), (180, 0, 50, 5));
+        assert_eq!(of(137), (30, 0, 500, 10));
+        assert_eq!(of(80_002), (30, 0, 500, 10));
+        assert_eq!(of(42_161), (0, 0, 50, 10));
+        assert_eq!(of(421_614), (0, 0, 50, 10));
+        assert_eq!(of(10), (40, 780, 200, 10));
+        assert_eq!(of(11_155_420), (40, 900, 200, 10));
+        assert_eq!(of(8453), (40, 900, 200, 10));
+        assert_eq!(of(84_532), (40, 720, 200, 10));
+        assert_eq!(of(56), (30, 45, 50, 10));
+        assert_eq!(of(97), (30, 40, 50, 10));
+        assert_eq!(of(43_114), (30, 60, 10, 5));
+        assert_eq!(of(43_113), (30, 60, 10, 5));
+        assert_eq!(of(1337), (0, 0, 10, 5));
     }
 }

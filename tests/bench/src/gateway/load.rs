@@ -35,10 +35,11 @@ pub(crate) struct Calls {
     pub(crate) per_second: Option<f64>,
 }
 
-/// A read of a contract, as clients send it: 190 bytes.
-fn question(id: u64) -> String {
+/// A read of a contract, as clients send it: about 190 bytes. No two are the same, so that nothing
+/// can be answered from what is known and every one goes to an upstream.
+fn question(id: u64, caller: usize) -> String {
     format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_call","params":[{{"to":"0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419","data":"0xfeaf968c0000000000000000000000000000000000000000000000000000"}},"latest"]}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_call","params":[{{"to":"0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419","data":"0xfeaf968c{caller:08x}{id:016x}00000000000000000000"}},"latest"]}}"#
     )
 }
 
@@ -59,9 +60,9 @@ pub(crate) async fn call(calls: Calls) -> Result<Seen> {
             // Whoever loses the connection opens another one: that call failed.
             while Instant::now() < until {
                 let outcome = if calls.socket {
-                    over_socket(calls.port, until, pace, &mut record).await
+                    over_socket(calls.port, at, until, pace, &mut record).await
                 } else {
-                    over_http(calls.port, until, pace, &mut record).await
+                    over_http(calls.port, at, until, pace, &mut record).await
                 };
                 if outcome.is_err() {
                     record.failed += 1;
@@ -127,6 +128,7 @@ impl Pace {
 
 async fn over_http(
     port: u16,
+    caller: usize,
     until: Instant,
     mut pace: Option<Pace>,
     record: &mut Record,
@@ -137,7 +139,7 @@ async fn over_http(
     let mut id = 1_u64;
     while Instant::now() < until {
         let since = Pace::turn(&mut pace).await;
-        let body = question(id);
+        let body = question(id, caller);
         let request = format!(
             "POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -174,6 +176,7 @@ fn is_result(text: &str, id: u64) -> bool {
 
 async fn over_socket(
     port: u16,
+    caller: usize,
     until: Instant,
     mut pace: Option<Pace>,
     record: &mut Record,
@@ -183,7 +186,7 @@ async fn over_socket(
     let mut id = 1_u64;
     while Instant::now() < until {
         let since = Pace::turn(&mut pace).await;
-        socket.send(Message::text(question(id))).await?;
+        socket.send(Message::text(question(id, caller))).await?;
         loop {
             match socket.next().await.context("closed")?? {
                 Message::Text(text) if is_result(&text, id) => break record.answered(since),

@@ -143,7 +143,9 @@ pub(crate) async fn proxy(name: &'static str, folder: &Path, upstreams: &[u16]) 
                     )
                 })
                 .collect();
-            let text = format!("listen = '127.0.0.1:{port}'\nchain_id = 4242\n{clients}");
+            let text = format!(
+                "listen = '127.0.0.1:{port}'\nchain_id = 4242\n[limits]\ncache_bytes = 0\n{clients}"
+            );
             let path = write("gateway.toml", text)?;
             let mut command =
                 Command::new(std::env::var("DODONA_BIN").context("DODONA_BIN names no program")?);

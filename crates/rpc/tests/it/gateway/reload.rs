@@ -28,9 +28,10 @@ async fn a_reload_to_other_upstreams_loses_no_request_and_no_event() {
     logs.subscribe(json!(["logs", {}])).await;
     let filter = door.result("eth_newBlockFilter", json!([])).await;
 
+    let changed = std::cell::Cell::new(false);
     let asking = async {
         let mut asked = 0;
-        for _ in 0..300 {
+        while !changed.get() || asked < 20 {
             let answer = door.ask("eth_call", json!([{}, "latest"])).await;
             assert!(answer.get("error").is_none(), "{answer}");
             asked += 1;
@@ -56,9 +57,10 @@ async fn a_reload_to_other_upstreams_loses_no_request_and_no_event() {
             assert!(reloaded.upstreams_changed);
             assert_eq!(reloaded.generation, round as u64 + 2);
         }
+        changed.set(true);
     };
     let (asked, ()) = tokio::join!(asking, changing);
-    assert_eq!(asked, 300);
+    assert!(asked >= 20);
     for block in 101..=106 {
         assert_eq!(socket.told().await.1["hash"], json!(hash_of(block, 0)));
         assert_eq!(logs.told().await.1["blockHash"], json!(hash_of(block, 0)));
