@@ -66,7 +66,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Transactions", &["txs list", "txs show", "attempts list"]),
     (
         "In front of Ethereum clients",
-        &["gateway", "gateway check"],
+        &["gateway", "gateway check", "gateway key"],
     ),
     ("More", &["help-all"]),
 ];
