@@ -36,6 +36,9 @@ const BUILT_IN: &[&str] = &[
     "wasm",
 ];
 
+/// What 0.x put among the parameters of a request by itself, for a bare `ethtx` at the end.
+const INJECTED: [&str; 3] = ["address", "dataPrefix", "functionSelector"];
+
 /// Where a run's parameters come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
@@ -536,6 +539,16 @@ impl<'a> Walk<'a> {
                 if self.request == Request::Nothing {
                     return refuse(task, "there is nothing to copy from", "remove it");
                 }
+                if matches!(self.request, Request::Log { .. }) && INJECTED.contains(&&*path[0]) {
+                    return refuse(
+                        task,
+                        &format!(
+                            "{} was put among the parameters by 0.x itself, and is not there today",
+                            path[0]
+                        ),
+                        "write the job in TOML: the contract is $(jobRun.logAddress), the words of the request are those of its ethabidecodelog task",
+                    );
+                }
                 let expression = format!("$({}.{})", self.request_id(), path.join("."));
                 self.previous = Previous::Value(expression);
                 Ok(())
@@ -709,6 +722,13 @@ impl<'a> Walk<'a> {
             "{{\"id\": $(jobSpec.externalJobID), \"data\": {data}}}"
         ));
         self.warnings.push(format!("{}: the bridge gets meta in today's form and no Authorization header; an adapter that checks the bearer token will refuse", task.place));
+        if matches!(self.request, Request::Log { .. }) {
+            self.warnings.push(format!(
+                "{}: 0.x put {} among the data it sent to the bridge; they are not there any more",
+                task.place,
+                INJECTED.join(", ")
+            ));
+        }
         let id = self.chain.add(
             "ask",
             "bridge",

@@ -123,6 +123,7 @@ fn runlog(
     };
     let mut walk = Walk::new(options, Request::Log { contract });
     walk.all(&document.tasks);
+    walk.warnings.extend(precedence(document));
     let (confirmations, payment) = sums(document, &mut walk, options);
     let Walk {
         chain,
@@ -152,6 +153,12 @@ fn runlog(
         warnings.push("the spec has no id: contracts name the old job by its id, so add externalJobID with it".into());
     }
     finish("directrequest", head, &keys, chain.source(), warnings)
+}
+
+/// Who wins where spec and request say different things changed within 0.x, so it is said what was assumed.
+fn precedence(document: &Document) -> Option<String> {
+    let says = document.tasks.iter().any(|task| !task.params.is_empty());
+    says.then(|| "assumed: where the spec gives a parameter, one of the same name in a request does not count, as in the later 0.x releases; if your node let the request win, remove it from the spec".to_owned())
 }
 
 /// Confirmations: the most any task or bridge asks for. Payment: the job's and each bridge's.
@@ -200,6 +207,7 @@ fn webhook(
 ) -> Result<ImportedJob, Vec<Refusal>> {
     let mut walk = Walk::new(options, Request::Body);
     walk.all(&document.tasks);
+    walk.warnings.extend(precedence(document));
     if document.min_payment.is_some() {
         walk.warnings
             .push("minPayment is left out: nobody pays for a webhook run".into());

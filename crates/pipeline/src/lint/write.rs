@@ -57,6 +57,18 @@ pub fn json(files: &[Checked<'_>]) -> Json {
     Json::Array(all.collect())
 }
 
+/// A path as a URI reference: whatever could be read as something else is escaped, a colon too.
+fn reference(path: &str) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/-._~".contains(b);
+    path.bytes().fold(String::new(), |mut out, byte| {
+        match plain(&byte) {
+            true => out.push(char::from(byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
+}
+
 /// SARIF 2.1.0, as code scanners read it.
 pub fn sarif(files: &[Checked<'_>], version: &str) -> Json {
     let rules: Vec<Json> = RULES
@@ -71,7 +83,7 @@ pub fn sarif(files: &[Checked<'_>], version: &str) -> Json {
                 "level": f.level.name(),
                 "message": {"text": f.message},
                 "locations": [{"physicalLocation": {
-                    "artifactLocation": {"uri": file},
+                    "artifactLocation": {"uri": reference(file)},
                     "region": {"startLine": f.place.line, "startColumn": f.place.column},
                 }}],
             })

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Bytes;
+use bigdecimal::BigDecimal;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::decimal;
 use crate::draw::{Label, Mark};
 use crate::egress::{EgressClient, HttpError};
 use crate::spec::{JobKind, JobSpec};
@@ -41,6 +43,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// By task, in their order.
     pub lines: Vec<Line>,
+    /// What a flux monitor would submit, where the run came to an end.
+    pub number: Option<Result<BigDecimal, String>>,
 }
 
 /// One task of a rehearsal.
@@ -84,7 +88,13 @@ impl Rehearsal<'_> {
             .tasks()
             .map(|def| line(def, &outcome))
             .collect();
-        Ok(Report { outcome, lines })
+        let submits = matches!(self.spec.kind, JobKind::FluxMonitor(_));
+        let number = (submits && outcome.state == RunState::Completed).then(|| number(&outcome));
+        Ok(Report {
+            outcome,
+            lines,
+            number,
+        })
     }
 }
 
@@ -104,10 +114,11 @@ impl Report {
 
     /// Nothing failed that matters: the run would complete, or wait for its transaction.
     pub fn is_good(&self) -> bool {
-        matches!(
+        let ends = matches!(
             self.outcome.state,
             RunState::Completed | RunState::Suspended
-        )
+        );
+        ends && !matches!(self.number, Some(Err(_)))
     }
 
     /// The end of the run in a sentence.
@@ -120,7 +131,15 @@ impl Report {
             .map(String::as_str)
             .collect();
         match self.outcome.state {
-            RunState::Completed => "The run completes.".to_owned(),
+            RunState::Completed => match &self.number {
+                None => "The run completes.".to_owned(),
+                Some(Ok(number)) => format!(
+                    "The run finds {} and would submit {}, if that is wanted then.",
+                    decimal::to_text(number),
+                    decimal::truncate(number)
+                ),
+                Some(Err(why)) => format!("The run's result cannot be submitted: {why}"),
+            },
             RunState::Errored => format!("The run fails: {}", errors.join("; ")),
             RunState::Dropped => "The run is dropped: a task with failEarly failed.".to_owned(),
             RunState::Suspended => match self.outcome.transactions.len() {
@@ -129,6 +148,14 @@ impl Report {
                 n => format!("The run would send {n} transactions and wait for them."),
             },
         }
+    }
+}
+
+/// The one number a flux monitor's pipeline ends with.
+fn number(outcome: &Outcome) -> Result<BigDecimal, String> {
+    match outcome.outputs.as_slice() {
+        [Some(value)] => decimal::from_value(value).map_err(|why| why.to_string()),
+        _ => Err("the pipeline does not end with one value".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@ mod hostile;
 mod http_tasks;
 mod jobs;
 mod legacy;
+mod migrate;
 mod pages;
 mod source;
 mod specs;

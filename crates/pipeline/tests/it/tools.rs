@@ -353,6 +353,70 @@ fn findings_are_written_for_people_scripts_and_scanners() {
     );
 }
 
+/// What the published schema of SARIF 2.1.0 requires of the objects we write, and which values it allows.
+#[test]
+fn what_scanners_read_has_the_shape_their_schema_requires() {
+    let broken = found("type = ");
+    let findings = found(&job("", "a [type=http url=\"http://a.example\" retris=2]"));
+    let files = [
+        ("jobs/a b:c\u{e9}.toml", findings.as_slice()),
+        ("broken.toml", broken.as_slice()),
+        ("clean.toml", &[]),
+    ];
+    let sarif = dodona_pipeline::lint::sarif(&files, "1.0");
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        let object = value.as_object().expect("an object");
+        let mut keys: Vec<_> = object.keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    assert_eq!(keys(&sarif), ["$schema", "runs", "version"]);
+    assert_eq!(sarif["version"], "2.1.0");
+    let runs = sarif["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 1);
+    assert_eq!(keys(&runs[0]), ["columnKind", "results", "tool"]);
+    assert_eq!(runs[0]["columnKind"], "unicodeCodePoints");
+    let driver = &runs[0]["tool"]["driver"];
+    assert_eq!(keys(&runs[0]["tool"]), ["driver"]);
+    assert_eq!(keys(driver), ["name", "rules", "version"]);
+    assert!(!text(&driver["name"]).is_empty());
+    for rule in driver["rules"].as_array().unwrap() {
+        assert_eq!(keys(rule), ["id", "shortDescription"]);
+        assert!(!text(&rule["id"]).is_empty());
+        assert!(!text(&rule["shortDescription"]["text"]).is_empty());
+    }
+    let results = runs[0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), findings.len() + broken.len());
+    for result in results {
+        let expected = ["level", "locations", "message", "ruleId", "ruleIndex"];
+        assert_eq!(keys(result), expected);
+        assert!(!text(&result["message"]["text"]).is_empty());
+        let level = text(&result["level"]);
+        assert!(["none", "note", "warning", "error"].contains(&&*level));
+        let location = &result["locations"][0]["physicalLocation"];
+        let region = &location["region"];
+        for place in ["startLine", "startColumn"] {
+            assert!(region[place].as_u64().unwrap() >= 1);
+        }
+        // A URI reference: relative, without a scheme, and in the letters of one.
+        let uri = text(&location["artifactLocation"]["uri"]);
+        let base = url::Url::parse("file:///repository/").unwrap();
+        assert!(
+            base.join(&uri)
+                .unwrap()
+                .as_str()
+                .starts_with("file:///repository/")
+        );
+        assert!(
+            uri.bytes().all(|b| b.is_ascii_graphic()) && !uri.contains(':'),
+            "{uri}"
+        );
+    }
+    let first = &results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert_eq!(first, "jobs/a%20b%3Ac%C3%A9.toml");
+}
+
 #[test]
 fn every_rule_is_named_once() {
     let mut names: Vec<_> = RULES.iter().map(|(id, _)| id).collect();
@@ -469,6 +533,34 @@ async fn bridges_and_contracts_are_rehearsed_too() {
         .collect();
     assert_eq!(outputs, ["21", "\"0x2a\"", "\"me\""]);
     assert!(report.is_good());
+}
+
+#[tokio::test]
+async fn a_flux_monitor_is_rehearsed_up_to_the_number_it_would_submit() {
+    let toml = "type = \"fluxmonitor\"\nschemaVersion = 1\nevmChainID = 1\n\
+        contractAddress = \"0x5FbDB2315678afecb367f032d93F642f64180aa3\"\npollTimerPeriod = \"1m\"\n\
+        idleTimerDisabled = true\nobservationSource = '''\n\
+        a [type=http url=\"https://a.example/\"]\n t [type=jsonparse path=\"v\"]\n a -> t\n'''";
+    let spec = JobSpec::parse(toml).unwrap();
+    let answer = |body: &str| format!("[[http]]\nurl = \"https://a.example/\"\nbody = '{body}'");
+    let good = rehearse(
+        &spec,
+        r#"{"latestAnswer": 12, "updatedAt": 1}"#,
+        &answer(r#"{"v": 12.75}"#),
+    )
+    .await;
+    assert!(good.is_good());
+    assert_eq!(
+        good.verdict(),
+        "The run finds 12.75 and would submit 12, if that is wanted then."
+    );
+    let text = rehearse(&spec, "", &answer(r#"{"v": "soon"}"#)).await;
+    assert!(!text.is_good());
+    assert!(
+        text.verdict().contains("cannot be submitted"),
+        "{}",
+        text.verdict()
+    );
 }
 
 #[test]

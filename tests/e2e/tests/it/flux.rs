@@ -6,12 +6,13 @@ use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolValue;
 use dodona_testkit::{
     contracts::{Feed, Flags, code},
-    node::Job,
+    node::{Job, Node},
     source::{Behaviour, Gate},
-    until,
+    until, until_within,
 };
 use serde_json::{Value, json};
 
+use crate::replicas::leads;
 use crate::scene::{Db, Scene, price};
 
 /// A node, and a feed whose only oracle it is, or one of two.
@@ -74,9 +75,10 @@ fetch -> parse -> times
         self.scene.serve_price(cents);
     }
 
-    /// Waits until this round has an answer.
+    /// Waits until this round has an answer; longer than a dead replica's claim on a run lasts.
     async fn answer(&self, round: u64) -> i64 {
-        until(&format!("round {round} is answered"), || async {
+        let patience = Duration::from_secs(60);
+        until_within(patience, &format!("round {round} is answered"), || async {
             let answer = self.feed.answer(&self.scene.world, round).await;
             (answer != 0).then_some(answer)
         })
@@ -328,6 +330,67 @@ async fn a_node_killed_in_the_middle_of_a_round_submits_to_it_once_on_sqlite() {
 #[tokio::test]
 async fn a_node_killed_in_the_middle_of_a_round_submits_to_it_once_on_postgresql() {
     a_node_killed_in_the_middle_of_a_round_submits_to_it_once(Db::Postgres).await;
+}
+
+#[tokio::test]
+async fn when_a_leader_is_killed_the_other_replica_answers_each_round_once() {
+    let mut rounds = Rounds::of_two(Db::Postgres).await;
+    leads(&rounds.scene.node).await;
+    let mut standby = Node::start(&rounds.scene.options).await;
+    rounds.serve(2_000);
+    rounds
+        .job(&format!(
+            "threshold = 50.0\npollTimerPeriod = \"1h\"\n{NO_IDLE}"
+        ))
+        .await;
+    assert_eq!(rounds.submitted(1).await, [(1, 2_000)]);
+    rounds.other_submits(1, 2_000).await;
+    rounds.answer(1).await;
+
+    // The leader has heard of round 2 and begun a run, which hangs: on whichever replica it is, both know of it.
+    let gate = Gate::closed();
+    let held = Behaviour::Behind(gate.clone(), price(2_100));
+    rounds.scene.source.on("/price", held);
+    rounds.other_submits(2, 2_000).await;
+    rounds.looks(1).await;
+    rounds.scene.node.kill();
+    gate.open();
+    leads(&standby).await;
+    assert_eq!(rounds.answer(2).await, 2_050);
+    rounds.other_submits(3, 2_000).await;
+    assert_eq!(rounds.answer(3).await, 2_050);
+
+    // And back: killed right after somebody began a round.
+    rounds.scene.node.start_again().await;
+    rounds.other_submits(4, 2_000).await;
+    standby.kill();
+    leads(&rounds.scene.node).await;
+    assert_eq!(rounds.answer(4).await, 2_050);
+    let each_once = [(1, 2_000), (2, 2_100), (3, 2_100), (4, 2_100)];
+    assert_eq!(rounds.ours().await, each_once);
+    rounds.scene.assert_sent(4).await;
+}
+
+#[tokio::test]
+async fn a_round_whose_source_failed_is_answered_once_the_source_is_back() {
+    let rounds = Rounds::of_two(Db::Sqlite).await;
+    rounds.serve(1_000);
+    let job = rounds
+        .job(&format!(
+            "threshold = 50.0\npollTimerPeriod = \"1h\"\n{NO_IDLE}"
+        ))
+        .await;
+    assert_eq!(rounds.submitted(1).await, [(1, 1_000)]);
+    rounds.other_submits(1, 1_000).await;
+    rounds.answer(1).await;
+    let down = Behaviour::Status(500, "down".to_owned());
+    rounds.scene.source.on("/price", down);
+    rounds.other_submits(2, 1_010).await;
+    rounds.scene.run_in_state(&job, "errored").await;
+    rounds.serve(1_001);
+    // Nothing moved by half, and the next poll is an hour away.
+    assert_eq!(rounds.answer(2).await, 1_005);
+    assert_eq!(rounds.ours().await, [(1, 1_000), (2, 1_001)]);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn is_leader(node: &Node) -> bool {
     leads.is_some_and(|leads| leads.contains(&json!({ "scope": "chain:31337", "held": true })))
 }
 
-async fn leads(node: &Node) {
+pub(crate) async fn leads(node: &Node) {
     until("the node leads the chain", || async {
         is_leader(node).await.then_some(())
     })
