@@ -22,7 +22,7 @@ pub const DEFAULT_DIVISION_PLACES: i32 = 16;
 pub fn fits(number: &BigDecimal) -> bool {
     let (digits, scale) = number.as_bigint_and_scale();
     let limit = MAX_DIGITS as u64;
-    scale.unsigned_abs() <= limit && digits.bits() <= limit * 332 / 100 // a digit is 3.3219 bits
+    scale.unsigned_abs() <= limit && digits.bits() <= limit * 3_322 / 1_000 // a digit is 3.3219 bits
 }
 
 /// Reads `12`, `-1.50`, `.5`, `5.`, `1e18`: no spaces, no hex, no separators.
@@ -50,14 +50,24 @@ pub fn parse(text: &str) -> Result<BigDecimal, String> {
     if whole.len() + fraction.len() == 0 || !only_digits(whole) || !only_digits(fraction) {
         return refuse("it is not a decimal number");
     }
-    if whole.len() + fraction.len() > MAX_DIGITS {
+    // Written out, a number may have as many zeros again as it has digits.
+    if whole.len() + fraction.len() > 2 * MAX_DIGITS + 1 {
         return refuse("it has too many digits");
     }
-    let scale = (fraction.len() as i64).saturating_sub(exponent);
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    let surplus = significant.len().saturating_sub(MAX_DIGITS);
+    let (kept, zeros) = significant.split_at(significant.len() - surplus);
+    if zeros.bytes().any(|b| b != b'0') {
+        return refuse("it has too many digits");
+    }
+    let scale = (fraction.len() as i64)
+        .saturating_sub(exponent)
+        .saturating_sub(surplus as i64);
     if scale.unsigned_abs() > MAX_DIGITS as u64 {
         return refuse("its exponent is too large");
     }
-    let magnitude = parse_int(&format!("{whole}{fraction}"));
+    let magnitude = parse_int(if kept.is_empty() { "0" } else { kept });
     match magnitude {
         Some(n) if sign == Sign::Minus => Ok(BigDecimal::new(-n, scale)),
         Some(n) => Ok(BigDecimal::new(n, scale)),
@@ -213,6 +223,25 @@ mod tests {
             assert!(parse(text).is_err(), "{text} was accepted");
         }
         assert!(parse(&"1".repeat(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn whatever_is_written_is_read_again() {
+        let nines = |count: usize| "9".repeat(count);
+        for text in [
+            format!("{}e9999", nines(31)),
+            format!("{}e-10000", nines(31)),
+            format!("10e{MAX_DIGITS}"),
+            format!("{}e{MAX_DIGITS}", nines(MAX_DIGITS)),
+            format!("{}e-{MAX_DIGITS}", nines(MAX_DIGITS)),
+            format!("-1e-{MAX_DIGITS}"),
+        ] {
+            let number = d(&text);
+            assert_eq!(parse(&to_text(&number)), Ok(number));
+        }
+        assert!(parse(&nines(MAX_DIGITS + 1)).is_err());
+        assert!(parse(&format!("{}0", nines(MAX_DIGITS + 1))).is_err());
+        assert!(parse(&"0".repeat(100_000)).is_err());
     }
 
     #[test]
