@@ -25,7 +25,7 @@ pub(crate) fn long() -> bool {
 /// (`DODONA_TEST_LONG=1`).
 pub(crate) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
-        cases: if long() { cases * 200 } else { cases },
+        cases: if long() { cases * 40 } else { cases },
         rng_seed: RngSeed::Fixed(0x00d0_d0a4),
         failure_persistence: None,
         ..ProptestConfig::default()
