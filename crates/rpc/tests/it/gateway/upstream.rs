@@ -203,10 +203,6 @@ impl Upstream {
         self.script().sockets
     }
 
-    pub(crate) fn asked_in_all(&self) -> usize {
-        self.script().asked.len()
-    }
-
     pub(crate) fn url(&self) -> Url {
         format!("http://127.0.0.1:{}", self.port).parse().unwrap()
     }
