@@ -85,7 +85,7 @@ impl Rereader {
         let blocks = match fetch::range(&pool, from, to, &contracts).await {
             Ok(blocks) => blocks,
             Err(RangeError::TooMuch(_)) if to > from => {
-                self.range = ((to - from + 1) / 2).max(1);
+                self.range = (to - from).div_ceil(2).max(1);
                 return Ok(Reread { more: true, ..idle });
             }
             Err(RangeError::TooMuch(cause)) => {

@@ -25,10 +25,17 @@ pub(crate) struct Gathered {
     // Read ahead. Good for one look: after that the row may be another.
     newest: HashMap<Name, Option<Request>>,
 
-    // To be written: requests seen for the first time, and the inputs of the runs of those that are not refused.
-    fresh: Vec<(NewRequest, Option<(Arc<Job>, String)>)>,
+    // To be written: requests that begin a life.
+    fresh: Vec<Fresh>,
     // To be written: what became of logs.
     consumed: Vec<(i64, String)>,
+}
+
+/// A request that begins a life.
+struct Fresh {
+    request: NewRequest,
+    /// Its job and the inputs of its run; a refused request has none.
+    run: Option<(Arc<Job>, String)>,
 }
 
 impl Gathered {
@@ -97,13 +104,13 @@ impl Gathered {
     }
 
     fn is_fresh(&self, name: Name) -> bool {
-        let mut fresh = self.fresh.iter();
-        fresh.any(|(new, _)| (new.oracle, new.request_id) == name)
+        let mut fresh = self.fresh.iter().map(|fresh| &fresh.request);
+        fresh.any(|new| (new.oracle, new.request_id) == name)
     }
 
     /// A request that begins a life; with the inputs of a run unless it is refused.
-    pub(crate) fn begin(&mut self, new: NewRequest, run: Option<(Arc<Job>, String)>) {
-        self.fresh.push((new, run));
+    pub(crate) fn begin(&mut self, request: NewRequest, run: Option<(Arc<Job>, String)>) {
+        self.fresh.push(Fresh { request, run });
     }
 
     /// A log is decided.
@@ -115,12 +122,12 @@ impl Gathered {
         let fresh = std::mem::take(&mut self.fresh);
         let inputs: Vec<(JobId, String)> = fresh
             .iter()
-            .filter_map(|(_, run)| run.as_ref())
+            .filter_map(|fresh| fresh.run.as_ref())
             .map(|(job, inputs)| (job.id, inputs.clone()))
             .collect();
         let mut runs = runs::insert_each(tx, &inputs, now).await?.into_iter();
         let mut new = Vec::with_capacity(fresh.len());
-        for (request, run) in fresh {
+        for Fresh { request, run } in fresh {
             let run_id = match run {
                 Some((job, _)) => {
                     let run = runs.next();

@@ -232,8 +232,8 @@ impl Gateway {
         let _ = old.successor.set(Arc::clone(&new));
         self.0.core.send_replace(Arc::clone(&new));
         let _ = self.0.work.send(Work::Follow(new));
-        if let Some(handle) = handle {
-            if let Some(before) = watched.replace(handle) {
+        if let Some(handle) = handle
+            && let Some(before) = watched.replace(handle) {
                 // Whoever was asking goes on for a moment, with somebody looking after them.
                 let later = async move {
                     tokio::time::sleep(OLD_WATCHED_FOR).await;
@@ -241,7 +241,6 @@ impl Gateway {
                 };
                 let _ = self.0.work.send(Work::Pool(Box::pin(later)));
             }
-        }
         Ok(Reloaded {
             generation,
             upstreams_changed,
