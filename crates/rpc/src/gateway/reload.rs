@@ -233,14 +233,15 @@ impl Gateway {
         self.0.core.send_replace(Arc::clone(&new));
         let _ = self.0.work.send(Work::Follow(new));
         if let Some(handle) = handle
-            && let Some(before) = watched.replace(handle) {
-                // Whoever was asking goes on for a moment, with somebody looking after them.
-                let later = async move {
-                    tokio::time::sleep(OLD_WATCHED_FOR).await;
-                    before.abort();
-                };
-                let _ = self.0.work.send(Work::Pool(Box::pin(later)));
-            }
+            && let Some(before) = watched.replace(handle)
+        {
+            // Whoever was asking goes on for a moment, with somebody looking after them.
+            let later = async move {
+                tokio::time::sleep(OLD_WATCHED_FOR).await;
+                before.abort();
+            };
+            let _ = self.0.work.send(Work::Pool(Box::pin(later)));
+        }
         Ok(Reloaded {
             generation,
             upstreams_changed,
