@@ -439,7 +439,6 @@ pub enum EthKeysCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["enable", "disable"])]
 pub struct KeyOnChainArgs {
     /// Address of the key
     #[arg(long)]
@@ -448,7 +447,7 @@ pub struct KeyOnChainArgs {
     #[arg(long, alias = "evmChainID", value_name = "ID")]
     pub evm_chain_id: Option<String>,
     /// Use it for new transactions
-    #[arg(long)]
+    #[arg(long, conflicts_with = "disable", required_unless_present = "disable")]
     pub enable: bool,
     /// Do not use it for new transactions
     #[arg(long)]
