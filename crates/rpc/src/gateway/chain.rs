@@ -146,6 +146,21 @@ impl ChainView {
         self.poke();
     }
 
+    /// Whether a block left the chain lately and did not come back.
+    pub(crate) fn was_removed(&self, hash: B256) -> bool {
+        let journal = self.journal();
+        let last = journal
+            .changes
+            .iter()
+            .rev()
+            .find_map(|change| match change {
+                Change::Add(block) if block.head.hash == hash => Some(false),
+                Change::Remove(block) if block.head.hash == hash => Some(true),
+                _ => None,
+            });
+        last.unwrap_or(false)
+    }
+
     /// The lowest block the journal knows.
     pub(crate) fn front(&self) -> Option<Arc<Block>> {
         self.journal().canonical.front().cloned()

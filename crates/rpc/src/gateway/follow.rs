@@ -139,6 +139,16 @@ impl Core {
         let standing = tip.as_ref().map(|tip| spot(&tip.head));
         self.mark_strays(seen, standing);
         let chosen = tip::choose(&heads, standing, |n| self.chain.hash_at(n), seen);
+        // A branch that was left already is shown by somebody who has not heard of it yet, when those
+        // who have are gone: not a reorganisation.
+        let chosen = match (chosen, &tip) {
+            (Move::To(target), Some(tip))
+                if target.number <= tip.head.number && self.chain.was_removed(target.hash) =>
+            {
+                Move::Behind(target)
+            }
+            (chosen, _) => chosen,
+        };
         match chosen {
             Move::Stay => {
                 *behind_since = None;
