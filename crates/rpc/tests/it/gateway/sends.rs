@@ -154,7 +154,8 @@ async fn who_was_away_gets_the_transaction_when_it_comes_back() {
         (clients[0].asked(SEND) == 1).then_some(())
     })
     .await;
-    assert_eq!(clients[1].asked(SEND), 1);
+    // The other may be given it once more meanwhile: to whoever knows it that is nothing.
+    assert!((1..=2).contains(&clients[1].asked(SEND)));
 }
 
 #[tokio::test]
