@@ -113,6 +113,12 @@ async fn alloy_reads_pays_and_subscribes_and_does_not_notice_that_an_upstream_is
     let pending = http.send_transaction(request).await.unwrap();
     let receipt = pending.get_receipt().await.unwrap();
     assert!(receipt.status());
+    // A receipt may be told a moment before the gateway itself stands on its block.
+    let mined = receipt.block_number.unwrap();
+    dodona_testkit::until("the gateway is at the block of the receipt", || async {
+        (http.get_block_number().await.unwrap() >= mined).then_some(())
+    })
+    .await;
     assert_eq!(http.get_balance(to).await.unwrap() - before, U256::from(7));
 
     let url = format!("ws://{}/", scene.door.address);
