@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::Pipeline;
-use crate::spec::{JobSpec, SpecError};
+use crate::spec::{JobKind, JobSpec, SpecError};
+
+const INITIATORS: &str = "externalInitiators";
 
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,9 +34,17 @@ impl Side {
         let table: toml::Table = toml
             .parse()
             .map_err(|e: toml::de::Error| SpecError::Toml(e.to_string()))?;
+        let initiators = match &spec.kind {
+            JobKind::Webhook(webhook) => webhook
+                .external_initiators
+                .iter()
+                .map(|it| (it.name.clone(), it.spec.clone()))
+                .collect(),
+            _ => Vec::new(),
+        };
         let fields = table
             .iter()
-            .filter(|(key, _)| key.as_str() != "observationSource")
+            .filter(|(key, _)| !["observationSource", INITIATORS].contains(&key.as_str()))
             .map(|(key, value)| {
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
@@ -42,7 +52,28 @@ impl Side {
                 };
                 (key.clone(), text)
             });
-        Ok(Self::new(fields, spec.pipeline))
+        Ok(Self::new(fields, spec.pipeline).listing(initiators))
+    }
+
+    /// The same with external initiators: name, and the JSON text the job has for it. Names are compared without
+    /// letter case, texts as the JSON they are, and the order does not matter.
+    #[must_use]
+    pub fn listing(mut self, initiators: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut listed: Vec<String> = initiators
+            .into_iter()
+            .map(|(name, spec)| {
+                let spec = match crate::value::read_json(&spec) {
+                    Ok(value) => value.to_output_json(),
+                    Err(_) => spec,
+                };
+                format!("{}: {spec}", name.to_lowercase())
+            })
+            .collect();
+        listed.sort();
+        if !listed.is_empty() {
+            self.fields.insert(INITIATORS.to_owned(), listed.join("\n"));
+        }
+        self
     }
 
     /// From fields in any usual notation and the pipeline.
@@ -171,6 +202,30 @@ mod tests {
             .filter(|c| c.what != "task b: type")
             .collect();
         assert_eq!(types, []);
+    }
+
+    #[test]
+    fn initiators_are_compared_as_what_they_are_told() {
+        let spec = |list: &str| {
+            let toml = format!(
+                "type = \"webhook\"\nschemaVersion = 1\nexternalInitiators = [{list}]\nobservationSource = \"a [type=fail]\""
+            );
+            Side::of_spec(&toml).unwrap()
+        };
+        let two = spec(r#"{ name = "B", spec = '{"x": 1,  "y": "Z"}' }, { name = "a" }"#);
+        let shown = side(&[], "a [type=fail]");
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let told = [pair("A", "null"), pair("b", r#"{"y":"Z","x":1}"#)];
+        let changes = |right: Side| -> Vec<String> {
+            let changes = diff(&two, &right).into_iter().map(|c| c.what);
+            changes
+                .filter(|what| !["type", "schemaVersion"].contains(&&**what))
+                .collect()
+        };
+        assert_eq!(changes(shown.clone().listing(told)), [""; 0]);
+        let other = [pair("a", "null"), pair("b", r#"{"y":"z","x":1}"#)];
+        assert_eq!(changes(shown.clone().listing(other)), [INITIATORS]);
+        assert_eq!(changes(shown), [INITIATORS]);
     }
 
     #[test]

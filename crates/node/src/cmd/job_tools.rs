@@ -70,7 +70,15 @@ pub(super) fn lint(arguments: &LintArgs, out: &mut Out<'_>) -> anyhow::Result<()
         .flat_map(|(_, findings)| findings)
         .filter(|f| f.level >= refused)
         .count();
-    anyhow::ensure!(bad == 0, "{bad} found that must not stay");
+    let what = match refused {
+        Level::Error => "error",
+        _ => "error or warning",
+    };
+    anyhow::ensure!(
+        bad == 0,
+        "{bad} {what}{} found",
+        if bad == 1 { "" } else { "s" }
+    );
     Ok(())
 }
 
@@ -188,7 +196,7 @@ pub(super) async fn compare(
     if changes.is_empty() {
         return out.line("No difference.");
     }
-    anyhow::bail!("{} differences", changes.len())
+    anyhow::bail!("{}", plural(changes.len(), "difference"))
 }
 
 fn change_text(change: &Change) -> String {
@@ -233,7 +241,6 @@ const SPEC_KEYS: &[&str] = &[
     "minContractPaymentLinkJuels",
     "requesters",
     "schedule",
-    "externalInitiators",
     "threshold",
     "absoluteThreshold",
     "pollTimerPeriod",
@@ -274,7 +281,16 @@ fn side_of_job(job: &Document) -> anyhow::Result<Side> {
         .unwrap_or_default();
     let pipeline =
         Pipeline::parse(source).context("the node's job has a pipeline that cannot be read")?;
-    Ok(Side::new(fields, pipeline))
+    let listed = job
+        .attributes
+        .get("webhookSpec")
+        .and_then(|spec| spec.get("externalInitiators"))
+        .and_then(Value::as_array);
+    let initiators = listed.into_iter().flatten().map(|it| {
+        let text = |key: &str| it.get(key).and_then(Value::as_str).unwrap_or_default();
+        (text("name").to_owned(), text("spec").to_owned())
+    });
+    Ok(Side::new(fields, pipeline).listing(initiators))
 }
 
 /// Said or not said, it means the same.
@@ -286,7 +302,7 @@ fn is_default(key: &str, value: &str) -> bool {
         "forwardingAllowed" | "pollTimerDisabled" | "idleTimerDisabled" | "drumbeatEnabled" => {
             value == "false"
         }
-        "requesters" | "externalInitiators" => value == "[]",
+        "requesters" => value == "[]",
         "threshold" | "absoluteThreshold" => matches!(value, "0" | "0.0"),
         _ => false,
     }

@@ -56,6 +56,10 @@ pub const RULES: &[(&str, &str)] = &[
     ),
     ("notation", "Allowed, and probably not meant."),
     (
+        "wrong-inputs",
+        "More or fewer edges into a task than it takes; the task will fail.",
+    ),
+    (
         "unrestricted-requester-url",
         "Whoever makes a request chooses an address inside the operator's network.",
     ),

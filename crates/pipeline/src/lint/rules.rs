@@ -24,6 +24,7 @@ pub(super) fn all(spec: &JobSpec, map: &SourceMap<'_>, facts: &Facts) -> Vec<Fin
         found: Vec::new(),
     };
     look.said_by_the_parser();
+    look.inputs();
     look.requester_urls();
     look.confirmations();
     look.checksums();
@@ -89,6 +90,29 @@ impl Look<'_> {
                 message: text.clone(),
                 place,
             });
+        }
+    }
+
+    /// Edges deliver inputs, and most tasks take one at most. The node accepts such a job; every run fails.
+    fn inputs(&mut self) {
+        for n in 0..self.tasks().len() {
+            let task = &self.tasks()[n];
+            let count = task.inputs().len();
+            let message = match inputs_of(task.kind) {
+                (_, most) if count > most => format!(
+                    "task `{}`: {count} edges lead into it and a {} task takes {most} input: the task will fail; name what it needs as $(task) in an attribute and remove the edges beyond that",
+                    task.dot_id,
+                    task.type_name()
+                ),
+                (least, _) if count < least => format!(
+                    "task `{}`: no edge leads into it and a {} task works on one: the task will fail; draw an edge to it",
+                    task.dot_id,
+                    task.type_name()
+                ),
+                _ => continue,
+            };
+            let place = self.at(task);
+            self.say(Level::Warning, "wrong-inputs", place, message);
         }
     }
 
@@ -395,6 +419,17 @@ impl Look<'_> {
         if let Some((place, message)) = said {
             self.say(Level::Note, "unordered-outputs", place, message);
         }
+    }
+}
+
+/// How many inputs a task takes, at least and at most.
+fn inputs_of(kind: TaskType) -> (usize, usize) {
+    use TaskType::*;
+    match kind {
+        Lookup => (1, 1),
+        Base64Decode | Base64Encode | Conditional | EthAbiDecode | HexDecode | HexEncode
+        | JsonParse | Length | LessThan | Lowercase | Memo | Merge | Multiply | Uppercase => (0, 1),
+        _ => (0, usize::MAX),
     }
 }
 

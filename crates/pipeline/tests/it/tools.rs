@@ -536,6 +536,32 @@ async fn bridges_and_contracts_are_rehearsed_too() {
 }
 
 #[tokio::test]
+async fn edges_are_counted_as_the_tasks_count_their_inputs() {
+    for kind in dodona_pipeline::TaskType::all() {
+        for edges in 0..3 {
+            let sources = ["a [type=memo value=1]", "b [type=memo value=2]"];
+            let mut source = format!("x [type={}]\n", kind.name());
+            for (name, memo) in ["a", "b"].iter().zip(sources).take(edges) {
+                source.push_str(&format!("{memo}\n{name} -> x\n"));
+            }
+            let toml = format!(
+                "type = \"webhook\"\nschemaVersion = 1\nobservationSource = '''\n{source}'''\n"
+            );
+            let spec = JobSpec::parse(&toml).unwrap();
+            let report = rehearse(&spec, "{}", "").await;
+            let line = report.lines.iter().find(|line| line.dot_id == "x").unwrap();
+            let fails = line.text.contains("wrong number of task inputs");
+            // Aggregates have an own opinion about none, which they say as they run.
+            if edges == 0 && kind != dodona_pipeline::TaskType::Lookup {
+                continue;
+            }
+            let said = found(&toml).iter().any(|f| f.rule == "wrong-inputs");
+            assert_eq!(said, fails, "{} with {edges}: {}", kind.name(), line.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_flux_monitor_is_rehearsed_up_to_the_number_it_would_submit() {
     let toml = "type = \"fluxmonitor\"\nschemaVersion = 1\nevmChainID = 1\n\
         contractAddress = \"0x5FbDB2315678afecb367f032d93F642f64180aa3\"\npollTimerPeriod = \"1m\"\n\

@@ -16,6 +16,7 @@ mod clocks;
 mod endpoints;
 mod flux;
 mod fulfilment;
+mod guide;
 mod imported;
 mod keys;
 mod kills;

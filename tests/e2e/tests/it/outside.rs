@@ -1,6 +1,6 @@
 //! Runs that begin outside the chain: webhook jobs, external initiators, and bridges that answer later.
 
-use dodona_testkit::{anvil, source::Behaviour, until};
+use dodona_testkit::{anvil, contracts::Consumer, source::Behaviour, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -112,6 +112,62 @@ async fn an_external_initiator_is_told_of_its_job_starts_it_and_is_told_of_its_e
     assert!(gone.status.success(), "{}", said(&gone));
     let left = json_of(&scene.node.cli(&["--json", "initiators", "list"]));
     assert_eq!(left[0]["name"], "other", "{left}");
+}
+
+async fn what_an_external_initiator_asks_for_is_written_to_the_chain_once(db: Db) {
+    let enabled = "[JobPipeline]\nExternalInitiatorsEnabled = true";
+    let mut scene = Scene::build(db, anvil::Options::default(), |options| {
+        options.with_config(enabled)
+    })
+    .await;
+    let listed = json_of(
+        &scene
+            .node
+            .cli(&["--json", "initiators", "create", "Substrate"]),
+    );
+    let hook = format!(
+        r#"
+type = "webhook"
+schemaVersion = 1
+externalJobID = "{ID}"
+externalInitiators = [{{ name = "substrate", spec = "{{}}" }}]
+observationSource = '''
+  kind [type=jsonparse data="$(jobRun.requestBody)" path="to"]
+  call [type=ethabiencode abi="setCallback(uint8 to)" data=<{{"to": $(kind)}}>]
+  send [type=ethtx to="{consumer}" data="$(call)" evmChainID="31337" minConfirmations=1 failOnRevert=true]
+  kind -> call -> send
+'''
+"#,
+        consumer = scene.world.consumer,
+    );
+    let job = scene.api().create_job(&hook).await;
+    let (key, secret) = (&listed["incomingAccessKey"], &listed["incomingSecret"]);
+    let wrong = json!("not the secret");
+    assert_eq!(call(&scene, key, &wrong, "{\"to\": 1}").await.0, 401);
+    let (status, run) = call(&scene, key, secret, "{\"to\": 1}").await;
+    assert_eq!(status, 200, "{run}");
+    until("the consumer was told", || async {
+        let consumer = scene.world.consumer;
+        let callback = scene.world.view(consumer, Consumer::callbackCall {}).await;
+        matches!(callback, Consumer::Callback::Revert).then_some(())
+    })
+    .await;
+    // Whatever happens to the node, once.
+    scene.node.kill();
+    scene.node.start_again().await;
+    scene.anvil.mine(1).await;
+    scene.run_in_state(&job, "completed").await;
+    scene.assert_sent(1).await;
+}
+
+#[tokio::test]
+async fn what_an_external_initiator_asks_for_is_written_to_the_chain_once_on_sqlite() {
+    what_an_external_initiator_asks_for_is_written_to_the_chain_once(Db::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_an_external_initiator_asks_for_is_written_to_the_chain_once_on_postgresql() {
+    what_an_external_initiator_asks_for_is_written_to_the_chain_once(Db::Postgres).await;
 }
 
 async fn a_bridge_that_answers_after_the_node_was_killed_is_heard(db: Db) {

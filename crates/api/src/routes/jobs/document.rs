@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dodona_model::{JobId, Timestamp};
+use dodona_pipeline::{JobKind, JobSpec};
 use dodona_store::jobs::{Job, JobError};
 use serde::Serialize;
 
@@ -81,8 +82,17 @@ struct Cron {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Webhook {
+    /// Beyond what the Chainlink node shows: who may start runs beside users.
+    external_initiators: Vec<Listed>,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    /// JSON text, as the job has it.
+    spec: String,
 }
 
 /// The graph of a job. A job has one, so they share a number.
@@ -123,6 +133,25 @@ fn direct_request(job: &Job) -> DirectRequest {
     }
 }
 
+fn webhook(job: &Job) -> Webhook {
+    let listed = match JobSpec::parse(&job.spec.toml).map(|spec| spec.kind) {
+        Ok(JobKind::Webhook(webhook)) => webhook.external_initiators,
+        // Written by another version; its runs say so.
+        _ => Vec::new(),
+    };
+    Webhook {
+        external_initiators: listed
+            .into_iter()
+            .map(|it| Listed {
+                name: it.name,
+                spec: it.spec,
+            })
+            .collect(),
+        created_at: job.created_at,
+        updated_at: job.created_at,
+    }
+}
+
 /// `schedule`: of a cron job.
 pub(super) fn resource(
     job: &Job,
@@ -137,10 +166,7 @@ pub(super) fn resource(
         updated_at: job.created_at,
         evm_chain_id: spec.chain_id.map(|chain| chain.to_string()),
     });
-    let webhook = (spec.kind == "webhook").then_some(Webhook {
-        created_at: job.created_at,
-        updated_at: job.created_at,
-    });
+    let webhook = (spec.kind == "webhook").then(|| webhook(job));
     Resource::new(
         "jobs",
         job.id,
