@@ -1,6 +1,6 @@
 //! Requests: identity (chain, oracle, request id), life by life, with the current incarnation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use alloy::hex::encode as hex;
 use dodona_model::request::{Event, State};
@@ -55,9 +55,14 @@ declare! {
     FIND = "requests.find" =>
         "SELECT * FROM requests WHERE id = $1";
     // An event must not be lost because another replica's change was on its way.
-    FIND_LOCKED = "requests.find_locked" =>
-        "SELECT * FROM requests WHERE id = $1",
-        "SELECT * FROM requests WHERE id = $1 FOR UPDATE";
+    STATES_LOCKED = "requests.states_locked" =>
+        "SELECT id, state FROM requests WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id",
+        "SELECT id, state FROM requests WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
+         ORDER BY id FOR UPDATE";
+    STATES = "requests.states" =>
+        "SELECT id, state FROM requests WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id",
+        "SELECT id, state FROM requests WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)))
+         ORDER BY id";
     BY_RUN = "requests.by_run" =>
         "SELECT * FROM requests WHERE run_id = $1";
     BY_RUNS_LOCKED = "requests.by_runs_locked" =>
@@ -70,8 +75,12 @@ declare! {
         "UPDATE requests SET incarnation = incarnation + 1, state = $3, reason = '', block_hash = $4, block_number = $5, log_index = $6,
             tx_hash = $7, payment_juels = $8, expires_at_seconds = $9, callback_address = $10, terms = $11, updated_at = $12
          WHERE id = $1 AND state = $2";
-    SET_STATE = "requests.set_state" =>
-        "UPDATE requests SET state = $3, reason = $4, updated_at = $5 WHERE id = $1 AND state = $2";
+    SET_STATES = "requests.set_states" =>
+        "UPDATE requests SET state = e.value ->> 'to', reason = e.value ->> 'reason', updated_at = $2
+         FROM json_each($1) AS e WHERE requests.id = e.value ->> 'id' AND requests.state = e.value ->> 'from'",
+        "UPDATE requests SET state = e.\"to\", reason = e.reason, updated_at = $2
+         FROM json_to_recordset(CAST($1 AS JSON)) AS e(id BIGINT, \"from\" TEXT, \"to\" TEXT, reason TEXT)
+         WHERE requests.id = e.id AND requests.state = e.\"from\"";
     ORPHANED = "requests.carried_above" =>
         "SELECT id, state FROM requests WHERE chain_id = $1 AND block_number > $2 AND state IN ('open', 'answered', 'failed', 'refused')";
     LIST = "requests.list" =>
@@ -329,8 +338,67 @@ pub async fn reincarnate(
     Ok(tx.run(&REINCARNATE, args).await? == 1)
 }
 
-/// Lets `event` happen to a request, with a reason for people. `None`: the arrows do not allow it in
-/// its present state, and nothing changed.
+/// What happens to a request.
+#[derive(Debug, Clone)]
+pub struct Happened {
+    /// The request.
+    pub request: RequestRow,
+    /// What.
+    pub event: Event,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Lets events happen to requests, by two statements. Returns those that changed, with their new states: where the
+/// arrows do not allow the event in the present state nothing changes.
+pub async fn apply_each(
+    tx: &mut Tx,
+    happened: &[Happened],
+    now: Timestamp,
+) -> Result<Vec<(RequestRow, State)>> {
+    if happened.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<RequestRow> = happened.iter().map(|it| it.request).collect();
+    let mut present = HashMap::new();
+    for row in tx
+        .rows(&STATES_LOCKED, args![crate::runs::id_list(&ids)])
+        .await?
+    {
+        let (id, state): (RequestRow, State) = (row.get("id")?, row.get("state")?);
+        present.insert(id, state);
+    }
+    // One row for each request, whatever happens to it one after the other.
+    let mut next: BTreeMap<RequestRow, (State, &str)> = BTreeMap::new();
+    for it in happened {
+        let Some(before) = present.get(&it.request) else {
+            continue;
+        };
+        let state = next.get(&it.request).map_or(*before, |(state, _)| *state);
+        if let Some(then) = state.on(it.event) {
+            next.insert(it.request, (then, it.reason.as_str()));
+        }
+    }
+    if next.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = next.iter().map(|(id, (state, reason))| {
+        json!({
+            "id": id,
+            "from": present[id].as_str(),
+            "to": state.as_str(),
+            "reason": clean((*reason).to_owned()),
+        })
+    });
+    let text = rows.collect::<serde_json::Value>().to_string();
+    tx.run(&SET_STATES, args![text, now]).await?;
+    Ok(next
+        .into_iter()
+        .map(|(id, (state, _))| (id, state))
+        .collect())
+}
+
+/// As [`apply_each`], for one. `None`: nothing changed.
 pub async fn apply(
     tx: &mut Tx,
     id: RequestRow,
@@ -338,21 +406,25 @@ pub async fn apply(
     reason: &str,
     now: Timestamp,
 ) -> Result<Option<State>> {
-    let Some(row) = tx.row(&FIND_LOCKED, args![id]).await? else {
-        return Ok(None);
+    let happened = Happened {
+        request: id,
+        event,
+        reason: reason.to_owned(),
     };
-    let present = request(&row)?;
-    let Some(next) = present.state.on(event) else {
-        return Ok(None);
-    };
-    let changed = tx
-        .run(
-            &SET_STATE,
-            args![id, present.state.as_str(), next.as_str(), reason, now],
-        )
+    let changed = apply_each(tx, &[happened], now).await?;
+    Ok(changed.first().map(|(_, state)| *state))
+}
+
+/// The states of several requests; unknown ones are left out.
+pub async fn states(conn: &mut Conn, ids: &[RequestRow]) -> Result<HashMap<RequestRow, State>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    conn.rows(&STATES, args![crate::runs::id_list(ids)])
         .await?
-        == 1;
-    Ok(changed.then_some(next))
+        .iter()
+        .map(|row| Ok((row.get("id")?, row.get("state")?)))
+        .collect()
 }
 
 pub(crate) async fn orphan_above(
@@ -361,17 +433,16 @@ pub(crate) async fn orphan_above(
     ancestor: u64,
     now: Timestamp,
 ) -> Result<()> {
-    for row in tx.rows(&ORPHANED, args![chain, ancestor]).await? {
-        apply(
-            tx,
-            row.get("id")?,
-            Event::Orphaned,
-            "its block left the canonical chain",
-            now,
-        )
-        .await?;
-    }
-    Ok(())
+    let rows = tx.rows(&ORPHANED, args![chain, ancestor]).await?;
+    let happened = rows.iter().map(|row| {
+        Ok(Happened {
+            request: row.get("id")?,
+            event: Event::Orphaned,
+            reason: "its block left the canonical chain".to_owned(),
+        })
+    });
+    let happened: Vec<Happened> = happened.collect::<Result<_>>()?;
+    apply_each(tx, &happened, now).await.map(drop)
 }
 
 /// The newest requests.

@@ -74,8 +74,12 @@ declare! {
         "DELETE FROM runs WHERE id = $1 AND claimed_by = $2 AND state = 'running'";
     DROP_TASKS = "runs.drop_tasks" =>
         "DELETE FROM task_runs WHERE run_id = $1";
-    RESUME = "runs.resume" =>
-        "UPDATE runs SET state = 'running', claimed_by = NULL, claim_expires_at = NULL WHERE id = $1 AND state = 'suspended'";
+    RESUME = "runs.resume_each" =>
+        "UPDATE runs SET state = 'running', claimed_by = NULL, claim_expires_at = NULL
+         WHERE id IN (SELECT value FROM json_each($1)) AND state = 'suspended' RETURNING id",
+        "UPDATE runs SET state = 'running', claimed_by = NULL, claim_expires_at = NULL
+         WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) AND state = 'suspended'
+         RETURNING id";
     AGAIN = "runs.again" =>
         "UPDATE runs SET state = 'running', generation = generation + 1, inputs = $2, outputs = '[]', fatal_errors = '[]',
             all_errors = '[]', claimed_by = NULL, claim_expires_at = NULL, finished_at = NULL, attempts = 0 WHERE id = $1";
@@ -96,9 +100,12 @@ declare! {
             value TEXT, output TEXT, error TEXT, attempts BIGINT, created_at BIGINT, finished_at BIGINT)
          ON CONFLICT (id) DO UPDATE SET value = excluded.value, output = excluded.output, error = excluded.error,
             attempts = excluded.attempts, finished_at = excluded.finished_at WHERE task_runs.finished_at IS NULL";
-    FINISH_TASK = "runs.finish_task" =>
-        "UPDATE task_runs SET value = $2, output = $3, error = $4, finished_at = $5 WHERE id = $1 AND finished_at IS NULL
-         RETURNING run_id";
+    FINISH_TASKS = "runs.finish_tasks" =>
+        "UPDATE task_runs SET value = e.value ->> 'value', output = e.value ->> 'output', error = e.value ->> 'error', finished_at = $2
+         FROM json_each($1) AS e WHERE task_runs.id = e.value ->> 'id' AND finished_at IS NULL RETURNING run_id",
+        "UPDATE task_runs SET value = e.value, output = e.output, error = e.error, finished_at = $2
+         FROM json_to_recordset(CAST($1 AS JSON)) AS e(id TEXT, value TEXT, output TEXT, error TEXT)
+         WHERE task_runs.id = e.id AND finished_at IS NULL RETURNING run_id";
     // Only bridges answer later; what a transaction waits for comes from the chain.
     AWAITED = "runs.awaited" =>
         "SELECT r.id, r.state, t.finished_at FROM task_runs t JOIN runs r ON r.id = t.run_id WHERE t.id = $1 AND t.type = 'bridge'",
@@ -427,9 +434,21 @@ pub async fn drop_run(tx: &mut Tx, id: RunId, me: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// A suspended run goes on. `false`: it was not suspended.
+/// Suspended runs go on. Returns which of them were suspended, in order of their numbers.
+pub async fn resume_each(tx: &mut Tx, ids: &[RunId]) -> Result<Vec<RunId>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.rows(&RESUME, args![id_list(ids)]).await?;
+    let ids: Result<Vec<RunId>> = rows.iter().map(|row| row.get("id")).collect();
+    let mut ids = ids?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// As [`resume_each`], for one. `false`: it was not suspended.
 pub async fn resume(tx: &mut Tx, id: RunId) -> Result<bool> {
-    Ok(tx.run(&RESUME, args![id]).await? == 1)
+    Ok(!resume_each(tx, &[id]).await?.is_empty())
 }
 
 /// Runs again with new inputs; what its tasks fetched is kept, what they computed is not.
@@ -460,7 +479,45 @@ pub async fn save_tasks(tx: &mut Tx, tasks: &[TaskRun]) -> Result<()> {
     tx.run(&SAVE_TASKS, args![text]).await.map(drop)
 }
 
-/// Ends a pending task. Returns its run, or `None` when it was not pending.
+/// What a pending task gets.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The task run.
+    pub id: Uuid,
+    /// Its value, in the form the engine reads back.
+    pub value: Option<String>,
+    /// Its output, JSON.
+    pub output: Option<String>,
+    /// Why it has none.
+    pub error: Option<String>,
+}
+
+/// Ends pending tasks, by one statement. Returns the runs of those that were pending, in order of their numbers.
+pub async fn finish_tasks(
+    tx: &mut Tx,
+    finished: &[Finished],
+    now: Timestamp,
+) -> Result<Vec<RunId>> {
+    if finished.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = finished.iter().map(|it| {
+        json!({
+            "id": it.id.to_string(),
+            "value": it.value.clone().map(clean),
+            "output": it.output.clone().map(clean),
+            "error": it.error.clone().map(clean),
+        })
+    });
+    let text = rows.collect::<serde_json::Value>().to_string();
+    let rows = tx.rows(&FINISH_TASKS, args![text, now]).await?;
+    let runs: Result<Vec<RunId>> = rows.iter().map(|row| row.get("run_id")).collect();
+    let mut runs = runs?;
+    runs.sort_unstable();
+    Ok(runs)
+}
+
+/// As [`finish_tasks`], for one. Returns its run, or `None` when it was not pending.
 pub async fn finish_task(
     tx: &mut Tx,
     id: Uuid,
@@ -469,11 +526,13 @@ pub async fn finish_task(
     error: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<RunId>> {
-    let args = args![id, value, output, error, now];
-    tx.row(&FINISH_TASK, args)
-        .await?
-        .map(|row| row.get("run_id"))
-        .transpose()
+    let finished = Finished {
+        id,
+        value: value.map(str::to_owned),
+        output: output.map(str::to_owned),
+        error: error.map(str::to_owned),
+    };
+    Ok(finish_tasks(tx, &[finished], now).await?.first().copied())
 }
 
 /// What became of an answer from outside.

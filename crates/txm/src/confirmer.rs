@@ -3,14 +3,15 @@ use std::sync::Arc;
 
 use alloy::primitives::{Address, B256};
 use anyhow::Context;
-use dodona_model::TxId;
 use dodona_model::request::{Event as RequestEvent, State as RequestState};
 use dodona_model::run::State as RunState;
 use dodona_model::tx::{Event as TxEvent, State};
+use dodona_model::{ChainId, TxId};
 use dodona_rpc::{BlockTag, Pool, Receipt};
 use dodona_runtime::{Service, clock};
 use dodona_store::heads::Cursor;
-use dodona_store::txs::{Attempt, Tx};
+use dodona_store::requests::Happened;
+use dodona_store::txs::{Attempt, Included, Tx};
 use dodona_store::{Conn, Leader, LeaderTx, heads, requests, runs, txs};
 use futures_util::future::try_join_all;
 use serde::Serialize;
@@ -165,6 +166,8 @@ impl Confirmer {
         }
         let now = clock::now();
         let mut leader_tx = lead.begin().await?;
+        let mut included: BTreeMap<TxId, (Included<'_>, &Pending)> = BTreeMap::new();
+        let mut settled: HashMap<B256, bool> = HashMap::new();
         for pending in &used {
             let found = pending.attempts.iter().find_map(|attempt| {
                 receipts
@@ -179,43 +182,56 @@ impl Confirmer {
             };
             self.unexplained.remove(&pending.tx.id);
             // Believed only once the scanner stands on that very block: one view of the chain for all.
-            let block =
-                heads::by_hash(&mut leader_tx, self.config.chain_id, receipt.block_hash).await?;
-            let settled = match block {
-                Some(head) => head.canonical,
-                None => receipt.block_number <= cursor.finalized,
+            let settled = match settled.get(&receipt.block_hash) {
+                Some(settled) => *settled,
+                None => {
+                    let is =
+                        is_settled(&mut leader_tx, cursor, self.config.chain_id, receipt).await?;
+                    settled.insert(receipt.block_hash, is);
+                    is
+                }
             };
-            if !settled {
-                continue;
+            if settled {
+                let (inclusion, remark) = inclusion::of(&pending.tx, attempt, receipt);
+                let tx = &pending.tx;
+                let it = Included {
+                    tx,
+                    inclusion,
+                    remark,
+                };
+                included.insert(tx.id, (it, pending));
             }
-            let (inclusion, remark) = inclusion::of(&pending.tx, attempt, receipt);
-            if !txs::include(&mut leader_tx, &pending.tx, &inclusion, &remark, now).await? {
-                continue;
-            }
-            if let Some(request) = pending.tx.spec.request_row
-                && inclusion.succeeded
-            {
-                requests::apply(
-                    &mut leader_tx,
-                    request,
-                    RequestEvent::Answered,
-                    &remark,
-                    now,
-                )
-                .await?;
-            }
-            round.mined += 1;
-            let seconds = now
-                .since(pending.tx.sent_at.unwrap_or(pending.tx.created_at))
-                .as_secs_f64();
+        }
+        let all: Vec<Included<'_>> = included.values().map(|(it, _)| it.clone()).collect();
+        let mined = txs::include_each(&mut leader_tx, &all, now).await?;
+        included.retain(|id, _| mined.binary_search(id).is_ok());
+        let answered = included.values().filter(|(it, _)| it.inclusion.succeeded);
+        let answered: Vec<Happened> = answered
+            .filter_map(|(it, _)| {
+                Some(Happened {
+                    request: it.tx.spec.request_row?,
+                    event: RequestEvent::Answered,
+                    reason: it.remark.clone(),
+                })
+            })
+            .collect();
+        requests::apply_each(&mut leader_tx, &answered, now).await?;
+        leader_tx.commit().await?;
+        round.mined += included.len();
+        for (it, pending) in included.values() {
+            let Included {
+                tx,
+                inclusion,
+                remark,
+            } = it;
+            let seconds = now.since(tx.sent_at.unwrap_or(tx.created_at)).as_secs_f64();
             let first_block = pending
                 .attempts
                 .first()
                 .and_then(|first| first.signed.first_block);
             let blocks = first_block.map(|first| inclusion.block.number.saturating_sub(first));
-            observe::mined(&pending.tx, &inclusion, &remark, seconds, blocks);
+            observe::mined(tx, inclusion, remark, seconds, blocks);
         }
-        leader_tx.commit().await?;
         Ok(())
     }
 
@@ -251,7 +267,8 @@ impl Confirmer {
         let chain = self.config.chain_id;
         let (mined, ended, gone, unsaid) = {
             let mut conn = lead.store().read().await?;
-            let mined = txs::mined(&mut conn, chain).await?;
+            let mined =
+                txs::mined_due(&mut conn, chain, cursor.finalized, cursor.block.number).await?;
             let (mut gone, mut unsaid) = (Vec::new(), Vec::new());
             let mut last: Option<(u64, B256, bool)> = None;
             for tx in &mined {
@@ -291,61 +308,52 @@ impl Confirmer {
         }
         let now = clock::now();
         let mut leader_tx = lead.begin().await?;
+        let mut happened = Vec::new();
+        let (mut to_finalize, mut to_tell) = (Vec::new(), Vec::new());
         for (tx, step) in due {
             match step {
                 Step::Reorged => {
                     if txs::reorged(&mut leader_tx, tx).await? {
                         let answered = tx.mined.as_ref().is_some_and(|mined| mined.succeeded);
                         if let Some(request) = tx.spec.request_row.filter(|_| answered) {
-                            let why = "the block of its answer left the canonical chain";
-                            requests::apply(
-                                &mut leader_tx,
+                            happened.push(Happened {
                                 request,
-                                RequestEvent::AnswerOrphaned,
-                                why,
-                                now,
-                            )
-                            .await?;
+                                event: RequestEvent::AnswerOrphaned,
+                                reason: "the block of its answer left the canonical chain"
+                                    .to_owned(),
+                            });
                         }
                         round.reorged += 1;
                         observe::reorged(tx);
                     }
-                    continue;
                 }
                 Step::SayAgain => {
                     // Its task has it superseded by this one.
                     txs::queue(&mut leader_tx, &tx.spec, now).await?;
                     leader_tx.poke_on_commit("txs");
                     observe::said_again(tx);
-                    continue;
                 }
-                Step::Finalize => {
-                    if txs::finalize(&mut leader_tx, tx).await? {
-                        finish_request(&mut leader_tx, tx, now).await?;
-                        round.finalized += 1;
-                        observe::finalized(tx);
-                    }
-                }
-                Step::Tell => {}
+                Step::Finalize => to_finalize.push(tx),
+                Step::Tell => to_tell.push(tx.clone()),
             }
-            let state = if matches!(step, Step::Finalize) {
-                State::Final
-            } else {
-                tx.state
-            };
-            let tx = Tx {
-                state,
+        }
+        let finalized = txs::finalize_each(&mut leader_tx, &to_finalize).await?;
+        for tx in to_finalize {
+            if finalized.binary_search(&tx.id).is_err() {
+                continue;
+            }
+            happened.extend(end_of_request(tx));
+            round.finalized += 1;
+            observe::finalized(tx);
+            to_tell.push(Tx {
+                state: State::Final,
                 ..tx.clone()
-            };
-            if let Some(answer) = waiting::answer(&tx, cursor) {
-                round.told += usize::from(waiting::tell(&mut leader_tx, &tx, &answer, now).await?);
-            }
+            });
         }
-        for tx in &ended {
-            if let Some(answer) = waiting::answer(tx, cursor) {
-                round.told += usize::from(waiting::tell(&mut leader_tx, tx, &answer, now).await?);
-            }
-        }
+        requests::apply_each(&mut leader_tx, &happened, now).await?;
+        let answers = to_tell.iter().chain(&ended);
+        let answers = answers.filter_map(|tx| Some((tx, waiting::answer(tx, cursor)?)));
+        round.told += waiting::tell_each(&mut leader_tx, answers.collect(), now).await?;
         leader_tx.commit().await?;
         Ok(())
     }
@@ -361,17 +369,22 @@ impl Confirmer {
         round.waiting = unmined.len();
         let head = cursor.block.number;
         let now = clock::now();
+        let asked: Vec<_> = unmined
+            .iter()
+            .filter_map(|pending| pending.tx.spec.request_row)
+            .collect();
+        let states = match asked.is_empty() {
+            true => HashMap::new(),
+            false => requests::states(&mut lead.store().read().await?, &asked).await?,
+        };
         let mut outgoing: BTreeMap<Address, Vec<Attempt>> = BTreeMap::new();
         for pending in unmined {
             let Pending { tx, attempts, .. } = &pending;
             // What never left is the broadcaster's, unless it carries an outdated answer.
-            let request = match tx.spec.request_row {
-                Some(row) => requests::find(&mut lead.store().read().await?, row).await?,
-                None => None,
-            };
+            let request = tx.spec.request_row.and_then(|row| states.get(&row));
             let facts = Facts {
                 head,
-                request: request.map(|request| request.state),
+                request: request.copied(),
                 bump_threshold: self.config.bump_threshold,
                 // What a reorganisation dropped was not sent to this chain at all.
                 due_again: tx.last_sent_at.is_none_or(|sent| {
@@ -560,22 +573,32 @@ async fn is_made_anew(lead: &Leader, tx: &Tx) -> anyhow::Result<bool> {
     Ok(run.is_some_and(|run| run.state == RunState::Running))
 }
 
-async fn finish_request(
-    leader_tx: &mut LeaderTx,
-    tx: &Tx,
-    now: dodona_model::Timestamp,
-) -> anyhow::Result<()> {
-    let Some(request) = tx.spec.request_row.filter(|_| !tx.superseded) else {
-        return Ok(());
-    };
+/// Whether the scanner stands on the block of a receipt.
+async fn is_settled(
+    conn: &mut Conn,
+    cursor: &Cursor,
+    chain: ChainId,
+    receipt: &Receipt,
+) -> anyhow::Result<bool> {
+    let head = heads::by_hash(conn, chain, receipt.block_hash).await?;
+    Ok(match head {
+        Some(head) => head.canonical,
+        None => receipt.block_number <= cursor.finalized,
+    })
+}
+
+/// What the request of a final transaction comes to.
+fn end_of_request(tx: &Tx) -> Option<Happened> {
+    let request = tx.spec.request_row.filter(|_| !tx.superseded)?;
     let succeeded = tx.mined.as_ref().is_some_and(|mined| mined.succeeded);
-    let (event, reason) = if succeeded {
-        (RequestEvent::AnswerFinal, tx.reason.as_str())
-    } else {
-        (RequestEvent::Failed, tx.reason.as_str())
-    };
-    requests::apply(leader_tx, request, event, reason, now).await?;
-    Ok(())
+    Some(Happened {
+        request,
+        event: match succeeded {
+            true => RequestEvent::AnswerFinal,
+            false => RequestEvent::Failed,
+        },
+        reason: tx.reason.clone(),
+    })
 }
 
 /// Whether the nonce went to something else than the present answer (nothing, because the request had left

@@ -1,9 +1,12 @@
 //! Telling the task that waits for a transaction.
 
-use dodona_model::Timestamp;
+use std::collections::BTreeMap;
+
 use dodona_model::run::State as RunState;
 use dodona_model::tx::State;
+use dodona_model::{RunId, Timestamp};
 use dodona_store::heads::Cursor;
+use dodona_store::runs::Finished;
 use dodona_store::txs::Tx;
 use dodona_store::{LeaderTx, Result, runs, txs};
 
@@ -50,37 +53,54 @@ pub(crate) fn answer(tx: &Tx, cursor: &Cursor) -> Option<Answer> {
     }
 }
 
-/// Ends the waiting task and lets its run go on. `false`: it does not wait, or not any more.
-pub(crate) async fn tell(
+/// Ends the waiting tasks and lets their runs go on. Returns how many waited; the others do not, or not any more.
+pub(crate) async fn tell_each(
     leader_tx: &mut LeaderTx,
-    tx: &Tx,
-    answer: &Answer,
+    answers: Vec<(&Tx, Answer)>,
     now: Timestamp,
-) -> Result<bool> {
-    let waits = match tx.spec.run_id {
-        Some(run) => runs::resume(leader_tx, run).await?,
-        None => false,
-    };
-    if !waits {
-        // A run at work may be making another answer, or have another transaction to wait for. When it
-        // waits again it is told.
-        let at_work = match tx.spec.run_id {
-            Some(run) => runs::find(leader_tx, run).await?,
-            None => None,
-        };
-        if at_work.is_none_or(|run| run.state != RunState::Running) {
-            txs::signalled(leader_tx, tx.id).await?;
+) -> Result<usize> {
+    // Of a run that waits for several one is told now: it runs, and is told the next when it waits again.
+    let mut first: BTreeMap<RunId, (&Tx, Answer)> = BTreeMap::new();
+    let mut signalled = Vec::new();
+    for (tx, answer) in answers {
+        match tx.spec.run_id {
+            Some(run) => {
+                first.entry(run).or_insert((tx, answer));
+            }
+            None => signalled.push(tx.id),
         }
-        return Ok(false);
     }
-    txs::signalled(leader_tx, tx.id).await?;
-    let (output, error) = match answer {
-        Answer::Receipt(receipt) => (Some(receipt.as_str()), None),
-        Answer::Error(text) => (None, Some(text.as_str())),
-    };
-    if let Some(task_run) = tx.spec.task_run_id {
-        runs::finish_task(leader_tx, task_run, None, output, error, now).await?;
+    let runs: Vec<RunId> = first.keys().copied().collect();
+    let resumed = runs::resume_each(leader_tx, &runs).await?;
+    let mut finished = Vec::new();
+    for (run, (tx, answer)) in first {
+        if resumed.binary_search(&run).is_err() {
+            // A run at work may be making another answer, or have another transaction to wait for. When it
+            // waits again it is told.
+            let at_work = runs::find(leader_tx, run).await?;
+            if at_work.is_none_or(|run| run.state != RunState::Running) {
+                signalled.push(tx.id);
+            }
+            continue;
+        }
+        signalled.push(tx.id);
+        let (output, error) = match answer {
+            Answer::Receipt(receipt) => (Some(receipt), None),
+            Answer::Error(text) => (None, Some(text)),
+        };
+        if let Some(id) = tx.spec.task_run_id {
+            finished.push(Finished {
+                id,
+                value: None,
+                output,
+                error,
+            });
+        }
     }
-    leader_tx.poke_on_commit("runs");
-    Ok(true)
+    txs::signalled_each(leader_tx, &signalled).await?;
+    runs::finish_tasks(leader_tx, &finished, now).await?;
+    if !resumed.is_empty() {
+        leader_tx.poke_on_commit("runs");
+    }
+    Ok(resumed.len())
 }

@@ -45,7 +45,10 @@ async fn happens(world: &World, old: &Tx, event: Event, succeeded: bool) -> Resu
         Event::HandedOver => txs::handed_over(&mut tx, old.id, NOW).await,
         Event::Included => txs::include(&mut tx, old, &inclusion(succeeded), "", NOW).await,
         Event::Reorged => txs::reorged(&mut tx, old).await,
-        Event::Finalized => txs::finalize(&mut tx, old).await,
+        Event::Finalized => {
+            let done = txs::finalize_each(&mut tx, &[old]).await;
+            done.map(|done| done == [old.id])
+        }
         Event::Refused | Event::NonceLost => txs::die(&mut tx, old, event, "given up").await,
     };
     tx.commit().await?;

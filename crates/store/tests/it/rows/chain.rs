@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use dodona_model::request::{Event, State};
 use dodona_store::heads::{self, Cursor};
 use dodona_store::logs::{self, Log};
-use dodona_store::requests::{self, Incarnation, NewRequest};
+use dodona_store::requests::{self, Happened, Incarnation, NewRequest};
 use dodona_store::{jobs, runs};
 
 use super::Transcript;
@@ -235,6 +237,26 @@ async fn reorganisation(t: &mut Transcript) {
     }
     let nobody = requests::apply(&mut tx, 999, Event::Failed, "", NOW).await;
     t.say("nobody fails", nobody.unwrap());
+    // One after the other happens to one request; what the arrows do not allow is passed over.
+    let happened = |request, event, reason: &str| Happened {
+        request,
+        event,
+        reason: reason.to_owned(),
+    };
+    let several = [
+        happened(row + 1, Event::AnswerFinal, "not open"),
+        happened(row + 1, Event::Orphaned, "its block went"),
+        happened(999, Event::Failed, "nobody"),
+    ];
+    for _ in 0..2 {
+        let changed = requests::apply_each(&mut tx, &several, after(22)).await;
+        t.say_each("changed", changed.unwrap());
+    }
+    let states = requests::states(&mut tx, &[row, row + 1, 999]).await;
+    let states: BTreeMap<_, _> = states.unwrap().into_iter().collect();
+    t.say("states", states);
+    let none = requests::states(&mut tx, &[]).await.unwrap();
+    t.say("of none", none);
     let second = NewRequest {
         life: 2,
         ..request(1, 1)

@@ -227,7 +227,13 @@ async fn mine(t: &mut Transcript, id: TxId) {
     t.say("mined", &mined);
 
     let mut tx = t.lead().await;
-    t.say_each("all mined", txs::mined(&mut tx, CHAIN).await.unwrap());
+    // Its block is 20: nothing to do for it below that, everything from there on.
+    for (what, finalized, head) in [("final", 20, 20), ("not yet", 19, 20), ("told", 1, 99)] {
+        let due = txs::mined_due(&mut tx, CHAIN, finalized, head)
+            .await
+            .unwrap();
+        t.say_each(what, due.iter().map(|tx| tx.id).collect());
+    }
     t.say_each(
         "by state",
         txs::count_by_state(&mut tx, CHAIN).await.unwrap(),
@@ -241,8 +247,10 @@ async fn mine(t: &mut Transcript, id: TxId) {
     txs::include(&mut tx, &back, &inclusion, "", after(9))
         .await
         .unwrap();
-    t.say("final", txs::finalize(&mut tx, &mined).await.unwrap());
-    t.say("final again", txs::finalize(&mut tx, &mined).await.unwrap());
+    for _ in 0..2 {
+        let done = txs::finalize_each(&mut tx, &[&mined]).await.unwrap();
+        t.say_each("final", done);
+    }
     t.say_each(
         "awaited",
         txs::awaited_dead(&mut tx, CHAIN, 9).await.unwrap(),
