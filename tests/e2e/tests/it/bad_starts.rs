@@ -54,6 +54,26 @@ async fn malformed_toml_is_refused_with_its_place() {
 }
 
 #[tokio::test]
+async fn where_logs_are_json_the_reason_of_a_failed_start_is_json_too() {
+    let chain = chain().await;
+    let json = Options::on(&chain).with_config("[Log]\nJSONConsole = true");
+    let mut node = Node::start(&json).await;
+    node.api().create_key().await;
+    node.stop().await;
+    node.rewrite(
+        "secrets.toml",
+        "[Password]\nKeystore = 'not that of before'\n",
+    );
+    let said = refusal(&mut node).await;
+    let said: serde_json::Value = serde_json::from_str(&said).expect("every line is JSON");
+    assert_eq!(said["level"], "crit", "{said}");
+    assert_says(
+        said["msg"].as_str().unwrap_or_default(),
+        &["key ring", "password"],
+    );
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_refused_at_the_second_start() {
     let chain = chain().await;
     let mut node = Node::start(&Options::on(&chain)).await;

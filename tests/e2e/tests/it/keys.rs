@@ -7,7 +7,7 @@ use dodona_testkit::{contracts::Oracle, until};
 use serde_json::Value;
 
 use crate::{
-    scene::{Db, Scene, some_cents, status},
+    scene::{Db, ETHER, Scene, some_cents, status},
     specs::Spec,
 };
 
@@ -47,6 +47,15 @@ async fn a_key_that_is_exported_deleted_and_imported_is_the_same_key_and_answers
     let file = std::fs::read_to_string(scene.node.root().join("key.json")).unwrap();
     let file: Value = serde_json::from_str(&file).unwrap();
     assert_eq!(file["version"], 3, "Web3 secret storage");
+    // Another program's reader of Web3 secret storage opens it too.
+    let cast = std::env::var("DODONA_CAST").expect("script/test names cast in DODONA_CAST");
+    let opened = std::process::Command::new(cast)
+        .args(["wallet", "address", "--keystore"])
+        .arg(scene.node.root().join("key.json"))
+        .args(["--password", "the file's own password"])
+        .output()
+        .expect("cast runs");
+    assert_eq!(must(opened).trim(), key);
     must(scene.node.cli(&["keys", "eth", "delete", &key, "--yes"]));
     assert!(addresses(&scene).is_empty());
 
@@ -83,6 +92,54 @@ async fn a_key_is_created_and_listed_on_the_command_line() {
         .find(|key| **key != scene.key)
         .expect("a second key");
     assert!(created.contains(&new.to_string()), "{created}");
+}
+
+#[tokio::test]
+async fn a_price_limit_that_has_its_place_elsewhere_creates_no_key() {
+    let scene = Scene::on(Db::Sqlite).await;
+    let refused = scene
+        .node
+        .cli(&["keys", "eth", "create", "--max-gas-price-gwei", "5"]);
+    assert!(!refused.status.success(), "{}", said(&refused));
+    for part in ["maxGasPriceGWei", "KeySpecific", "PriceMax"] {
+        assert!(said(&refused).contains(part), "{}", said(&refused));
+    }
+    assert_eq!(addresses(&scene), [scene.key]);
+}
+
+#[tokio::test]
+async fn a_disabled_key_sends_what_it_has_and_gets_nothing_more() {
+    let scene = Scene::on(Db::Sqlite).await;
+    let job = scene.price_job().await;
+    let cents = some_cents();
+    scene.serve_price(cents);
+    scene.anvil.set_balance(scene.key, U256::ZERO).await;
+    let request = scene.ask(&job, "/price").await;
+    until("the answer waits for money", || async {
+        let reason = &status(scene.api()).await["keys"][0]["reason"];
+        reason.as_str()?.contains("native coin").then_some(())
+    })
+    .await;
+    let key = scene.key.to_string();
+    must(
+        scene
+            .node
+            .cli(&["keys", "eth", "chain", "--address", &key, "--disable"]),
+    );
+    let other = scene.api().create_key().await;
+    scene.world.fund(other, U256::from(ETHER)).await;
+    scene.world.fund(scene.key, U256::from(ETHER)).await;
+    assert_eq!(scene.answer_to(&request).await, U256::from(cents));
+    assert_eq!(scene.anvil.transactions_from(scene.key).await.len(), 1);
+
+    // What is asked from now on is the other key's, who may not answer here: it is not this one's in any case.
+    scene.ask(&job, "/price").await;
+    until("the other key has it", || async {
+        let runs = scene.api().runs(&job).await;
+        (runs.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(scene.anvil.transactions_from(scene.key).await.len(), 1);
 }
 
 #[tokio::test]
@@ -123,6 +180,28 @@ async fn a_sending_key_that_owns_the_oracle_contract_is_warned_about_until_it_do
     until("the warning is gone", || async {
         let status = status(scene.api()).await;
         status["warnings"].as_array()?.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_warning_about_an_owner_goes_with_the_last_job_of_its_contract() {
+    let scene = Scene::on(Db::Sqlite).await;
+    let oracle = scene.world.oracle_v06().await;
+    scene
+        .world
+        .execute(oracle, Oracle::transferOwnershipCall { to: scene.key })
+        .await;
+    let job = scene.create(&Spec::get_uint256(oracle)).await;
+    until("the status warns", || async {
+        let warnings = status(scene.api()).await["warnings"].clone();
+        (!warnings.as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    scene.api().delete(&format!("/v2/jobs/{}", job.id)).await;
+    until("the warning is gone", || async {
+        let warnings = status(scene.api()).await["warnings"].clone();
+        warnings.as_array()?.is_empty().then_some(())
     })
     .await;
 }

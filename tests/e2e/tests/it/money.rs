@@ -27,6 +27,13 @@ async fn a_key_without_funds_says_so_and_answers_once_it_is_funded() {
     let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
     assert!(screen.contains("not enough native coin"), "{screen}");
     assert_eq!(scene.world.answer(request.id).await, None);
+    let refusals = "tx_manager_attempt_error_total{";
+    let metrics = scene.api().text("/metrics").await;
+    let counted = metrics.lines().find(|line| line.starts_with(refusals));
+    let counted = counted.expect("a refusal for lack of funds is counted");
+    for label in [&scene.key.to_string(), "chainID=\"31337\"", "cause=\""] {
+        assert!(counted.contains(label), "{counted}");
+    }
 
     scene.world.fund(scene.key, U256::from(ETHER)).await;
     assert_eq!(scene.answer_to(&request).await, U256::from(cents));
