@@ -9,9 +9,6 @@ use dodona_node::cli::{Cli, Command};
 use dodona_node::cmd::{self, Out, Said};
 use dodona_node::{help, with_two_dashes};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let command = help::command();
     let arguments = with_two_dashes(std::env::args_os(), &command);
