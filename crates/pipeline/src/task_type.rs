@@ -231,7 +231,7 @@ pub enum UnknownTaskType {
     #[error("the task type {0:?} is not supported by this version")]
     NotHere(String),
     /// No such type.
-    #[error("unknown task type: {name:?}{}", hint(.nearest))]
+    #[error("unknown task type: {name:?}{}", hint(.name, .nearest))]
     Unknown {
         /// As given.
         name: String,
@@ -240,7 +240,11 @@ pub enum UnknownTaskType {
     },
 }
 
-fn hint(nearest: &Option<&'static str>) -> String {
+fn hint(name: &str, nearest: &Option<&'static str>) -> String {
+    // An edge is enough to make a task.
+    if name.is_empty() {
+        return "; give it one: [type=…]".to_owned();
+    }
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
@@ -317,7 +321,7 @@ mod tests {
             "unknown task type: \"jsonprase\"; did you mean \"jsonparse\"?"
         );
         let error = TaskType::parse("").unwrap_err().to_string();
-        assert_eq!(error, "unknown task type: \"\"");
+        assert_eq!(error, "unknown task type: \"\"; give it one: [type=…]");
         let error = TaskType::parse("vrfv2").unwrap_err().to_string();
         assert_eq!(
             error,

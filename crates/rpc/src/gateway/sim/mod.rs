@@ -3,7 +3,8 @@
 //! Three upstreams follow one chain that grows and is reorganised. They die, hang, lag, freeze,
 //! stray, hide logs, babble and come back as strangers. Whoever asks must never see the chain go
 //! back without a reason (G1); whoever subscribes must be told every block and every log once, in
-//! order, with what was replaced taken back (G2). `DODONA_SEED` runs one seed again.
+//! order, with what was replaced taken back (G2). `DODONA_SEED` runs one seed
+//! again, or a range of them (`0..200`).
 
 mod oracle;
 mod world;
@@ -275,11 +276,12 @@ fn days(seeds: std::ops::Range<u64>) {
     reason = "a test is asked for one seed by the environment"
 )]
 fn g1_and_g2_hold_on_any_day_there_can_be() {
-    if let Some(seed) = std::env::var("DODONA_SEED")
-        .ok()
-        .and_then(|it| it.parse().ok())
-    {
-        return days(seed..seed + 1);
+    if let Ok(wanted) = std::env::var("DODONA_SEED") {
+        let number = |text: &str| text.parse::<u64>().expect("DODONA_SEED is N or N..M");
+        return match wanted.split_once("..") {
+            Some((first, end)) => days(number(first)..number(end)),
+            None => days(number(&wanted)..number(&wanted) + 1),
+        };
     }
     let long = std::env::var_os("DODONA_TEST_LONG").is_some();
     // Other days each time would make a failure of today nobody's; these are always the same. The world is, that
