@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use dodona_model::oracle::{CANCEL_ORACLE_REQUEST, ORACLE_REQUEST};
 use dodona_model::{Address, B256, ChainId, JobId, Timestamp};
 use dodona_store::heads::Head;
 use dodona_store::jobs::Job;
@@ -20,7 +21,8 @@ type Name = (Address, B256);
 /// One database transaction's worth of logs.
 #[derive(Default)]
 pub(crate) struct Gathered {
-    jobs: HashMap<Name, Option<Arc<Job>>>,
+    // By contract and the topic that names a job.
+    jobs: HashMap<Name, Arc<Job>>,
     heads: HashMap<B256, Option<Head>>,
     // Read ahead. Good for one look: after that the row may be another.
     newest: HashMap<Name, Option<Request>>,
@@ -39,37 +41,30 @@ struct Fresh {
 }
 
 impl Gathered {
-    /// Reads ahead what is known about the requests of these logs.
+    /// Reads ahead what is known about the requests of these logs, and their jobs.
     pub(crate) async fn of(
         tx: &mut LeaderTx,
         chain: ChainId,
-        asked: &[(Address, B256)],
+        logs: &[Log],
     ) -> anyhow::Result<Self> {
+        let asked = names(logs);
         let mut newest: HashMap<Name, Option<Request>> =
             asked.iter().map(|name| (*name, None)).collect();
-        for request in requests::newest_lives(tx, chain, asked).await? {
+        for request in requests::newest_lives(tx, chain, &asked).await? {
             newest.insert((request.oracle, request.request_id), Some(request));
         }
+        let jobs = jobs::find_by_topics(tx, chain, &named_jobs(logs)).await?;
+        let jobs = jobs.into_iter().map(|(name, job)| (name, Arc::new(job)));
         Ok(Self {
             newest,
+            jobs: jobs.collect(),
             ..Self::default()
         })
     }
 
     /// The job that a contract's log names.
-    pub(crate) async fn job(
-        &mut self,
-        tx: &mut LeaderTx,
-        chain: ChainId,
-        name: Name,
-    ) -> anyhow::Result<Option<Arc<Job>>> {
-        if let Some(job) = self.jobs.get(&name) {
-            return Ok(job.clone());
-        }
-        let job = jobs::find_by_topic(tx, chain, name.0, name.1).await?;
-        let job = job.map(Arc::new);
-        self.jobs.insert(name, job.clone());
-        Ok(job)
+    pub(crate) fn job(&self, name: Name) -> Option<Arc<Job>> {
+        self.jobs.get(&name).cloned()
     }
 
     /// The header of a log's block.
@@ -157,8 +152,21 @@ impl Gathered {
     }
 }
 
+/// The jobs that requests among these logs name, by contract and topic.
+fn named_jobs(logs: &[Log]) -> Vec<Name> {
+    let requests = logs
+        .iter()
+        .filter(|log| log.topics.first() == Some(&ORACLE_REQUEST));
+    let mut named: Vec<Name> = requests
+        .filter_map(|log| Some((log.address, *log.topics.get(1)?)))
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
 /// The requests that these logs are about, each once.
-pub(crate) fn names(logs: &[Log]) -> Vec<Name> {
+fn names(logs: &[Log]) -> Vec<Name> {
     let mut names: Vec<Name> = logs
         .iter()
         .filter_map(|log| Some((log.address, subject(log)?)))
@@ -169,7 +177,6 @@ pub(crate) fn names(logs: &[Log]) -> Vec<Name> {
 }
 
 fn subject(log: &Log) -> Option<B256> {
-    use dodona_model::oracle::{CANCEL_ORACLE_REQUEST, ORACLE_REQUEST};
     match log.topics.first() {
         Some(&ORACLE_REQUEST) => crate::log::asked(log)
             .ok()

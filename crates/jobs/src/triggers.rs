@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::TriggerConfig;
 use crate::demands::Demands;
-use crate::gathered::{self, Gathered};
+use crate::gathered::Gathered;
 use crate::inputs;
 use crate::log::{self, Asked};
 use crate::observe;
@@ -83,7 +83,7 @@ impl Triggers {
         let Some(topic) = log.topics.get(1) else {
             return Ok(Some("the log names no job".to_owned()));
         };
-        let Some(job) = together.job(tx, chain, (log.address, *topic)).await? else {
+        let Some(job) = together.job((log.address, *topic)) else {
             observe::unknown_job(chain, log.address, *topic);
             if let Ok(asked) = log::asked(log) {
                 self.known(tx, log, &asked, None, together).await?;
@@ -393,8 +393,7 @@ impl Triggers {
     ) -> anyhow::Result<Round> {
         let mut round = Round::default();
         let mut tx = lead.begin().await?;
-        let names = gathered::names(logs);
-        let mut together = Gathered::of(&mut tx, self.config.chain_id, &names).await?;
+        let mut together = Gathered::of(&mut tx, self.config.chain_id, logs).await?;
         for log in logs {
             self.consider(&mut tx, log, cursor, &mut together, &mut round)
                 .await?;

@@ -1,8 +1,11 @@
 //! Jobs as rows: what the operator wants done.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use alloy::hex::encode as hex;
 use dodona_model::{Address, B256, ChainId, JobId, Timestamp, U256};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::engine::Tx;
@@ -25,9 +28,16 @@ declare! {
         "SELECT * FROM jobs WHERE id = $1";
     FIND_EXTERNAL = "jobs.find_external" =>
         "SELECT * FROM jobs WHERE external_job_id = $1 AND deleted_at IS NULL";
-    FIND_BY_TOPIC = "jobs.find_by_topic" =>
-        "SELECT j.* FROM job_topics t JOIN jobs j ON j.id = t.job_id
-         WHERE t.chain_id = $1 AND t.address = $2 AND t.topic = $3 AND j.deleted_at IS NULL";
+    FIND_BY_TOPICS = "jobs.find_by_topics" =>
+        "SELECT j.*, t.address AS named_address, t.topic AS named_topic FROM json_each($2) AS e
+            CROSS JOIN job_topics t ON t.chain_id = $1 AND t.address = unhex(e.value ->> 'address') AND t.topic = unhex(e.value ->> 'topic')
+            CROSS JOIN jobs j ON j.id = t.job_id
+         WHERE j.deleted_at IS NULL ORDER BY j.id, t.topic",
+        "SELECT j.*, t.address AS named_address, t.topic AS named_topic
+         FROM json_to_recordset(CAST($2 AS JSON)) AS e(address TEXT, topic TEXT)
+            JOIN job_topics t ON t.chain_id = $1 AND t.address = decode(e.address, 'hex') AND t.topic = decode(e.topic, 'hex')
+            JOIN jobs j ON j.id = t.job_id
+         WHERE j.deleted_at IS NULL ORDER BY j.id, t.topic";
     // The external id is freed for a successor; runs keep pointing at this row.
     DELETE = "jobs.delete" =>
         "UPDATE jobs SET deleted_at = $2, external_job_id = external_job_id || ' deleted ' || CAST(id AS TEXT)
@@ -224,18 +234,27 @@ pub async fn find_external(conn: &mut Conn, id: Uuid) -> Result<Option<Job>> {
         .transpose()
 }
 
-/// The living job that a request on `address` names with `topic`.
-pub async fn find_by_topic(
+/// The living jobs that requests name, each by its contract and its topic; names of no job are left out.
+pub async fn find_by_topics(
     conn: &mut Conn,
     chain: ChainId,
-    address: Address,
-    topic: B256,
-) -> Result<Option<Job>> {
-    conn.row(&FIND_BY_TOPIC, args![chain, address, topic])
+    names: &[(Address, B256)],
+) -> Result<HashMap<(Address, B256), Job>> {
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let names = names
+        .iter()
+        .map(|(address, topic)| json!({ "address": hex(address), "topic": hex(topic) }));
+    let text = names.collect::<serde_json::Value>().to_string();
+    conn.rows(&FIND_BY_TOPICS, args![chain, text])
         .await?
-        .as_ref()
-        .map(job)
-        .transpose()
+        .iter()
+        .map(|row| {
+            let name = (row.get("named_address")?, row.get("named_topic")?);
+            Ok((name, job(row)?))
+        })
+        .collect()
 }
 
 /// Deletes a job; its finished runs stay readable. `false`: there was none.

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use alloy::primitives::keccak256;
 
@@ -125,6 +125,8 @@ impl Builder<'_> {
                 .attributes
                 .iter()
                 .map(|a| (a.name.to_ascii_lowercase(), a.value.clone()))
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
                 .collect(),
             inputs: Vec::new(),
             waits_for: Vec::new(),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dodona_model::oracle::spec_ids;
@@ -9,7 +10,7 @@ use dodona_store::schedules;
 use uuid::Uuid;
 
 use super::Transcript;
-use crate::world::{CHAIN, NOW, address, after, end, ended, job, task};
+use crate::world::{CHAIN, NOW, address, after, end, ended, hash, job, task};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -132,10 +133,19 @@ async fn stored_jobs(t: &mut Transcript) -> JobId {
     t.say("how many jobs", jobs::count(&mut conn).await.unwrap());
     let external = jobs::find_external(&mut conn, Uuid::from_u128(7)).await;
     t.say("by external id", external.unwrap().map(|job| job.id));
-    for topic in spec_ids(Uuid::from_u128(7)) {
-        let found = jobs::find_by_topic(&mut conn, CHAIN, address(0x0a), topic).await;
-        t.say("by topic", found.unwrap().map(|job| job.id));
-    }
+    // Under both spellings of its id; another contract's request and another id name nothing.
+    let mut names = spec_ids(Uuid::from_u128(7))
+        .map(|topic| (address(0x0a), topic))
+        .to_vec();
+    names.push((address(0x0b), names[0].1));
+    names.push((address(0x0a), hash(0x77)));
+    let found = jobs::find_by_topics(&mut conn, CHAIN, &names).await;
+    let found = found.unwrap().into_iter().map(|(name, job)| (name, job.id));
+    let found: BTreeMap<_, _> = found.collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    t.say("by topic", found);
+    let none = jobs::find_by_topics(&mut conn, CHAIN, &[]).await.unwrap();
+    t.say("of none", none.len());
     t.say_each(
         "contracts",
         jobs::contracts(&mut conn, CHAIN).await.unwrap(),
@@ -374,8 +384,8 @@ async fn deleted(t: &mut Transcript, job: JobId) {
         .unwrap();
     tx.commit().await.unwrap();
     let mut conn = t.read().await;
-    let topic = spec_ids(Uuid::from_u128(7))[0];
-    let found = jobs::find_by_topic(&mut conn, CHAIN, address(0x0a), topic).await;
+    let name = (address(0x0a), spec_ids(Uuid::from_u128(7))[0]);
+    let found = jobs::find_by_topics(&mut conn, CHAIN, &[name]).await;
     t.say("its successor", found.unwrap());
 }
 
