@@ -17,6 +17,7 @@ use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use crate::insist::insist;
+use crate::push::{Facts, Push, decide};
 use crate::replace::{Carrying, Workshop};
 use crate::{Config, Estimator, Signer, inclusion, observe, outgoing, waiting};
 
@@ -28,8 +29,6 @@ const HEADS_BEFORE_LOST: u32 = 3;
 /// As many where an endpoint says that it has one of our transactions: it tells of its receipt later, or keeps
 /// what it took for longer than is good.
 const HEADS_BEFORE_LOST_ALTHOUGH_KNOWN: u32 = 50;
-/// Blocks for which an orphaned request may come back before its nonce is used up by a transfer of nothing.
-const ORPHAN_PATIENCE: u64 = 3;
 
 /// What one round did.
 #[derive(Debug, Default, Serialize)]
@@ -51,6 +50,8 @@ pub struct Confirmer {
     signer: Arc<dyn Signer>,
     // Nonces used by nobody we know: how many heads have shown it, and the last of them.
     unexplained: HashMap<TxId, (u32, u64)>,
+    // Transactions whose requests have left the chain, in the same way.
+    orphaned: HashMap<TxId, (u32, u64)>,
 }
 
 impl Confirmer {
@@ -67,6 +68,7 @@ impl Confirmer {
             estimator,
             signer,
             unexplained: HashMap::new(),
+            orphaned: HashMap::new(),
         }
     }
 
@@ -237,11 +239,7 @@ impl Confirmer {
 
     /// Whether a used nonce without a receipt of ours was used by somebody else.
     async fn is_lost(&mut self, pending: &Pending, cursor: &Cursor) -> anyhow::Result<bool> {
-        let entry = self.unexplained.entry(pending.tx.id).or_insert((0, 0));
-        if entry.1 != cursor.block.number {
-            *entry = (entry.0 + 1, cursor.block.number);
-        }
-        let heads = entry.0;
+        let heads = seen_at(&mut self.unexplained, pending.tx.id, cursor.block.number);
         if heads < HEADS_BEFORE_LOST {
             return Ok(false);
         }
@@ -377,14 +375,30 @@ impl Confirmer {
             true => HashMap::new(),
             false => requests::states(&mut lead.store().read().await?, &asked).await?,
         };
+        let state_of = |tx: &Tx| {
+            tx.spec
+                .request_row
+                .and_then(|row| states.get(&row))
+                .copied()
+        };
+        let mut orphaned = std::mem::take(&mut self.orphaned);
+        orphaned.retain(|id, _| {
+            let mut all = unmined.iter().map(|pending| &pending.tx);
+            all.any(|tx| tx.id == *id && state_of(tx) == Some(RequestState::Orphaned))
+        });
+        self.orphaned = orphaned;
         let mut outgoing: BTreeMap<Address, Vec<Attempt>> = BTreeMap::new();
         for pending in unmined {
             let Pending { tx, attempts, .. } = &pending;
             // What never left is the broadcaster's, unless it carries an outdated answer.
-            let request = tx.spec.request_row.and_then(|row| states.get(&row));
+            let request = state_of(tx);
             let facts = Facts {
                 head,
-                request: request.copied(),
+                request,
+                orphaned_at: match request {
+                    Some(RequestState::Orphaned) => seen_at(&mut self.orphaned, tx.id, head),
+                    _ => 0,
+                },
                 bump_threshold: self.config.bump_threshold,
                 // What a reorganisation dropped was not sent to this chain at all.
                 due_again: tx.last_sent_at.is_none_or(|sent| {
@@ -490,87 +504,29 @@ fn step(tx: &Tx, cursor: &Cursor, gone: bool) -> Option<Step> {
     waiting::answer(tx, cursor).map(|_| Step::Tell)
 }
 
-/// What `decide` needs to know beside the rows.
-struct Facts {
-    head: u64,
-    request: Option<RequestState>,
-    bump_threshold: u64,
-    due_again: bool,
+/// At how many different heads something about a transaction was seen, this one included.
+fn seen_at(seen: &mut HashMap<TxId, (u32, u64)>, tx: TxId, head: u64) -> u32 {
+    let entry = seen.entry(tx).or_insert((0, 0));
+    if entry.0 == 0 || entry.1 != head {
+        *entry = (entry.0 + 1, head);
+    }
+    entry.0
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Push {
-    Wait,
-    Again,
-    Outbid(Carrying, &'static str),
-}
-
-impl Push {
-    fn says_the_answer(&self) -> bool {
-        matches!(self, Self::Again | Self::Outbid(Carrying::Payload, _))
-    }
-}
-
-fn decide(tx: &Tx, attempts: &[Attempt], facts: &Facts) -> Push {
-    let Some(last) = attempts.last() else {
-        return Push::Wait;
-    };
-    let age = facts
-        .head
-        .saturating_sub(last.signed.first_block.unwrap_or(facts.head));
-    let carried = last.signed.payload_version;
-    // The answer would only revert. An orphaned request is given a few blocks to come back; then, and at
-    // once where there is nothing to come back, the nonces behind it are freed.
-    let (gone, patience) = match facts.request {
-        _ if tx.superseded => (Some("another transaction took over its task"), 0),
-        _ if tx.payload_version == 0 => (Some("it was given up"), 0),
-        Some(RequestState::Orphaned) => (Some("its request left the chain"), ORPHAN_PATIENCE),
-        Some(state) if state.is_closed() => (Some("its request is closed"), 0),
-        _ => (None, 0),
-    };
-    if let Some(why) = gone {
-        return match carried {
-            0 if tx.state == State::Signed => Push::Wait,
-            0 if too_old(last, age, facts) => Push::Outbid(
-                Carrying::Nothing,
-                "the transfer of nothing in its place is not mined",
-            ),
-            0 if facts.due_again => Push::Again,
-            0 => Push::Wait,
-            _ if age >= patience => Push::Outbid(Carrying::Nothing, why),
-            _ => Push::Wait,
-        };
-    }
-    if carried != tx.payload_version {
-        return Push::Outbid(Carrying::Payload, "its answer was encoded anew");
-    }
-    if tx.state == State::Signed {
-        return Push::Wait;
-    }
-    if tx.last_sent_at.is_some() && too_old(last, age, facts) {
-        return Push::Outbid(Carrying::Payload, "it was not mined in time");
-    }
-    if facts.due_again || !last.accepted {
-        Push::Again
-    } else {
-        Push::Wait
-    }
-}
-
-/// Whether a higher fee may help. What nobody took is repeated as it is, or each round without money or
-/// without an endpoint would make it dearer; what is refused for its fee is outbid when that is heard.
-fn too_old(last: &Attempt, age: u64, facts: &Facts) -> bool {
-    facts.bump_threshold > 0 && age >= facts.bump_threshold && last.accepted
-}
-
-/// Whether the answer is being encoded anew right now: a run that waits for its transaction does not run. What
-/// would be sent meanwhile is outdated and would only revert.
+/// Whether the answer is being encoded anew right now (a run that waits for its transaction does not run), or was since
+/// the row was read. What would be sent is outdated then and would only revert.
 async fn is_made_anew(lead: &Leader, tx: &Tx) -> anyhow::Result<bool> {
     let Some(run) = tx.spec.run_id.filter(|_| tx.spec.request_row.is_some()) else {
         return Ok(false);
     };
-    let run = runs::find(&mut lead.store().read().await?, run).await?;
-    Ok(run.is_some_and(|run| run.state == RunState::Running))
+    let mut conn = lead.store().read().await?;
+    let run = runs::find(&mut conn, run).await?;
+    if run.is_some_and(|run| run.state == RunState::Running) {
+        return Ok(true);
+    }
+    // In this order: the answer is stored together with the end of the run's work.
+    let now = txs::find(&mut conn, tx.id).await?;
+    Ok(now.is_none_or(|now| now.payload_version != tx.payload_version))
 }
 
 /// Whether the scanner stands on the block of a receipt.

@@ -23,6 +23,7 @@ mod insist;
 mod observe;
 mod open_check;
 mod outgoing;
+mod push;
 mod replace;
 mod signing;
 mod waiting;

@@ -228,6 +228,12 @@ async fn a_request_is_mined_again_after_its_answer_was_mined(db: Db) {
 
     scene.anvil.reorg(2, &[]).await;
     mine_again(&scene, &request, &raw).await;
+    // Before the next block: on a busy machine the old answer would be mined (and revert) sooner than it is replaced.
+    until("the answer is replaced at its nonce", || async {
+        let attempts = scene.api().get("/v2/tx_attempts/evm").await;
+        (attempts.as_array()?.len() >= 2).then_some(())
+    })
+    .await;
 
     assert_eq!(scene.answer_while_mining(&request).await, U256::from(cents));
     assert_eq!(
