@@ -39,6 +39,25 @@ impl Running {
     }
 }
 
+/// A master that is killed leaves its workers behind: it is asked to end first.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (Some(pid), "nginx") = (self.child.id(), self.name) else {
+            return;
+        };
+        let mut ask = std::process::Command::new("kill");
+        if ask.arg(pid.to_string()).status().is_err() {
+            return;
+        }
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 /// A port nobody listens on at the moment.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
