@@ -277,6 +277,14 @@ impl Core {
             }
             return true;
         };
+        // While a lower branch was fetched it may have grown to where we stand, and somebody been answered from there
+        // by number: it is lower only if nobody shows more of it.
+        let grown = |head: &Spot| {
+            head.number > target.number && self.chain.hash_at(head.number) != Some(head.hash)
+        };
+        if target.number < tip.head.number && self.heads().iter().any(grown) {
+            return false;
+        }
         let removed = self.chain.advance(fork, blocks);
         if removed > 0 {
             observe::reorganised(removed, fork);
