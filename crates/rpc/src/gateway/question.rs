@@ -10,6 +10,7 @@ use super::block::Needs;
 use super::envelope::Answer;
 use super::log::Criteria;
 use super::method::{At, Kind, Method};
+use crate::error::RpcError;
 use crate::gate::Priority;
 use crate::wire;
 
@@ -89,14 +90,25 @@ pub(super) struct LooksFor {
     pub(super) last: u64,
 }
 
-/// An answer, and who gave it if they stand where it was about.
+/// What came of a question.
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) answer: Answer,
+    /// Who gave it.
+    pub(crate) from: Option<usize>,
+    /// Who gave it if they stand where it was about: only then it may be kept.
     pub(crate) by: Option<usize>,
+    /// Why nobody gave one.
+    pub(crate) lost: Option<Box<RpcError>>,
 }
 
 impl From<Answer> for Asked {
     fn from(answer: Answer) -> Self {
-        Self { answer, by: None }
+        Self {
+            answer,
+            from: None,
+            by: None,
+            lost: None,
+        }
     }
 }

@@ -30,9 +30,19 @@ const LONGEST_WAIT: f64 = 60.0;
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
     pub(crate) async fn ask(self: &Arc<Self>, question: &Question, repeatable: bool) -> Asked {
-        let (total, attempt) = question.method.kind.deadlines();
+        self.ask_others(question, repeatable, Vec::new()).await
+    }
+
+    /// The same of anybody but these.
+    pub(crate) async fn ask_others(
+        self: &Arc<Self>,
+        question: &Question,
+        repeatable: bool,
+        mut tried: Vec<usize>,
+    ) -> Asked {
+        let (total, attempt) = self.deadlines(question.method.kind);
         let deadline = Instant::now() + total;
-        let mut tried: Vec<usize> = Vec::new();
+        let mut asked = 0;
         let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
@@ -92,6 +102,7 @@ impl Core {
                 failures.push(error);
                 continue;
             }
+            asked += 1;
             self.retries.asked();
             if !std::mem::take(&mut first) && !self.retries.may_retry() {
                 observe::retry_budget_empty();
@@ -103,7 +114,8 @@ impl Core {
                 .attempt(question, node, within, &mut tried, repeatable)
                 .await;
             let now = Instant::now();
-            let by = (rank < Rank::Behind).then_some(node.index);
+            let from = Some(node.index);
+            let by = from.filter(|_| rank < Rank::Behind);
             match outcome {
                 Ok(Forwarded::Result(result)) => {
                     node.fitness.did_well(name, now - started);
@@ -112,18 +124,26 @@ impl Core {
                     }
                     let doubtful = self.is_doubtful(question, node, &result);
                     let answer = Answer::Result(result);
+                    // What was doubted is not kept.
+                    let came = Asked {
+                        from,
+                        by: by.filter(|_| !doubtful),
+                        ..answer.into()
+                    };
                     if !doubtful {
-                        return Asked { answer, by };
+                        return came;
                     }
                     observe::null_doubted();
                     missing = true;
-                    // Not kept, because it was doubted.
-                    last = Some(answer.into());
+                    last = Some(came);
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
                     let class = class::class(name, &refusal, &self.pool.0.overrides);
                     observe::refused(&node.name, class);
-                    last = Some(Answer::Error(bytes).into());
+                    last = Some(Asked {
+                        from,
+                        ..Answer::Error(bytes).into()
+                    });
                     match class {
                         Class::Final => break,
                         Class::RangeTooLarge => {
@@ -173,7 +193,20 @@ impl Core {
                 }
             }
         }
-        last.unwrap_or_else(|| self.nobody(&failures).into())
+        last.unwrap_or_else(|| Asked {
+            lost: Some(Box::new(self.pool.0.no_answer(failures.clone(), asked))),
+            ..self.nobody(&failures).into()
+        })
+    }
+
+    /// All attempts together, and each of them.
+    fn deadlines(&self, kind: Kind) -> (Duration, Duration) {
+        let (total, attempt) = kind.deadlines();
+        match self.patience {
+            // Where an endpoint may take so long, another one has to have time after it.
+            Some(patience) => (total.max(2 * patience), patience),
+            None => (total, attempt),
+        }
     }
 
     /// One endpoint, and a second one beside it when the first takes unusually long.
