@@ -37,10 +37,14 @@ impl Core {
             Some(question) => match question.of {
                 LogsOf::Range(first, last) => (question, first, last),
                 LogsOf::Hash(hash) => {
-                    // Of a block of ours it is known who has it.
-                    let number = hash.and_then(|hash| self.chain.number_of(hash));
-                    let needs = number.map_or(Needs::Hash, Needs::Number);
-                    return self.whole(method, params, needs).await;
+                    // Of a block of ours it is known who has it, and what its header says.
+                    let Some(number) = hash.and_then(|hash| self.chain.number_of(hash)) else {
+                        return self.whole(method, params, Needs::Hash).await;
+                    };
+                    let needs = Needs::Number(number);
+                    let asked = Question::new(self, method, method.name, needs, params)
+                        .within(number, question.criteria());
+                    return self.ask(&asked, true).await;
                 }
                 LogsOf::Left => return self.whole(method, params, Needs::Tip).await,
             },

@@ -59,9 +59,29 @@ impl Question {
                 criteria,
                 first,
                 last,
+                waits: true,
             }),
             ..self
         }
+    }
+
+    /// The same about the logs of this one block, named by its hash: whoever asks so wants to know
+    /// what there is now.
+    pub(super) fn within(self, block: u64, criteria: Option<Arc<Criteria>>) -> Self {
+        Self {
+            looks_for: criteria.map(|criteria| LooksFor {
+                criteria,
+                first: block,
+                last: block,
+                waits: false,
+            }),
+            ..self
+        }
+    }
+
+    /// Whether an answer that is not believed is waited for to become another one.
+    pub(super) fn waits(&self) -> bool {
+        self.looks_for.as_ref().is_none_or(|wanted| wanted.waits)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -88,6 +108,7 @@ pub(super) struct LooksFor {
     pub(super) criteria: Arc<Criteria>,
     pub(super) first: u64,
     pub(super) last: u64,
+    waits: bool,
 }
 
 /// What came of a question.

@@ -48,6 +48,8 @@ impl Core {
         let mut params_doubted = false;
         // Somebody said they do not have a block that is on our chain.
         let mut missing = false;
+        // Whose answers were not believed.
+        let mut doubted: Vec<usize> = Vec::new();
         let patience = deadline.min(Instant::now() + BLOCK_WAIT);
         let mut news = None;
         let mut first = true;
@@ -131,10 +133,12 @@ impl Core {
                         ..answer.into()
                     };
                     if !doubtful {
+                        self.found_out(question, &doubted, &came.answer);
                         return came;
                     }
                     observe::null_doubted();
-                    missing = true;
+                    doubted.push(node.index);
+                    missing |= question.waits();
                     last = Some(came);
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
@@ -197,6 +201,22 @@ impl Core {
             lost: Some(Box::new(self.pool.0.no_answer(failures.clone(), asked))),
             ..self.nobody(&failures).into()
         })
+    }
+
+    /// Somebody has the logs that others said there are none of.
+    fn found_out(&self, question: &Question, doubted: &[usize], answer: &Answer) {
+        let Some(wanted) = &question.looks_for else {
+            return;
+        };
+        if matches!(answer, Answer::Result(result) if &result[..] == b"[]") {
+            return;
+        }
+        for index in doubted {
+            let node = &self.pool.0.nodes[*index];
+            observe::logs_missing(&node.name, wanted.last);
+            // An index that is only late does not do it three times in a row.
+            node.fitness.failed(question.name(), Instant::now());
+        }
     }
 
     /// All attempts together, and each of them.
