@@ -199,16 +199,6 @@ impl Doorman {
         })
     }
 
-    /// Of a door nobody comes through.
-    pub(crate) fn nobody() -> Self {
-        Self {
-            keys: HashMap::new(),
-            tokens: None,
-            rules: Access::default(),
-            buckets: Arc::default(),
-        }
-    }
-
     /// Whether a connection from here is worth listening to at all.
     pub(crate) fn lets_near(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

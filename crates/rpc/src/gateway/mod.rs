@@ -152,28 +152,25 @@ pub(crate) struct Kept {
 /// Bytes of answers the node keeps while they are true.
 const LIBRARY_CACHE: u64 = 16 << 20;
 
-/// What the door of a core needs.
-struct Door {
-    config: GatewayConfig,
-    doorman: Doorman,
-    tls: Option<Tls>,
-    kept: Arc<Kept>,
-}
-
-impl Door {
-    fn new(config: GatewayConfig, kept: Arc<Kept>) -> Result<Self, GatewayError> {
-        Ok(Self {
-            doorman: Doorman::new(config.access.clone(), Arc::clone(&kept.buckets))?,
-            tls: config.tls.as_ref().map(Tls::load).transpose()?,
-            config,
-            kept,
-        })
+impl Core {
+    /// Without a door: for questions of this process alone.
+    pub(crate) fn library(pool: Endpoints) -> Self {
+        let config = GatewayConfig {
+            cache_bytes: LIBRARY_CACHE,
+            ..GatewayConfig::default()
+        };
+        let patience = Some(pool.0.config.request_timeout);
+        let core = Self::first(pool, config, String::new);
+        let core = core.expect("settings that name no file cannot name a wrong one");
+        Self { patience, ..core }
     }
-}
 
-impl Kept {
-    fn new(config: &GatewayConfig, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self {
+    fn first(
+        pool: Endpoints,
+        config: GatewayConfig,
+        metrics: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Result<Self, GatewayError> {
+        let kept = Kept {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             metrics: Box::new(metrics),
@@ -182,44 +179,15 @@ impl Kept {
             held: Semaphore::new((config.max_held_bytes >> 10).min(Semaphore::MAX_PERMITS)),
             generation: AtomicU64::new(1),
             reload_failed: std::sync::Mutex::default(),
-        }
-    }
-}
-
-impl Core {
-    /// Without a door: for questions of this process alone.
-    pub(crate) fn library(pool: Endpoints) -> Self {
-        let config = GatewayConfig {
-            cache_bytes: LIBRARY_CACHE,
-            ..GatewayConfig::default()
         };
-        let door = Door {
-            doorman: Doorman::nobody(),
-            tls: None,
-            kept: Arc::new(Kept::new(&config, String::new)),
-            config,
-        };
-        let patience = Some(pool.0.config.request_timeout);
-        Self {
-            patience,
-            ..Self::build(pool, door, Arc::default(), Arc::default(), Arc::default())
-        }
-    }
-
-    fn first(
-        pool: Endpoints,
-        config: GatewayConfig,
-        metrics: impl Fn() -> String + Send + Sync + 'static,
-    ) -> Result<Self, GatewayError> {
-        let kept = Arc::new(Kept::new(&config, metrics));
-        let door = Door::new(config, kept)?;
-        Ok(Self::build(
+        Self::build(
             pool,
-            door,
+            config,
             Arc::default(),
             Arc::default(),
             Arc::default(),
-        ))
+            Arc::new(kept),
+        )
     }
 
     /// The same gateway under other settings.
@@ -231,23 +199,25 @@ impl Core {
         } else {
             Arc::default()
         };
-        let door = Door::new(config, Arc::clone(&self.kept))?;
-        Ok(Self::build(pool, door, chain, filters, sends))
+        Self::build(pool, config, chain, filters, sends, Arc::clone(&self.kept))
     }
 
     fn build(
         pool: Endpoints,
-        door: Door,
+        config: GatewayConfig,
         chain: Arc<ChainView>,
         filters: Arc<Filters>,
         sends: Arc<Sends>,
-    ) -> Self {
-        Self {
+        kept: Arc<Kept>,
+    ) -> Result<Self, GatewayError> {
+        Ok(Self {
+            doorman: Doorman::new(config.access.clone(), Arc::clone(&kept.buckets))?,
+            tls: config.tls.as_ref().map(Tls::load).transpose()?,
             retries: Budget::default(),
             compared: watch::Sender::new(false),
             sends,
             blooms: Blooms::default(),
-            cache: Cache::new(door.config.cache_bytes),
+            cache: Cache::new(config.cache_bytes),
             flights: Flights::default(),
             dice: Dice::Fair,
             next_id: AtomicU64::new(1),
@@ -255,13 +225,11 @@ impl Core {
             followed: AtomicBool::new(false),
             successor: OnceLock::new(),
             pool,
-            config: door.config,
-            doorman: door.doorman,
-            tls: door.tls,
-            kept: door.kept,
+            config,
             chain,
             filters,
-        }
+            kept,
+        })
     }
 
     /// Every endpoint as it is now, in the order of the configuration.

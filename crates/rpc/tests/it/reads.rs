@@ -466,6 +466,42 @@ async fn the_chain_does_not_go_backwards_because_another_endpoint_answers() {
 }
 
 #[tokio::test]
+async fn reads_of_the_newest_block_name_it_and_go_to_whoever_has_it_preferred_or_not() {
+    let (one, two) = (Scripted::start().await, Scripted::start().await);
+    for server in [&one, &two] {
+        server
+            .answers("eth_call", json!("0x01"))
+            .answers("eth_getBalance", json!("0x5"))
+            .answers("eth_getTransactionReceipt", Value::Null);
+    }
+    two.is_at(103);
+    let pool = watched(pool_of(&[&one, &two]));
+    let mut heads = pool.new_heads();
+    heads
+        .wait_for(|head| head.as_ref().is_some_and(|head| head.number == 103))
+        .await
+        .unwrap();
+    let call = CallRequest::to(CONTRACT, vec![1, 2]);
+    pool.call(&call, BlockTag::Latest).await.unwrap();
+    assert_eq!(two.last_params("eth_call")[1], "0x67");
+    assert_eq!(pool.balances(&[CONTRACT; 3]).await.unwrap().len(), 3);
+    assert_eq!(two.last_params("eth_getBalance")[1], "0x67");
+    // That there is no receipt is only true at the tip.
+    assert!(pool.receipts(&[B256::ZERO; 2]).await.unwrap()[1].is_none());
+    for method in ["eth_call", "eth_getBalance", "eth_getTransactionReceipt"] {
+        assert_eq!(one.asked(method), 0, "{method}");
+    }
+    // What is known of the chain is not asked again.
+    let asked = two.asked("eth_getBlockByHash");
+    let head = pool.latest_block().await.unwrap();
+    assert_eq!(pool.block_by_hash(head.hash).await.unwrap(), Some(head));
+    assert_eq!(pool.blocks_by_number(98..=103).await.unwrap().len(), 6);
+    assert_eq!(two.asked("eth_getBlockByHash"), asked);
+    let active = pool.nodes().into_iter().map(|node| node.active);
+    assert_eq!(active.collect::<Vec<_>>(), [false, true]);
+}
+
+#[tokio::test]
 async fn a_batch_goes_to_the_next_endpoint_as_a_whole() {
     let (one, two) = (Scripted::start().await, Scripted::start().await);
     let pool = pool_of(&[&one, &two]);
