@@ -450,6 +450,11 @@ async fn the_chain_does_not_go_backwards_because_another_endpoint_answers() {
     };
     latest(105).await;
     reaches(&pool, "b", NodeState::Alive).await;
+    let asked = |server: &Scripted| server.asked("eth_getBlockByHash");
+    until("what lies below is known", || async {
+        (asked(&one) + asked(&two) >= 7).then_some(())
+    })
+    .await;
     one.says(503, "restarting");
     reaches(&pool, "a", NodeState::Unreachable).await;
     // Whoever is left has not got there yet.
