@@ -1,67 +1,33 @@
 //! Sending signed transactions: to all usable endpoints at once, detached from the caller.
 
 use std::pin::pin;
-use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use serde::de::IgnoredAny;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::endpoints::{Endpoints, Shared};
 use crate::error::RpcError;
 use crate::http::HttpEndpoint;
 use crate::node::Node;
 use crate::observe;
-use crate::pool::{Pool, Shared};
 use crate::send::{SendOutcome, SendRefusal, SendReport, combine};
 use crate::send_errors;
 use crate::status::NodeState;
 
 const METHOD: &str = "eth_sendRawTransaction";
 /// After the first answer the others get so long to be counted.
-const OTHERS_GET: Duration = Duration::from_secs(5);
-
-impl Pool {
-    /// Sends a signed transaction to all usable endpoints at once. Returns as soon as one primary
-    /// took it, or most have answered, or 5 s after the first answer; the sending itself goes on
-    /// even when the caller stops waiting.
-    pub async fn send_raw(&self, raw: &Bytes) -> SendReport {
-        let mut reports = self.send_raw_many(slice::from_ref(raw)).await;
-        reports.pop().unwrap_or_else(|| nobody("nothing was sent"))
-    }
-
-    /// Several signed transactions, in order, as one batch per endpoint. One report each, in the
-    /// same order.
-    pub async fn send_raw_many(&self, raws: &[Bytes]) -> Vec<SendReport> {
-        if raws.is_empty() {
-            return Vec::new();
-        }
-        let (answer, answered) = oneshot::channel();
-        let pool = self.clone();
-        let raws = raws.to_vec();
-        let count = raws.len();
-        tokio::spawn(async move {
-            // Held until the last endpoint has answered, so that a burst has a bound.
-            let _permit = pool.0.sends.acquire().await;
-            broadcast(&pool.0, &raws, answer).await;
-        });
-        answered
-            .await
-            .unwrap_or_else(|_| vec![nobody("the sending was interrupted"); count])
-    }
-}
-
-fn nobody(why: &str) -> SendReport {
-    SendReport {
-        outcome: SendOutcome::Retryable(why.to_owned()),
-        per_node: Vec::new(),
-        refusal: None,
-    }
-}
+const OTHERS_GET: Duration = Duration::from_secs(2);
+/// Nobody answers for so long: then there is no answer.
+const TOTAL: Duration = Duration::from_secs(10);
 
 /// An endpoint's verdict and, if it refused, its words.
+#[derive(Debug, Clone)]
 pub(crate) struct Said {
     pub(crate) outcome: SendOutcome,
     pub(crate) refusal: Option<SendRefusal>,
@@ -77,53 +43,99 @@ impl From<SendOutcome> for Said {
 }
 
 /// One endpoint's answers, one per transaction.
-struct Answers<'a> {
-    node: &'a Node,
-    said: Vec<Said>,
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    pub(crate) node: usize,
+    send_only: bool,
+    pub(crate) said: Vec<Said>,
 }
 
-async fn broadcast(pool: &Shared, raws: &[Bytes], caller: oneshot::Sender<Vec<SendReport>>) {
+/// What was said about some transactions until it could be told what becomes of them.
+#[derive(Debug, Default)]
+pub(crate) struct Came {
+    /// In the order of the configuration, whoever answered first.
+    answers: Vec<Answers>,
+    /// Primaries the transactions were sent to.
+    pub(crate) primaries: usize,
+}
+
+impl Came {
+    /// What primaries say about the transaction at this place. Whoever was asked only to pass it on
+    /// decides nothing.
+    pub(crate) fn of_primaries(&self, at: usize) -> impl Iterator<Item = &Said> {
+        let primaries = self.answers.iter().filter(|answers| !answers.send_only);
+        primaries.filter_map(move |answers| answers.said.get(at))
+    }
+}
+
+impl Endpoints {
+    /// Sends signed transactions to all usable endpoints at once, in order, as one batch each. What
+    /// comes back is told as soon as a primary took each of them, or all have answered, or 2 s after
+    /// the first answer; the sending itself goes on whatever becomes of who asked for it.
+    pub(crate) fn broadcast(&self, raws: Vec<Bytes>) -> oneshot::Receiver<Came> {
+        let (caller, came) = oneshot::channel();
+        let pool = self.clone();
+        tokio::spawn(async move {
+            // Held until the last endpoint has answered, so that a burst has a bound.
+            let _permit = pool.0.sends.acquire().await;
+            broadcast(&pool.0, &raws, caller).await;
+        });
+        came
+    }
+}
+
+async fn broadcast(pool: &Shared, raws: &[Bytes], caller: oneshot::Sender<Came>) {
     let targets = targets(pool);
     let primaries = targets.iter().filter(|node| !node.send_only).count();
-    let mut sending: FuturesUnordered<_> = targets
-        .iter()
-        .map(|node| answers_of(pool, node, raws))
-        .collect();
+    let mut sending = FuturesUnordered::new();
+    for node in &targets {
+        sending.push(answers_of(pool, node, raws));
+    }
     let mut caller = Some(caller);
-    let mut came: Vec<Answers<'_>> = Vec::with_capacity(targets.len());
-    let mut late = pin!(sleep(OTHERS_GET));
+    let mut came: Vec<Answers> = Vec::with_capacity(targets.len());
+    let mut late = pin!(sleep(TOTAL));
 
     loop {
         tokio::select! {
             next = sending.next() => match next {
                 Some(answers) => {
-                    if came.is_empty() {
-                        late.as_mut().reset(tokio::time::Instant::now() + OTHERS_GET);
+                    // An endpoint that could not be reached is not an answer to wait after.
+                    let until = Instant::now() + OTHERS_GET;
+                    if answers.is_about_the_transactions() && until < late.deadline() {
+                        late.as_mut().reset(until);
                     }
                     came.push(answers);
                 }
                 None => break,
             },
-            () = &mut late, if caller.is_some() && !came.is_empty() => tell(pool, &mut caller, &came, raws.len()),
+            () = &mut late, if caller.is_some() => tell(&mut caller, &came, primaries),
         }
         if is_decided(&came, primaries, raws.len()) {
-            tell(pool, &mut caller, &came, raws.len());
+            tell(&mut caller, &came, primaries);
         }
     }
-    tell(pool, &mut caller, &came, raws.len());
+    tell(&mut caller, &came, primaries);
     report_contradictions(pool, &came);
 }
 
-async fn answers_of<'a>(pool: &Shared, node: &'a Node, raws: &[Bytes]) -> Answers<'a> {
+async fn answers_of(pool: &Shared, node: &Node, raws: &[Bytes]) -> Answers {
     Answers {
-        node,
+        node: node.index,
+        send_only: node.send_only,
         said: send_to(pool, node, raws).await,
+    }
+}
+
+impl Answers {
+    fn is_about_the_transactions(&self) -> bool {
+        let lost = |said: &Said| matches!(said.outcome, SendOutcome::Retryable(_));
+        !self.send_only && !self.said.iter().all(lost)
     }
 }
 
 /// Primaries that can be read from, well or not so well, or whatever primaries there are when none
 /// can; and the send-only endpoints.
-pub(crate) fn targets(pool: &Shared) -> Vec<&Node> {
+fn targets(pool: &Shared) -> Vec<&Node> {
     let usable =
         |node: &&Node| !matches!(node.state(), NodeState::InvalidChainId | NodeState::Forked);
     let primaries: Vec<&Node> = pool
@@ -152,51 +164,42 @@ pub(crate) fn targets(pool: &Shared) -> Vec<&Node> {
 }
 
 /// Whether waiting for more answers could not be worth it.
-fn is_decided(came: &[Answers<'_>], primaries: usize, transactions: usize) -> bool {
-    let of_primaries = || came.iter().filter(|answers| !answers.node.send_only);
-    let enough = (7 * primaries).div_ceil(10).max(1);
-    of_primaries().count() >= enough
+fn is_decided(came: &[Answers], primaries: usize, transactions: usize) -> bool {
+    let of_primaries = || came.iter().filter(|answers| !answers.send_only);
+    of_primaries().count() >= primaries.max(1)
         || (0..transactions)
             .all(|at| of_primaries().any(|answers| answers.said[at].outcome.is_success()))
 }
 
-fn tell(
-    pool: &Shared,
-    caller: &mut Option<oneshot::Sender<Vec<SendReport>>>,
-    came: &[Answers<'_>],
-    transactions: usize,
-) {
+fn tell(caller: &mut Option<oneshot::Sender<Came>>, came: &[Answers], primaries: usize) {
     let Some(caller) = caller.take() else { return };
-    let reports = (0..transactions).map(|at| {
-        let of_primaries = || {
-            came.iter()
-                .filter(|answers| !answers.node.send_only)
-                .map(|answers| &answers.said[at])
-        };
-        let outcome = combine(of_primaries().map(|said| &said.outcome))
-            .unwrap_or_else(|| SendOutcome::Retryable(pool.no_answer(Vec::new(), 0).to_string()));
-        let per_node = came
-            .iter()
-            .map(|answers| (answers.node.name.clone(), answers.said[at].outcome.clone()))
-            .collect();
-        let refusal = of_primaries()
-            .filter(|said| said.outcome == outcome)
-            .find_map(|said| said.refusal.clone());
-        SendReport {
-            outcome,
-            per_node,
-            refusal,
-        }
-    });
+    let mut answers = came.to_vec();
+    answers.sort_by_key(|answers| answers.node);
     // The caller may have gone; the transactions are out all the same.
-    let _ = caller.send(reports.collect());
+    let _ = caller.send(Came { answers, primaries });
 }
 
-fn report_contradictions(pool: &Shared, came: &[Answers<'_>]) {
-    let primaries: Vec<_> = came
-        .iter()
-        .filter(|answers| !answers.node.send_only)
-        .collect();
+/// What the pool makes of what was said about the transaction at this place.
+pub(crate) fn report(pool: &Shared, came: &Came, at: usize) -> SendReport {
+    let outcome = combine(came.of_primaries(at).map(|said| &said.outcome))
+        .unwrap_or_else(|| SendOutcome::Retryable(pool.no_answer(Vec::new(), 0).to_string()));
+    let per_node = came.answers.iter().map(|answers| {
+        let name = Arc::clone(&pool.nodes[answers.node].name);
+        (name, answers.said[at].outcome.clone())
+    });
+    let refusal = came
+        .of_primaries(at)
+        .filter(|said| said.outcome == outcome)
+        .find_map(|said| said.refusal.clone());
+    SendReport {
+        per_node: per_node.collect(),
+        outcome,
+        refusal,
+    }
+}
+
+fn report_contradictions(pool: &Shared, came: &[Answers]) {
+    let primaries: Vec<_> = came.iter().filter(|answers| !answers.send_only).collect();
     let transactions = primaries.first().map_or(0, |answers| answers.said.len());
     for at in 0..transactions {
         let took = primaries
@@ -208,8 +211,8 @@ fn report_contradictions(pool: &Shared, came: &[Answers<'_>]) {
         if let (Some(took), Some(refused)) = (took, refused) {
             observe::contradiction(
                 pool.config.chain_id,
-                &took.node.name,
-                &refused.node.name,
+                &pool.nodes[took.node].name,
+                &pool.nodes[refused.node].name,
                 &refused.said[at].outcome,
             );
         }
@@ -248,28 +251,20 @@ async fn send_over(
     http: Option<&HttpEndpoint>,
     raws: &[Bytes],
 ) -> Vec<Said> {
-    // The hash that comes back is ours to know; whatever it is, the transaction was taken.
-    type Taken = serde::de::IgnoredAny;
-    let answers: Result<Vec<Result<Taken, RpcError>>, RpcError> = match (raws, http) {
-        ([raw], Some(http)) => Ok(vec![node.ask_at(http, METHOD, [raw]).await]),
-        ([raw], None) => Ok(vec![node.ask(METHOD, [raw]).await]),
-        (raws, Some(http)) => node.ask_many_at(http, METHOD, &params(raws)).await,
-        (raws, None) => node.ask_many(METHOD, &params(raws)).await,
-    };
-    match answers {
-        Ok(answers) => answers
-            .into_iter()
-            .map(|answer| understand(pool, node, answer))
-            .collect(),
-        Err(error) => raws
-            .iter()
-            .map(|_| understand(pool, node, Err::<Taken, _>(error.clone())))
-            .collect(),
+    if let [raw] = raws {
+        // The hash that comes back is ours to know; whatever it is, the transaction was taken.
+        let answer: Result<IgnoredAny, RpcError> = match http {
+            Some(http) => node.ask_at(http, METHOD, [raw]).await,
+            None => node.ask(METHOD, [raw]).await,
+        };
+        return vec![understand(pool, node, answer)];
     }
-}
-
-fn params(raws: &[Bytes]) -> Vec<[&Bytes; 1]> {
-    raws.iter().map(|raw| [raw]).collect()
+    let params: Vec<String> = raws.iter().map(|raw| format!("[\"{raw}\"]")).collect();
+    let answers = node.send_many(http, METHOD, &params).await;
+    let said = answers
+        .into_iter()
+        .map(|answer| understand(pool, node, answer));
+    said.collect()
 }
 
 fn understand<T>(pool: &Shared, node: &Node, answer: Result<T, RpcError>) -> Said {

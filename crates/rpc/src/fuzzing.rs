@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::config::{NodeConfig, PoolConfig};
+use crate::endpoints::Endpoints;
 use crate::gateway::{Body, Class, class, read_body};
-use crate::pool::Pool;
 use crate::send_errors::Overrides;
 use crate::wire::{self, Refusal};
 
@@ -254,7 +254,7 @@ async fn whatever_an_endpoint_puts_on_the_wire_there_is_an_end_and_nothing_break
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let node = NodeConfig::primary("a", url.parse().unwrap());
-    let pool = Pool::new(PoolConfig::new(1, vec![node])).unwrap();
+    let pool = Endpoints::new(PoolConfig::new(1, vec![node])).unwrap();
     let http = pool.0.nodes[0].http.as_ref().unwrap();
     let server = tokio::spawn(async move {
         let mut seed = 0;

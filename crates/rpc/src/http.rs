@@ -111,6 +111,11 @@ impl HttpEndpoint {
         }
     }
 
+    /// How long a request may take unless it is said.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(crate) fn shown(&self) -> &str {
         &self.shown
     }

@@ -1,15 +1,18 @@
 //! All chain access of a node: a pool of endpoints per chain, judged continuously, asked through
 //! typed questions.
 //!
-//! A caller asks the [`Pool`]; which endpoint answers is the pool's business. Reads go to one
-//! endpoint at a time and are repeated once on another when it fails. Signed transactions go to
-//! all endpoints at once. Subscriptions are a hint to look sooner and never the only way a block
-//! is noticed. No database, no keys, no opinion about which block is final.
+//! A caller asks the [`Pool`]; which endpoint answers is the pool's business. Every read goes to an
+//! endpoint that has the block it is about, and to others when that one fails, hangs or is not
+//! believed; all of them are about one chain that does not go back because somebody else answers.
+//! Signed transactions go to all endpoints at once. Subscriptions are a hint to look sooner and never
+//! the only way a block is noticed. No database, no keys.
+//!
+//! [`gateway`] is the same as a server, for everybody who speaks JSON-RPC.
 
 mod agreed;
 mod broadcast;
-mod choice;
 mod config;
+mod endpoints;
 mod error;
 mod fitness;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod roots;
 mod send;
 mod send_errors;
 mod status;
+mod sync;
 mod transaction;
 mod unknown;
 mod watcher;

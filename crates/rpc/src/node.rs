@@ -51,7 +51,7 @@ pub(crate) struct Node {
     calls: AtomicU64,
     failures: AtomicU64,
     latency_micros: AtomicU64,
-    /// What only the gateway keeps of it.
+    /// What became of the questions put to it.
     pub(crate) fitness: Fitness,
     pub(crate) gate: Gate,
     ranges: LogRange,
@@ -67,6 +67,8 @@ pub(crate) struct Condition {
     pub(crate) highest: Option<u64>,
     /// The head it showed last; after a reorganisation it may be lower than `highest`.
     pub(crate) head: Option<Spot>,
+    /// The same with all that is known of it.
+    pub(crate) header: Option<Arc<Head>>,
     /// When `highest` rose last, or else when the endpoint became usable.
     pub(crate) risen: Instant,
     pub(crate) client_version: Option<String>,
@@ -151,6 +153,7 @@ impl Node {
                 reason: None,
                 highest: None,
                 head: None,
+                header: None,
                 risen: Instant::now(),
                 client_version: None,
                 syncing: None,
@@ -238,7 +241,9 @@ impl Node {
     /// Keeps a head in mind; true if it is higher than all before.
     pub(crate) fn saw(&self, head: &Head) -> bool {
         let number = head.number;
+        let header = Arc::new(head.clone());
         let mut condition = self.condition();
+        condition.header = Some(header);
         condition.head = Some(Spot {
             number,
             hash: head.hash,

@@ -261,22 +261,6 @@ pub(crate) fn not_all_alive(chain_id: u64, alive: usize, of: usize) {
     }
 }
 
-/// Reads go to another endpoint from now on.
-pub(crate) fn switched(chain_id: u64, from: Option<&str>, to: &str) {
-    match from {
-        Some(from) => info!(
-            chain.id = chain_id,
-            endpoint.name = to,
-            "reads of chain {chain_id} go to {to} instead of {from}"
-        ),
-        None => debug!(
-            chain.id = chain_id,
-            endpoint.name = to,
-            "reads of chain {chain_id} go to {to}"
-        ),
-    }
-}
-
 /// One endpoint took a transaction and another one refused it for good.
 pub(crate) fn contradiction(chain_id: u64, took: &str, refused: &str, refusal: &SendOutcome) {
     counter!(

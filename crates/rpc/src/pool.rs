@@ -1,386 +1,253 @@
-//! The endpoints of one chain behind one handle.
+//! What a node asks its chain through: the endpoints, and the core that puts questions to them, behind
+//! one handle.
 
+use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::slice;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
+use alloy::primitives::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::agreed::Agreed;
-use crate::choice::{Candidate, ranked};
 use crate::config::PoolConfig;
+use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
-use crate::head::Head;
-use crate::node::Node;
-use crate::pending::Pending;
-use crate::rhythm::Rhythm;
-use crate::send_errors::Overrides;
-use crate::status::{NodeReport, NodeState, NodeStatus};
-use crate::unknown::UnknownTexts;
-use crate::{observe, watcher};
+use crate::gateway::{Answer, Asked, At, Core, Method, Plan, Tags, method};
+use crate::head::{BlockTag, Head};
+use crate::log::LogFilter;
+use crate::send::{SendOutcome, SendReport};
+use crate::status::{NodeReport, NodeStatus};
+use crate::{refusal, wire};
 
-/// A question is put to so many endpoints before its failure is the answer.
-const TRIES: usize = 2;
-/// For so long a block number lower than one shown before, from another endpoint, counts as "that
-/// endpoint is behind" and not as the truth.
-const BEHIND_PATIENCE: Duration = Duration::from_secs(30);
-/// Transactions being sent at the same time; further callers wait.
-const SENDS_IN_FLIGHT: usize = 2048;
-const NOBODY: usize = usize::MAX;
+const LOGS: &str = "eth_getLogs";
 
 /// The endpoints of one chain. Cheap to clone; all clones are one pool.
+///
+/// While it is run, every answer is about one chain that is the same whoever gives it and never goes
+/// back but by a reorganisation. A pool that is not run has nobody who follows the chain: then each
+/// answer is about whatever the endpoint that gives it stands on.
 #[derive(Clone)]
-pub struct Pool(pub(crate) Arc<Shared>);
+pub struct Pool(Arc<Core>);
 
-pub(crate) struct Shared {
-    pub(crate) config: PoolConfig,
-    pub(crate) overrides: Arc<Overrides>,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) unknown_texts: UnknownTexts,
-    pub(crate) sends: Semaphore,
-    pub(crate) pending: Arc<Pending>,
-    pub(crate) agreed: Arc<Agreed>,
-    pub(crate) rhythm: Rhythm,
-    heads: watch::Sender<Option<Head>>,
-    /// Counts what endpoints show, so that whoever follows the chain need not poll.
-    pub(crate) seen: watch::Sender<u64>,
-    /// Whose head was published last.
-    heads_from: AtomicUsize,
-    in_use: AtomicUsize,
-    shown: Mutex<Option<Shown>>,
-}
-
-/// The highest latest block a caller was given, and from whom.
-struct Shown {
-    number: u64,
-    node: usize,
-    at: Instant,
-}
-
-impl std::fmt::Debug for Pool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("config", &self.0.config)
+            .field("config", &self.0.pool.0.config)
             .finish_non_exhaustive()
-    }
-}
-
-/// How TLS is spoken with each endpoint. Most share the system's roots, which take a while to
-/// read and are not needed where everything is plain.
-fn tls_of(config: &PoolConfig) -> Result<Vec<Arc<rustls::ClientConfig>>, PoolError> {
-    let mut shared: Option<Arc<rustls::ClientConfig>> = None;
-    let mut list = Vec::new();
-    let mut problems = Vec::new();
-    for node in &config.nodes {
-        let usual = node.tls == crate::EndpointTls::default();
-        let made = match &shared {
-            Some(shared) if usual => Ok(Arc::clone(shared)),
-            _ if usual && !node.speaks_tls() => Ok(crate::roots::nobody()),
-            _ => node.tls.config(),
-        };
-        match made {
-            Ok(made) => {
-                if usual && node.speaks_tls() {
-                    shared.get_or_insert_with(|| Arc::clone(&made));
-                }
-                list.push(made);
-            }
-            Err(problem) => problems.push(format!("TLS of endpoint {:?}: {problem}", node.name)),
-        }
-    }
-    if problems.is_empty() {
-        Ok(list)
-    } else {
-        Err(PoolError::Config { problems })
     }
 }
 
 impl Pool {
     /// Builds the pool without touching the network. All problems of the settings come together.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
-        let mut problems = config.problems();
-        let overrides = Arc::new(Overrides::new(&config.send_error_overrides, &mut problems));
-        if !problems.is_empty() {
-            return Err(PoolError::Config { problems });
-        }
-        let tls = tls_of(&config)?;
-        let agreed = Arc::new(Agreed::default());
-        let nodes = config.nodes.iter().cloned().enumerate().zip(&tls);
-        let nodes = nodes
-            .map(|((index, node), tls)| {
-                let (overrides, agreed) = (Arc::clone(&overrides), Arc::clone(&agreed));
-                Node::new(node, index, &config, tls, overrides, agreed)
-            })
-            .collect();
-        Ok(Self(Arc::new(Shared {
-            config,
-            overrides,
-            nodes,
-            unknown_texts: UnknownTexts::default(),
-            sends: Semaphore::new(SENDS_IN_FLIGHT),
-            pending: Arc::default(),
-            agreed,
-            rhythm: Rhythm::default(),
-            heads: watch::Sender::new(None),
-            seen: watch::Sender::new(0),
-            heads_from: AtomicUsize::new(NOBODY),
-            in_use: AtomicUsize::new(NOBODY),
-            shown: Mutex::new(None),
-        })))
+        let core = Core::library(Endpoints::new(config)?);
+        Ok(Self(Arc::new(core)))
     }
 
     pub fn chain_id(&self) -> u64 {
-        self.0.config.chain_id
+        self.0.pool.chain_id()
     }
 
     /// Asks every endpoint once who it is, all at the same time, over each of its URLs.
     pub async fn verify(&self) -> Vec<NodeReport> {
-        join_all(self.0.nodes.iter().map(watcher::report)).await
+        self.0.pool.verify().await
     }
 
-    /// Watches the endpoints until `stop` is done: subscriptions, polls, states. To be run once,
-    /// by the supervisor. Reads and sends over HTTP work without it, also after it has ended;
+    /// Watches the endpoints and follows the chain until `stop` is done. To be run once, by the
+    /// supervisor. Reads and sends over HTTP work without it, also after it has ended;
     /// WebSocket-only endpoints do not.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        watcher::watch(&self.0, stop).await;
+        let following = Arc::clone(&self.0).follow();
+        tokio::select! {
+            () = self.0.pool.clone().run(stop) => {}
+            () = following => {}
+        }
     }
 
-    /// The newest head any endpoint has shown. A hint to look: blocks may be skipped, and after a
-    /// reorganisation the number may be lower than before.
+    /// The newest block of the chain, each time it is another one: higher by one or by several, or
+    /// after a reorganisation perhaps lower than before.
     pub fn new_heads(&self) -> watch::Receiver<Option<Head>> {
-        self.0.heads.subscribe()
+        self.0.chain.tips()
     }
 
     /// Every endpoint as it is now, in the order of the configuration.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        let in_use = self.0.in_use.load(Ordering::Relaxed);
-        self.0
-            .nodes
-            .iter()
-            .map(|node| node.status(node.index == in_use))
-            .collect()
+        self.0.nodes()
     }
 
     /// Texts endpoints refused transactions with that we have no meaning for: endpoint, text, how
     /// often. At most a few dozen are kept.
     pub fn unknown_send_errors(&self) -> Vec<(Arc<str>, String, u64)> {
-        self.0.unknown_texts.list()
+        self.0.pool.unknown_send_errors()
     }
 
-    /// One question to the best endpoint, and to the next best should that fail.
-    pub(crate) async fn ask<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: impl Serialize,
-    ) -> Result<T, RpcError> {
-        self.ask_until(method, params, |_, _| true)
-            .await
-            .map(|(answer, _)| answer)
-    }
-
-    /// The same, and another endpoint is asked too when the answer does not satisfy. The last
-    /// answer counts, satisfying or not; with it comes who gave it.
-    pub(crate) async fn ask_until<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: impl Serialize,
-        satisfies: impl Fn(&T, &Node) -> bool,
-    ) -> Result<(T, usize), RpcError> {
-        let mut unsatisfying = None;
-        let mut failures = Vec::new();
-        let mut tries = 0;
-        for node in self.0.for_reading() {
-            if let Err(error) = node.ensure_verified().await {
-                failures.push(error);
-                continue;
-            }
-            self.0.use_from_now_on(node, tries);
-            tries += 1;
-            match node.ask(method, &params).await {
-                Ok(answer) if satisfies(&answer, node) => return Ok((answer, node.index)),
-                Ok(answer) => unsatisfying = Some((answer, node.index)),
-                Err(error) if error.is_of_the_node() => failures.push(error),
-                Err(error) => return Err(error),
-            }
-            if tries == TRIES {
-                break;
-            }
-        }
-        match unsatisfying {
-            Some(answer) => Ok(answer),
-            None => Err(self.0.no_answer(failures, tries)),
-        }
-    }
-
-    /// Many questions to one endpoint in batches, and all of them to the next if that fails
-    /// altogether; the answers in the order of the questions.
-    pub(crate) async fn ask_many<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: &[impl Serialize],
-    ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
-        if params.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut failures = Vec::new();
-        let mut tries = 0;
-        for node in self.0.for_reading() {
-            if let Err(error) = node.ensure_verified().await {
-                failures.push(error);
-                continue;
-            }
-            self.0.use_from_now_on(node, tries);
-            tries += 1;
-            match node.ask_many(method, params).await {
-                Ok(answers) => return Ok(answers),
-                Err(error) if error.is_of_the_node() => failures.push(error),
-                Err(error) => return Err(error),
-            }
-            if tries == TRIES {
-                break;
-            }
-        }
-        Err(self.0.no_answer(failures, tries))
-    }
-
-    /// Whether a latest block may be given to a caller who may have been given a higher one.
-    pub(crate) fn is_not_behind(&self, number: u64, node: usize) -> bool {
-        let shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.as_ref().is_none_or(|shown| {
-            number >= shown.number || node == shown.node || shown.at.elapsed() > BEHIND_PATIENCE
+    /// Sends a signed transaction to all usable endpoints at once. Returns as soon as one primary
+    /// took it, or all have answered, or 2 s after the first answer; the sending itself goes on
+    /// even when the caller stops waiting, and to whoever comes back within a minute.
+    pub async fn send_raw(&self, raw: &Bytes) -> SendReport {
+        let mut reports = self.send_raw_many(slice::from_ref(raw)).await;
+        reports.pop().unwrap_or_else(|| SendReport {
+            outcome: SendOutcome::Retryable("nothing was sent".to_owned()),
+            per_node: Vec::new(),
+            refusal: None,
         })
     }
 
-    /// Remembers what a caller is given as latest block; or says that it cannot be given.
-    pub(crate) fn show(&self, head: Head, node: usize) -> Result<Head, RpcError> {
-        if !self.is_not_behind(head.number, node) {
-            let node = self.0.nodes[node].name.to_string();
-            let message = format!(
-                "its latest block {} is lower than one shown before by another endpoint",
-                head.number
-            );
-            return Err(RpcError::UnknownBlock { node, message });
+    /// Several signed transactions, in order, as one batch per endpoint. One report each, in the
+    /// same order.
+    pub async fn send_raw_many(&self, raws: &[Bytes]) -> Vec<SendReport> {
+        self.0.send_many(raws).await
+    }
+
+    /// A block as it is known without asking; none if nobody who is there could have it.
+    pub(crate) fn known(&self, block: BlockTag) -> Option<Head> {
+        let core = &self.0;
+        if !core.is_followed() || core.readable().next().is_none() {
+            return None;
         }
-        let mut shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = Some(Shown {
-            number: head.number,
-            node,
-            at: Instant::now(),
-        });
-        drop(shown);
-        Ok(head)
+        let tags = core.chain.tags()?;
+        let number = match block {
+            BlockTag::Latest => tags.latest,
+            BlockTag::Safe => tags.safe?,
+            BlockTag::Finalized => tags.finalized?,
+            BlockTag::Number(number) => number,
+            BlockTag::Hash(hash) => core.chain.number_of(hash)?,
+            BlockTag::Pending | BlockTag::Earliest => return None,
+        };
+        let block = core.chain.block_at(number)?;
+        (number <= tags.latest).then(|| block.head.clone())
+    }
+
+    /// One question, to whoever is best for it, and to others should that fail.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: impl Serialize,
+    ) -> Result<T, RpcError> {
+        let method = method::find(name);
+        let params = encoded(name, &params)?;
+        let plan = self.plan(self.0.view().await, method, name, &params);
+        let asked = self.0.read(plan).await;
+        self.settle(method, name, &params, asked).await
+    }
+
+    /// Many questions, in batches where endpoints take them; the answers in the order of the
+    /// questions. The error is one that hit all of them.
+    pub(crate) async fn ask_many<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: &[impl Serialize],
+    ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
+        let method = method::find(name);
+        let mut all = Vec::with_capacity(params.len());
+        for params in params {
+            all.push(encoded(name, params)?);
+        }
+        let view = self.0.view().await;
+        if view.is_none() {
+            // Who was never asked cannot be given a batch.
+            self.0.meet_somebody().await;
+        }
+        let plans = all
+            .iter()
+            .map(|params| self.plan(view, method, name, params));
+        let came = self.0.read_many(plans.collect()).await;
+        let mut answers = Vec::with_capacity(came.len());
+        for (params, asked) in all.iter().zip(came) {
+            answers.push(self.settle(method, name, params, asked).await);
+        }
+        match answers.first() {
+            Some(Err(first)) if answers.iter().all(is_lost) => Err(first.clone()),
+            _ => Ok(answers),
+        }
+    }
+
+    /// The logs of a filter, from as many endpoints and in as many parts as that takes.
+    pub(crate) async fn ask_logs<T: DeserializeOwned>(
+        &self,
+        filter: &LogFilter,
+    ) -> Result<T, RpcError> {
+        let method = method::find(LOGS);
+        let params = encoded(LOGS, &[filter])?;
+        let asked = match self.0.view().await {
+            Some(_) => self.0.logs(&params).await,
+            None => self.0.read(self.plan(None, method, LOGS, &params)).await,
+        };
+        self.settle(method, LOGS, &params, asked).await
+    }
+
+    fn plan(&self, view: Option<Tags>, method: &'static Method, name: &str, params: &str) -> Plan {
+        match view {
+            Some(tags) => self.0.plan(method, name, params, tags),
+            None => self.0.plan_loosely(method, name, params),
+        }
+    }
+
+    /// What an answer says.
+    async fn settle<T: DeserializeOwned>(
+        &self,
+        method: &'static Method,
+        name: &str,
+        params: &str,
+        asked: Asked,
+    ) -> Result<T, RpcError> {
+        let core = &self.0;
+        if matches!(method.at, At::Transaction | At::Hash) && core.is_followed() {
+            core.wait_for_block_of(&asked.answer).await;
+        }
+        match (self.read(name, &asked), asked.from) {
+            // What cannot be read is no answer: somebody else may give a better one.
+            (Err(error @ RpcError::Decode { .. }), Some(from)) => {
+                core.pool.0.nodes[from].fitness.failed(name, Instant::now());
+                let plan = self.plan(core.view().await, method, name, params);
+                let others = core
+                    .ask_others(&plan.question, plan.repeatable, vec![from])
+                    .await;
+                match others.from {
+                    Some(_) => self.read(name, &others),
+                    None => Err(error),
+                }
+            }
+            (said, _) => said,
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str, asked: &Asked) -> Result<T, RpcError> {
+        let shared = &self.0.pool.0;
+        let node = || match asked.from {
+            Some(from) => shared.nodes[from].name.to_string(),
+            None => format!("the pool of chain {}", shared.config.chain_id),
+        };
+        match (&asked.answer, &asked.lost) {
+            (Answer::Result(result), _) => {
+                serde_json::from_slice(result).map_err(|cause| RpcError::Decode {
+                    node: node(),
+                    method: name.to_owned(),
+                    cause: cause.to_string(),
+                    got: wire::quote(result),
+                })
+            }
+            (_, Some(lost)) => Err(RpcError::clone(lost)),
+            (Answer::Error(error) | Answer::Nameless(error), None) => {
+                let words = wire::refusal(error);
+                Err(refusal::judge(&node(), name, words, &shared.overrides))
+            }
+        }
     }
 }
 
-impl Shared {
-    /// Primaries to read from, best first.
-    fn for_reading(&self) -> impl Iterator<Item = &Node> {
-        let candidates = self
-            .nodes
-            .iter()
-            .filter(|node| !node.send_only)
-            .map(|node| {
-                let condition = node.condition();
-                Candidate {
-                    index: node.index,
-                    state: condition.state,
-                    highest: condition.highest,
-                    order: node.order,
-                }
-            });
-        let in_use = self.in_use.load(Ordering::Relaxed);
-        ranked(candidates.collect(), (in_use != NOBODY).then_some(in_use))
-            .into_iter()
-            .map(|index| &self.nodes[index])
-    }
+fn is_lost<T>(answer: &Result<T, RpcError>) -> bool {
+    answer.as_ref().is_err_and(RpcError::is_transport)
+}
 
-    /// The first endpoint asked is the one in use; one that only stepped in is not.
-    fn use_from_now_on(&self, node: &Node, tries: usize) {
-        if tries > 0 {
-            return;
-        }
-        let before = self.in_use.swap(node.index, Ordering::Relaxed);
-        if before != node.index {
-            let from = self.nodes.get(before).map(|node| &*node.name);
-            observe::switched(self.config.chain_id, from, &node.name);
-        }
-    }
-
-    /// One failure is its own explanation; several endpoints that could not be asked are listed.
-    pub(crate) fn no_answer(&self, mut failures: Vec<RpcError>, tries: usize) -> RpcError {
-        if (tries > 0 || failures.len() == 1)
-            && let Some(last) = failures.pop()
-        {
-            return last;
-        }
-        let reasons = match failures.is_empty() {
-            false => failures
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "),
-            true => {
-                let of_nodes = self
-                    .nodes
-                    .iter()
-                    .filter(|node| !node.send_only)
-                    .map(|node| {
-                        let condition = node.condition();
-                        format!(
-                            "{} is {}: {}",
-                            node.name,
-                            condition.state.word(),
-                            condition.reason.as_deref().unwrap_or("no reason known")
-                        )
-                    });
-                of_nodes.collect::<Vec<_>>().join("; ")
-            }
-        };
-        RpcError::NoLiveNode {
-            chain_id: self.config.chain_id,
-            reasons,
-        }
-    }
-
-    /// The highest head of the alive primaries.
-    pub(crate) fn best(&self) -> Option<u64> {
-        let primaries = self.nodes.iter().filter(|node| !node.send_only);
-        let heads = primaries.filter_map(|node| {
-            let condition = node.condition();
-            if condition.state == NodeState::Alive {
-                condition.highest
-            } else {
-                None
-            }
-        });
-        heads.max()
-    }
-
-    /// An endpoint showed a head: tell those who wait for one, unless it is old news. Another
-    /// block from whoever spoke last is news even when it is not higher (a reorganisation).
-    pub(crate) fn head_seen(&self, node: &Node, head: Head) {
-        node.saw(&head);
-        self.rhythm.saw(head.number, Instant::now());
-        self.seen.send_modify(|seen| *seen = seen.wrapping_add(1));
-        self.heads.send_if_modified(|newest| {
-            let news = match newest {
-                None => true,
-                Some(newest) if head.number > newest.number => true,
-                Some(newest) => {
-                    head.hash != newest.hash
-                        && self.heads_from.load(Ordering::Relaxed) == node.index
-                }
-            };
-            if news {
-                self.heads_from.store(node.index, Ordering::Relaxed);
-                *newest = Some(head);
-            }
-            news
-        });
-    }
+fn encoded(name: &str, params: &impl Serialize) -> Result<String, RpcError> {
+    serde_json::to_string(params).map_err(|cause| RpcError::Decode {
+        node: "the caller".to_owned(),
+        method: name.to_owned(),
+        cause: format!("the request cannot be written: {cause}"),
+        got: String::new(),
+    })
 }

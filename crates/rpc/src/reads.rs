@@ -7,7 +7,6 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 use crate::error::{CallError, RpcError};
 use crate::head::{BlockTag, Head};
 use crate::log::{Blocks, Log, LogFilter, WireLog};
-use crate::node::Node;
 use crate::pool::Pool;
 use crate::quantity::{Big, Small};
 use crate::refusal;
@@ -16,14 +15,16 @@ use crate::transaction::{
 };
 
 impl Pool {
-    /// The newest block of the endpoint in use. Never lower than one given before by another
-    /// endpoint, unless half a minute passed since: that is "unknown block" and means "ask again".
+    /// The newest block of the chain. While the pool is run, never one that is lower than one given
+    /// before, unless the chain was reorganised or everybody who had it is gone for half a minute.
     pub async fn latest_block(&self) -> Result<Head, RpcError> {
-        let satisfies = |head: &Head, node: &Node| self.is_not_behind(head.number, node.index);
-        let (head, node) = self
-            .ask_until("eth_getBlockByNumber", (BlockTag::Latest, false), satisfies)
-            .await?;
-        self.show(head, node)
+        match self.known(BlockTag::Latest) {
+            Some(head) => Ok(head),
+            None => {
+                self.ask("eth_getBlockByNumber", (BlockTag::Latest, false))
+                    .await
+            }
+        }
     }
 
     /// None if there is no such block (yet).
@@ -31,26 +32,19 @@ impl Pool {
         &self,
         block: impl Into<BlockTag>,
     ) -> Result<Option<Head>, RpcError> {
-        let tag = match block.into() {
-            BlockTag::Hash(hash) => return self.block_by_hash(hash).await,
-            tag => tag,
-        };
-        // An endpoint without a block that others have shown is behind.
-        let seen = self.0.best();
-        let satisfies = |head: &Option<Head>, _: &Node| {
-            head.is_some() || !matches!(tag, BlockTag::Number(n) if Some(n) <= seen)
-        };
-        self.ask_until("eth_getBlockByNumber", (tag, false), satisfies)
-            .await
-            .map(|(head, _)| head)
+        let tag = block.into();
+        if let Some(head) = self.known(tag) {
+            return Ok(Some(head));
+        }
+        match tag {
+            BlockTag::Hash(hash) => self.ask("eth_getBlockByHash", (hash, false)).await,
+            tag => self.ask("eth_getBlockByNumber", (tag, false)).await,
+        }
     }
 
     /// None if the endpoints do not know the block.
     pub async fn block_by_hash(&self, hash: B256) -> Result<Option<Head>, RpcError> {
-        let known = |head: &Option<Head>, _: &Node| head.is_some();
-        self.ask_until("eth_getBlockByHash", (hash, false), known)
-            .await
-            .map(|(head, _)| head)
+        self.block_by_number(BlockTag::Hash(hash)).await
     }
 
     /// The blocks of a range, in batches, in order; ends early at the first one that does not exist.
@@ -58,16 +52,15 @@ impl Pool {
         &self,
         range: RangeInclusive<u64>,
     ) -> Result<Vec<Head>, RpcError> {
-        let params: Vec<_> = range.map(|n| (BlockTag::Number(n), false)).collect();
-        let mut heads = Vec::with_capacity(params.len());
-        for answer in self
-            .ask_many::<Option<Head>>("eth_getBlockByNumber", &params)
-            .await?
-        {
-            let Some(head) = answer? else { break };
-            heads.push(head);
+        let tags: Vec<BlockTag> = range.map(BlockTag::Number).collect();
+        let mut known: Vec<Option<Head>> = tags.iter().map(|tag| self.known(*tag)).collect();
+        let unknown: Vec<usize> = (0..tags.len()).filter(|at| known[*at].is_none()).collect();
+        let params: Vec<_> = unknown.iter().map(|at| (tags[*at], false)).collect();
+        let asked = self.ask_many("eth_getBlockByNumber", &params).await?;
+        for (at, head) in unknown.into_iter().zip(asked) {
+            known[at] = head?;
         }
-        Ok(heads)
+        Ok(known.into_iter().map_while(|head| head).collect())
     }
 
     /// The logs of mined blocks, in the endpoint's order (block, then position in it).
@@ -77,7 +70,7 @@ impl Pool {
     /// the block yet, or that the range goes beyond their newest one.
     pub async fn logs(&self, filter: &LogFilter) -> Result<Vec<Log>, RpcError> {
         let several = matches!(filter.blocks, Blocks::Range(first, last) if last > first);
-        let wire: Vec<WireLog> = match self.ask("eth_getLogs", [filter]).await {
+        let wire: Vec<WireLog> = match self.ask_logs(filter).await {
             Err(RpcError::Timeout { node, after, .. }) if several => {
                 return Err(RpcError::TooManyResults {
                     node,
@@ -200,7 +193,7 @@ impl Pool {
         self.ask("eth_getCode", (address, BlockTag::Latest)).await
     }
 
-    /// What the endpoint in use calls itself.
+    /// What an endpoint calls itself.
     pub async fn client_version(&self) -> Result<String, RpcError> {
         self.ask("web3_clientVersion", [(); 0]).await
     }

@@ -242,6 +242,8 @@ const TABLE: &[(ErrorClass, &[Text])] = &[
     (
         ErrorClass::ServiceUnavailable,
         &[
+            // dodona gateway
+            Has("no upstream took the transaction"),
             Has("502 bad gateway"),
             Has("503 service unavailable"),
             Has("504 gateway time"),

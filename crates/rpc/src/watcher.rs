@@ -13,14 +13,14 @@ use futures_util::future::join_all;
 use rand::RngExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::choice::{Progress, SyncLimits, judged};
+use crate::endpoints::Shared;
 use crate::error::RpcError;
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
 use crate::observe;
-use crate::pool::Shared;
 use crate::quantity::Small;
 use crate::status::{NodeReport, NodeState, Verified};
+use crate::sync::{Progress, SyncLimits, judged};
 use crate::ws::{Connection, Link, WsEndpoint};
 
 /// Heads are polled so often where no subscription brings them.
@@ -158,7 +158,7 @@ async fn watch_primary(pool: &Shared, node: &Node) {
             Ok(verified) => {
                 pause = Pause::default();
                 if let Some(head) = verified.head {
-                    pool.head_seen(node, head);
+                    pool.head_seen(node, &head);
                 }
                 follow(pool, node).await;
             }
@@ -218,7 +218,7 @@ async fn follow(pool: &Shared, node: &Node) {
             Some(Ok(head)) => {
                 node.meters.polled(true);
                 failed_polls = u32::saturating_sub(failed_polls, 1);
-                pool.head_seen(node, head);
+                pool.head_seen(node, &head);
             }
             Some(Err(error)) => {
                 node.meters.polled(false);
@@ -303,7 +303,7 @@ async fn connected(
         match serde_json::from_str::<Head>(content) {
             Ok(head) => {
                 ws.notified(head.number);
-                pool.head_seen(node, head);
+                pool.head_seen(node, &head);
             }
             Err(cause) => node.meters.unreadable_head(&cause),
         }
@@ -333,7 +333,7 @@ async fn connected(
             )
             .await?;
         ws.notified(head.number);
-        pool.head_seen(node, head);
+        pool.head_seen(node, &head);
         Ok::<bool, RpcError>(true)
     };
     let subscribed = tokio::select! {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -34,24 +34,6 @@ pub(crate) fn encode(
         params,
     })
     .map(Bytes::from)
-}
-
-/// A batch whose ids count up from `first_id`.
-pub(crate) fn encode_batch<P: Serialize>(
-    first_id: u64,
-    method: &str,
-    params: &[P],
-) -> Result<Bytes, serde_json::Error> {
-    let requests: Vec<_> = (first_id..)
-        .zip(params)
-        .map(|(id, params)| Request {
-            jsonrpc: "2.0",
-            id,
-            method,
-            params,
-        })
-        .collect();
-    serde_json::to_vec(&requests).map(Bytes::from)
 }
 
 /// What an endpoint says instead of a result.
@@ -155,13 +137,25 @@ pub(crate) fn split(id: u64, bytes: &Bytes) -> Result<Split, Unreadable> {
     raw.split(bytes)
 }
 
+/// What the bytes of an `error` say.
+pub(crate) fn refusal(error: &[u8]) -> Refusal {
+    match serde_json::from_slice::<WireRefusal>(error) {
+        Ok(refusal) => refusal.into(),
+        Err(_) => Refusal {
+            code: 0,
+            message: quote(error),
+            data: None,
+        },
+    }
+}
+
 /// A batch's answer taken apart.
 #[derive(Debug)]
 pub(crate) enum SplitBatch {
     /// One entry per request, in the order of the requests; none where the answer is missing.
     Each(Vec<Option<Split>>),
-    /// One answer where a list was due, or one to no request: the batch was not taken.
-    Whole,
+    /// One refusal where a list was due, or one of no request: the batch was not taken.
+    Whole(Refusal),
 }
 
 /// The answers to these requests, whatever their order.
@@ -169,7 +163,7 @@ pub(crate) fn split_batch(ids: &[u64], bytes: &Bytes) -> Result<SplitBatch, Unre
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
         let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
         return match raw.split(bytes)? {
-            Err(_) => Ok(SplitBatch::Whole),
+            Err((refusal, _)) => Ok(SplitBatch::Whole(refusal)),
             Ok(_) => Err(Unreadable::Content(
                 "one answer came for a batch".to_owned(),
             )),
@@ -182,7 +176,7 @@ pub(crate) fn split_batch(ids: &[u64], bytes: &Bytes) -> Result<SplitBatch, Unre
         let place = raw.id.0.and_then(|id| ids.iter().position(|it| *it == id));
         match (place, split) {
             (Some(place), split) => each[place] = Some(split),
-            (None, Err(_)) => return Ok(SplitBatch::Whole),
+            (None, Err((refusal, _))) => return Ok(SplitBatch::Whole(refusal)),
             (None, Ok(_)) => {
                 return Err(Unreadable::Content(
                     "it answers a request that was not asked".to_owned(),
@@ -196,51 +190,6 @@ pub(crate) fn split_batch(ids: &[u64], bytes: &Bytes) -> Result<SplitBatch, Unre
 /// A member that is there, `null` or not.
 pub(crate) fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(d).map(Some)
-}
-
-/// What came back for a batch.
-#[derive(Debug)]
-pub(crate) enum BatchReply<T> {
-    /// One entry per request, in the order of the requests; none where the answer is missing.
-    Each(Vec<Option<Result<T, Refusal>>>),
-    /// The endpoint refused the batch as a whole.
-    Whole(Refusal),
-}
-
-pub(crate) fn decode_batch<T: DeserializeOwned>(
-    first_id: u64,
-    count: usize,
-    bytes: &[u8],
-) -> Result<BatchReply<T>, Unreadable> {
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
-        let reply: Reply<IgnoredAny> = serde_json::from_slice(bytes).map_err(unreadable)?;
-        return match reply.outcome()? {
-            Err(refusal) => Ok(BatchReply::Whole(refusal)),
-            Ok(_) => Err(Unreadable::Content(
-                "one answer came for a batch".to_owned(),
-            )),
-        };
-    }
-    let replies: Vec<Reply<T>> = serde_json::from_slice(bytes).map_err(unreadable)?;
-    let mut each: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
-    for reply in replies {
-        let place = reply
-            .id
-            .0
-            .and_then(|id| id.checked_sub(first_id))
-            .and_then(|at| usize::try_from(at).ok());
-        let outcome = reply.outcome()?;
-        match (place.and_then(|at| each.get_mut(at)), outcome) {
-            (Some(place), outcome) => *place = Some(outcome),
-            (None, Err(refusal)) => return Ok(BatchReply::Whole(refusal)),
-            (None, Ok(_)) => {
-                return Err(Unreadable::Content(
-                    "it answers a request that was not asked".to_owned(),
-                ));
-            }
-        }
-    }
-    Ok(BatchReply::Each(each))
 }
 
 fn unreadable(cause: serde_json::Error) -> Unreadable {
@@ -429,11 +378,7 @@ mod tests {
             &bytes[..],
             br#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}"#
         );
-        let batch = encode_batch(3, "m", &[(1,), (2,)]).unwrap();
-        assert_eq!(
-            &batch[..],
-            br#"[{"jsonrpc":"2.0","id":3,"method":"m","params":[1]},{"jsonrpc":"2.0","id":4,"method":"m","params":[2]}]"#
-        );
+        assert_eq!(&encode_raw(7, "eth_chainId", "[]")[..], &bytes[..],);
     }
 
     #[test]
@@ -499,23 +444,6 @@ mod tests {
     }
 
     #[test]
-    fn batch_answers_are_matched_by_id_whatever_their_order() {
-        let bytes = br#" [{"id":11,"result":2},{"id":10,"error":{"code":1,"message":"x"}}]"#;
-        let BatchReply::Each(each) = decode_batch::<u64>(10, 3, bytes).unwrap() else {
-            panic!("not each")
-        };
-        assert_eq!(each, [Some(Err(refusal(1, "x", None))), Some(Ok(2)), None]);
-    }
-
-    #[test]
-    fn one_object_for_a_batch_refuses_it_as_a_whole() {
-        let bytes = br#"{"id":null,"error":{"code":-32010,"message":"too big"}}"#;
-        assert!(
-            matches!(decode_batch::<u64>(1, 2, bytes), Ok(BatchReply::Whole(refusal)) if refusal.code == -32010)
-        );
-    }
-
-    #[test]
     fn a_batch_is_taken_apart_whatever_its_order_and_shape() {
         let apart =
             |text: &'static str| split_batch(&[10, 11, 12], &Bytes::from_static(text.as_bytes()));
@@ -531,7 +459,7 @@ mod tests {
             r#"{"id":null,"error":{"code":-32010,"message":"too big"}}"#,
             r#"[{"id":null,"error":{"code":-32600,"message":"batch too large"}}]"#,
         ] {
-            assert!(matches!(apart(whole), Ok(SplitBatch::Whole)), "{whole}");
+            assert!(matches!(apart(whole), Ok(SplitBatch::Whole(_))), "{whole}");
         }
         for unreadable in [
             r#"{"id":1,"result":1}"#,
@@ -547,7 +475,7 @@ mod tests {
         #[test]
         fn garbage_is_unreadable_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(decode::<u64>(1, &bytes).is_err());
-            prop_assert!(!matches!(decode_batch::<u64>(1, 3, &bytes), Ok(BatchReply::Whole(_))));
+            prop_assert!(!matches!(split_batch(&[1, 2, 3], &bytes.clone().into()), Ok(SplitBatch::Whole(_))));
             prop_assert!(quote(&bytes).chars().count() <= QUOTED_CHARS);
         }
     }

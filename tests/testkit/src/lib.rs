@@ -20,6 +20,8 @@
 
 pub mod anvil;
 pub mod contracts;
+pub mod endpoint;
+pub mod gateway;
 pub mod node;
 pub mod postgres;
 mod process;

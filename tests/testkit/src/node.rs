@@ -1,7 +1,7 @@
 //! A whole node: the program as operators run it, with its files in a temporary folder.
 
 mod api;
-mod binary;
+pub(crate) mod binary;
 mod options;
 mod sql;
 
@@ -278,7 +278,7 @@ impl Drop for Node {
 }
 
 /// A port nobody listens on, below those the kernel hands out by itself, so that it is still free after a restart.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let candidates =
         std::iter::repeat_with(|| 20_000 + (uuid::Uuid::new_v4().as_u128() % 12_000) as u16);
     let mut free = candidates

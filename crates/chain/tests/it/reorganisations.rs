@@ -2,7 +2,9 @@
 
 use dodona_chain::{Config, HeadWatch, Scanner};
 use dodona_model::request::State;
+use dodona_rpc::NodeState;
 use dodona_runtime::Poke;
+use dodona_testkit::until;
 
 use crate::scene::{ORACLE, Scene, pool};
 use crate::scripted::{CHAIN, Scripted, request};
@@ -189,29 +191,38 @@ async fn another_chain_of_the_same_id_is_refused_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn another_endpoints_branch_is_no_reorganisation_until_the_endpoint_we_read_from_has_it() {
+async fn another_endpoints_branch_is_no_reorganisation_of_the_chain_that_is_followed() {
     for Scene { chain, mut view } in Scene::both(50).await {
+        // Of the same number, one block longer, and not the same from its first block on.
         let other = Scripted::of(51).await;
         let both = pool(CHAIN, &[chain.url(), other.url()]);
         let (watch, poke) = (HeadWatch::default(), Poke::new());
         view.scan().await;
         view.scanner = Scanner::new(both.clone(), view.config.clone(), watch.clone());
         let before = view.cursor().await;
-        // The first endpoint is the one in use.
-        assert_eq!(both.latest_block().await.unwrap().number, 50);
-        // One above ours, and of another branch: what an endpoint announces that took a wrong turn.
         let listening = tokio::spawn(watch.run(both.clone(), poke));
-        let polling = tokio::spawn(both.clone().run(std::future::pending()));
+        let running = tokio::spawn(both.clone().run(std::future::pending()));
         let mut announced = both.new_heads();
-        let seen = announced.wait_for(|head| head.as_ref().is_some_and(|head| head.number == 51));
-        seen.await.unwrap();
-        polling.abort();
-        // Whoever is asked: the announced head, or the truth of the first endpoint.
+        announced.wait_for(Option::is_some).await.unwrap();
+        until("the stranger is known as one", || async {
+            (both.nodes()[1].state == NodeState::Forked).then_some(())
+        })
+        .await;
         for _ in 0..10 {
             let _ = view.tick().await;
         }
-        listening.abort();
         assert_eq!(view.cursor().await.block, before.block);
         assert!(view.canonical_at(50).await.unwrap().block == chain.at(50));
+        assert_eq!(announced.borrow().as_ref().unwrap().hash, chain.at(50).hash);
+        // What the right one says is followed as ever.
+        chain.mine(3);
+        announced
+            .wait_for(|head| head.as_ref().is_some_and(|head| head.number == 53))
+            .await
+            .unwrap();
+        view.scan().await;
+        view.agrees_with(&chain).await;
+        running.abort();
+        listening.abort();
     }
 }

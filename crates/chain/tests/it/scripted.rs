@@ -232,7 +232,7 @@ impl Script {
         let newest = self.branch.len() as u64 - 1;
         let number = match tag.as_str().unwrap() {
             "latest" => self.pretends.unwrap_or(newest),
-            "finalized" => self.finalized?,
+            "safe" | "finalized" => self.finalized?,
             number => quantity(number),
         };
         self.branch.get(usize::try_from(number).unwrap())

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dodona_rpc::NodeConfig;
 use dodona_rpc::gateway::{self, FeeCap, Finding, Gateway, UpstreamVerdict};
-use dodona_rpc::{NodeConfig, Pool};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
@@ -55,7 +55,7 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
         chain_id = chain_id(&settings) => chain_id?,
         () = &mut stop => return Ok(()),
     };
-    let pool = Pool::new(gateway_config::pool(chain_id, settings.nodes))?;
+    let pool = gateway_config::pool(chain_id, settings.nodes);
     let gateway = Gateway::new(pool, settings.door, move || metrics.render())?;
     let listener = gateway.bind().await?;
     let changes = async {
@@ -195,8 +195,8 @@ async fn check(urls: Vec<Url>, config: Option<PathBuf>, out: &mut Out<'_>) -> an
         Some(chain_id) => chain_id,
         None => first_chain(&settings.nodes).await?,
     };
-    let pool = Pool::new(gateway_config::pool(chain_id, settings.nodes))?;
-    let (verdicts, together) = gateway::probe(&pool).await;
+    let pool = gateway_config::pool(chain_id, settings.nodes);
+    let (verdicts, together) = gateway::probe(pool).await?;
     out.value(&json!({
         "chainId": chain_id,
         "upstreams": verdicts.iter().map(of_upstream).collect::<Vec<_>>(),

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream;
 use tokio::time::Instant;
 
 use super::Core;
@@ -20,10 +22,14 @@ use super::method::{self, Kind};
 use super::observe;
 use super::question::Asked;
 use super::reading::Plan;
+use crate::error::RpcError;
+use crate::gate::Priority;
 use crate::node::{Forwarded, Node};
 
 /// Reorganisations during a batch after which it is answered as it is.
 const VIEWS: usize = 3;
+/// Questions of one batch asked singly at the same time.
+const SINGLY: usize = 32;
 /// How long an endpoint gets for one part of a batch.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -76,7 +82,12 @@ impl Core {
                     plans.push(plan);
                 }
             }
-            let answers = self.together(&plans).await;
+            let came = self.together(&plans).await;
+            let keys = plans.iter().map(|plan| plan.key);
+            let answers = keys
+                .zip(came)
+                .filter_map(|(key, asked)| Some((key?, asked?.answer)))
+                .collect();
             let view = View {
                 tags: Some(tags),
                 answers,
@@ -90,75 +101,111 @@ impl Core {
         View::default()
     }
 
-    /// The answers that came back well.
-    async fn together(self: &Arc<Self>, plans: &[Plan]) -> HashMap<Key, Answer> {
-        let mut answers = HashMap::new();
-        let mut groups: Vec<(&Node, Vec<&Plan>)> = Vec::new();
-        for plan in plans {
-            if let (Some(answer), Some(key)) = (self.kept(plan), plan.key) {
-                answers.insert(key, answer);
-                continue;
+    /// Puts reads, together where that is possible; what came of each, in their order.
+    pub(crate) async fn read_many(self: &Arc<Self>, plans: Vec<Plan>) -> Vec<Asked> {
+        let mut came = self.together(&plans).await;
+        let mut singly = Vec::new();
+        for (at, plan) in plans.into_iter().enumerate() {
+            if came[at].is_none() {
+                singly.push(async move { (at, self.read(plan).await) });
             }
+        }
+        let mut singly = stream::iter(singly).buffered(SINGLY);
+        while let Some((at, asked)) = singly.next().await {
+            came[at] = Some(asked);
+        }
+        came.into_iter().flatten().collect()
+    }
+
+    /// What came back well.
+    async fn together(self: &Arc<Self>, plans: &[Plan]) -> Vec<Option<Asked>> {
+        let mut came: Vec<Option<Asked>> = Vec::with_capacity(plans.len());
+        let mut groups: Vec<(&Node, Vec<usize>)> = Vec::new();
+        for (at, plan) in plans.iter().enumerate() {
+            came.push(self.kept(plan).map(Asked::from));
             // Traces are heavy; one after the other in a batch would take too long.
-            if plan.question.method.kind == Kind::Trace {
+            if came[at].is_some() || plan.question.method.kind == Kind::Trace {
                 continue;
             }
             let known = groups
                 .iter_mut()
                 .find(|(node, _)| self.is_good(node, &plan.question));
             if let Some((_, group)) = known {
-                group.push(plan);
+                group.push(at);
             } else if let Some(node) = self.best_of_good(&plan.question) {
-                groups.push((node, vec![plan]));
+                groups.push((node, vec![at]));
             }
         }
+        // One alone is a question like any other.
         let mut asked = Vec::with_capacity(groups.len());
-        for (node, group) in groups {
-            // One alone is a question like any other.
+        for (node, group) in &groups {
             if group.len() > 1 {
-                asked.push(self.as_a_batch(node, group));
+                asked.push(self.as_a_batch(node, plans, group));
             }
         }
-        for came in join_all(asked).await {
-            answers.extend(came);
+        for (at, asked) in join_all(asked).await.into_iter().flatten() {
+            came[at] = Some(asked);
         }
-        answers
+        came
     }
 
-    async fn as_a_batch(&self, node: &Node, plans: Vec<&Plan>) -> Vec<(Key, Answer)> {
-        let bodies: Vec<_> = plans.iter().map(|plan| plan.question.encoded()).collect();
+    async fn as_a_batch(
+        &self,
+        node: &Node,
+        plans: &[Plan],
+        group: &[usize],
+    ) -> Vec<(usize, Asked)> {
+        let of = |at: &usize| &plans[*at].question;
+        let bodies: Vec<_> = group.iter().map(|at| of(at).encoded()).collect();
+        // What is asked alike is told apart by its name, a mixture is not.
+        let name = of(&group[0]).name();
+        let name = match group.iter().all(|at| of(at).name() == name) {
+            true => name,
+            false => "batch",
+        };
+        let within = self.patience.unwrap_or(WITHIN);
         let started = Instant::now();
-        let came = node.forward_many(&bodies, WITHIN).await;
-        let took = started.elapsed() / u32::try_from(plans.len()).unwrap_or(u32::MAX);
-        observe::batched(plans.len(), came.iter().filter(|it| it.is_some()).count());
-        let mut answers = Vec::with_capacity(plans.len());
-        for (plan, came) in plans.into_iter().zip(came) {
-            let (Some(key), Some(came)) = (plan.key, came) else {
-                continue;
-            };
+        let came = node
+            .forward_many(name, &bodies, within, Priority::Reads)
+            .await;
+        let took = started.elapsed() / u32::try_from(group.len()).unwrap_or(u32::MAX);
+        observe::batched(group.len(), came.iter().filter(|it| it.is_ok()).count());
+        let mut answers = Vec::with_capacity(group.len());
+        let mut failed = false;
+        for (at, came) in group.iter().zip(came) {
+            let plan = &plans[*at];
+            let name = plan.question.name();
             let answer = match came {
-                Forwarded::Result(result) => {
-                    node.fitness.did_well(plan.question.name(), took);
+                Ok(Forwarded::Result(result)) => {
+                    node.fitness.did_well(name, took);
                     if self.is_doubtful(&plan.question, node, &result) {
                         continue;
                     }
                     Answer::Result(result)
                 }
-                Forwarded::Refused(refusal, bytes) => {
-                    let name = plan.question.name();
+                Ok(Forwarded::Refused(refusal, bytes)) => {
                     let class = class::class(name, &refusal, &self.pool.0.overrides);
                     if class != Class::Final {
                         continue;
                     }
                     Answer::Error(bytes)
                 }
+                Err(RpcError::Busy { .. } | RpcError::RateLimited { .. }) => continue,
+                Err(_) => {
+                    // All of them failed together, so it counts once.
+                    if !std::mem::replace(&mut failed, true) {
+                        node.fitness.failed(name, Instant::now());
+                    }
+                    continue;
+                }
             };
             let asked = Asked {
-                answer,
                 by: Some(node.index),
+                from: Some(node.index),
+                ..answer.into()
             };
             self.keep(plan, &asked);
-            answers.push((key, asked.answer));
+            answers.push((*at, asked));
         }
         answers
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use alloy::primitives::B256;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -158,8 +159,8 @@ fn named(text: &str) -> Option<Reference> {
 /// The blocks of an `eth_getLogs` filter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LogsOf {
-    /// Of the block with this hash.
-    Hash,
+    /// Of the block with this hash, if that can be read.
+    Hash(Option<B256>),
     /// First and last.
     Range(u64, u64),
     /// Up to `pending`, or not understood: left to the endpoint.
@@ -182,7 +183,7 @@ impl<'a> LogsQuestion<'a> {
         };
         let members = members(filter.get())?;
         let mut ends = [Reference::Latest, Reference::Latest];
-        let mut by_hash = false;
+        let mut by_hash = None;
         let mut rest = Vec::new();
         for (name, value) in members {
             match &*name {
@@ -191,7 +192,7 @@ impl<'a> LogsQuestion<'a> {
                 "toBlock" => ends[1] = reference(value.get())?,
                 "blockHash" if value.get() == "null" => {}
                 "blockHash" => {
-                    by_hash = true;
+                    by_hash = Some(serde_json::from_str(value.get()).ok());
                     rest.push((name, value));
                 }
                 _ => rest.push((name, value)),
@@ -206,8 +207,8 @@ impl<'a> LogsQuestion<'a> {
             Reference::Pending | Reference::Hash => None,
         };
         let of = match (by_hash, number(&ends[0]), number(&ends[1])) {
-            (true, _, _) => LogsOf::Hash,
-            (false, Some(first), Some(last)) => LogsOf::Range(first, last),
+            (Some(hash), _, _) => LogsOf::Hash(hash),
+            (None, Some(first), Some(last)) => LogsOf::Range(first, last),
             _ => LogsOf::Left,
         };
         Some(Self { of, rest })
@@ -331,7 +332,12 @@ mod tests {
             read(r#"{"fromBlock":"0x1","toBlock":"safe"}"#),
             Some(LogsOf::Range(1, 90))
         );
-        assert_eq!(read(r#"{"blockHash":"0x1"}"#), Some(LogsOf::Hash));
+        assert_eq!(read(r#"{"blockHash":"0x1"}"#), Some(LogsOf::Hash(None)));
+        let hash = B256::repeat_byte(7);
+        assert_eq!(
+            read(&format!(r#"{{"blockHash":"{hash}"}}"#)),
+            Some(LogsOf::Hash(Some(hash)))
+        );
         assert_eq!(read(r#"{"toBlock":"pending"}"#), Some(LogsOf::Left));
         assert_eq!(read("7"), None);
         let params = r#"[{"topics":[null,"0x2"],"fromBlock":"earliest","address":"0x1"}]"#;

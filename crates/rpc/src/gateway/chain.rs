@@ -71,6 +71,7 @@ pub(crate) struct ChainView {
     journal: Mutex<Journal>,
     /// Moves with every change of the journal or the tags.
     changed: watch::Sender<u64>,
+    tips: watch::Sender<Option<Head>>,
 }
 
 #[derive(Default)]
@@ -91,6 +92,7 @@ impl Default for ChainView {
             finalized: AtomicU64::new(NONE),
             journal: Mutex::default(),
             changed: watch::Sender::new(0),
+            tips: watch::Sender::new(None),
         }
     }
 }
@@ -131,9 +133,24 @@ impl ChainView {
         journal.canonical.get(at).map(|block| block.head.hash)
     }
 
+    /// The height of a canonical block, where the journal reaches.
+    pub(crate) fn number_of(&self, hash: B256) -> Option<u64> {
+        let journal = self.journal();
+        // Mostly one of the newest is meant.
+        let mut newest_first = journal.canonical.iter().rev();
+        newest_first
+            .find(|block| block.head.hash == hash)
+            .map(|block| block.head.number)
+    }
+
+    /// The newest block, each time it is another one.
+    pub(crate) fn tips(&self) -> watch::Receiver<Option<Head>> {
+        self.tips.subscribe()
+    }
+
     /// Begins anew at a block; whoever was following has a gap.
     pub(crate) fn begin(&self, block: Arc<Block>) {
-        let number = block.head.number;
+        let head = block.head.clone();
         {
             let mut journal = self.journal();
             journal.epoch += 1;
@@ -142,7 +159,8 @@ impl ChainView {
             journal.canonical.clear();
             journal.canonical.push_back(block);
         }
-        self.latest.store(number, Ordering::Release);
+        self.latest.store(head.number, Ordering::Release);
+        self.tips.send_replace(Some(head));
         self.poke();
     }
 
@@ -209,10 +227,11 @@ impl ChainView {
                     *logs = None;
                 }
             }
-            journal.canonical.back().map(|block| block.head.number)
+            journal.canonical.back().map(|block| block.head.clone())
         };
         if let Some(tip) = tip {
-            self.latest.store(tip, Ordering::Release);
+            self.latest.store(tip.number, Ordering::Release);
+            self.tips.send_replace(Some(tip));
         }
         self.poke();
         removed

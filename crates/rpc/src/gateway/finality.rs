@@ -98,7 +98,7 @@ impl Core {
             let tie = verdicts.iter().flatten().any(|verdict| verdict.tie);
             let now = verdicts.iter().flatten().any(|it| !it.out.is_empty());
             if now != conflict {
-                observe::finality_conflict(now, tie);
+                observe::finality_conflict(self.pool.chain_id(), now, tie);
                 conflict = now;
             }
             let mut primaries = self.pool.0.nodes.iter().filter(|node| !node.send_only);

@@ -22,6 +22,8 @@ use crate::wire;
 
 /// Blocks an outage may last and still be made up for without anybody noticing.
 pub(crate) const BACKFILL: u64 = 1024;
+/// Blocks below the first one that are looked at before anything else.
+const DEEPER: usize = 8;
 /// The loop looks at least so often, whatever endpoints tell.
 const LOOK: Duration = Duration::from_millis(500);
 /// A tip nobody who is left has is kept for so long.
@@ -34,6 +36,7 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(2);
 impl Core {
     /// Runs until dropped.
     pub(crate) async fn follow(self: Arc<Self>) {
+        let _followed = self.is_followed_until_dropped();
         tokio::join!(
             self.follow_tip(),
             self.follow_finality(),
@@ -51,9 +54,10 @@ impl Core {
             every.tick().await;
             self.retries.second_passed();
             self.flights.sweep();
-            observe::cached(self.cache.bytes());
+            let chain_id = self.pool.chain_id();
+            observe::cached(chain_id, self.cache.bytes());
             for node in &self.pool.0.nodes {
-                observe::load(&node.name, node.gate.load());
+                observe::load(chain_id, &node.name, node.gate.load());
             }
             self.compare_slowness();
         }
@@ -170,7 +174,7 @@ impl Core {
                         .tags()
                         .is_some_and(|tags| tags.latest != best.number)
                 {
-                    observe::tip_lowered(best.number);
+                    observe::tip_lowered(self.pool.chain_id(), best.number);
                     self.chain.lower_to(best.number);
                 }
                 false
@@ -234,8 +238,9 @@ impl Core {
             return false;
         };
         let Some(tip) = self.chain.tip() else {
-            observe::following(target.number);
+            observe::following(self.pool.chain_id(), target.number);
             self.chain.begin(first);
+            self.deepen().await;
             return true;
         };
         let lowest = tip.head.number.saturating_sub(BACKFILL);
@@ -271,7 +276,7 @@ impl Core {
         };
         blocks.reverse();
         let Some(fork) = fork else {
-            observe::gap(tip.head.number, target.number);
+            observe::gap(self.pool.chain_id(), tip.head.number, target.number);
             if let Some(block) = blocks.pop() {
                 self.chain.begin(block);
             }
@@ -287,13 +292,30 @@ impl Core {
         }
         let removed = self.chain.advance(fork, blocks);
         if removed > 0 {
-            observe::reorganised(removed, fork);
+            observe::reorganised(self.pool.chain_id(), removed, fork);
         }
         true
     }
 
+    /// Finds out what lies right below the first block, so that a reorganisation of just then is
+    /// known as one, and not as somebody being behind.
+    async fn deepen(&self) {
+        for _ in 0..DEEPER {
+            let Some(front) = self.chain.front().filter(|front| front.head.number > 0) else {
+                return;
+            };
+            let Some(older) = self.fetch(front.head.parent_hash).await else {
+                return;
+            };
+            self.chain.prepend(older);
+        }
+    }
+
     /// The block with this hash, from whoever shows it first.
     pub(super) async fn fetch(&self, hash: B256) -> Option<Arc<Block>> {
+        if let Some(block) = self.shown(hash) {
+            return Some(Arc::new(block));
+        }
         let params = format!("[\"{hash}\",false]");
         let mut nodes: Vec<&Node> = self.readable().collect();
         nodes.sort_by_key(|node| {
@@ -314,8 +336,23 @@ impl Core {
         None
     }
 
+    /// The block as an endpoint showed it by itself. Subscribers are told all that there is of a
+    /// header, so where there may be some it is asked for.
+    fn shown(&self, hash: B256) -> Option<Block> {
+        self.patience?;
+        let headers = self
+            .readable()
+            .filter_map(|node| node.condition().header.clone());
+        let header = { headers }.find(|header| header.hash == hash)?;
+        Some(Block {
+            head: Head::clone(&header),
+            header: Bytes::new(),
+            logs: Default::default(),
+        })
+    }
+
     /// Endpoints that may be asked, whatever they are good for.
-    pub(super) fn readable(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn readable(&self) -> impl Iterator<Item = &Node> {
         let nodes = self.pool.0.nodes.iter();
         nodes.filter(|node| !node.send_only && node.state().is_readable())
     }

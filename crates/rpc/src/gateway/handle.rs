@@ -166,7 +166,7 @@ impl Core {
         match method.kind {
             Kind::Own(own) => self.own(own, request, from).await,
             Kind::Send => self.send(request.params).await,
-            Kind::Logs => self.logs(request.params).await,
+            Kind::Logs => self.logs(request.params).await.answer,
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
                 let tags = match view.tags() {
                     Some(tags) => Some(tags),
@@ -178,12 +178,12 @@ impl Core {
                 let plan = self.plan(method, &request.method, request.params, tags);
                 let answer = match view.answer(&plan) {
                     Some(answer) => answer,
-                    None => self.read(plan).await,
+                    None => self.read(plan).await.answer,
                 };
-                match method.at {
-                    At::Transaction | At::Hash => self.not_ahead(answer).await,
-                    _ => answer,
+                if matches!(method.at, At::Transaction | At::Hash) {
+                    self.wait_for_block_of(&answer).await;
                 }
+                answer
             }
         }
     }
@@ -221,6 +221,14 @@ impl Core {
         }
     }
 
+    /// The same while somebody follows the chain; what nobody follows is nothing to stand on.
+    pub(crate) async fn view(&self) -> Option<block::Tags> {
+        match self.is_followed() {
+            true => self.tags().await,
+            false => None,
+        }
+    }
+
     /// The blocks the tags stand for, waiting a moment for the first one to be known.
     pub(crate) async fn tags(&self) -> Option<block::Tags> {
         if let Some(tags) = self.chain.tags() {
@@ -243,12 +251,12 @@ impl Core {
 
     /// What lies in a block above the tip is given once the tip is there, because the next answer
     /// might otherwise seem to go back. A moment at most: the endpoint that has it has shown it.
-    async fn not_ahead(&self, answer: Answer) -> Answer {
-        let Answer::Result(result) = &answer else {
-            return answer;
+    pub(crate) async fn wait_for_block_of(&self, answer: &Answer) {
+        let Answer::Result(result) = answer else {
+            return;
         };
         let Some(number) = block_number_of(result) else {
-            return answer;
+            return;
         };
         let mut changed = self.chain.changed();
         let reached = async {
@@ -259,7 +267,6 @@ impl Core {
             }
         };
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), reached).await;
-        answer
     }
 }
 

@@ -39,7 +39,7 @@ impl History {
     pub(crate) fn take(&self, core: &Core) {
         let latest = core.chain.tags().map(|tags| tags.latest);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let nodes = core.pool.nodes();
+        let nodes = core.nodes();
         all.retain(|name, _| nodes.iter().any(|node| node.name == *name));
         for (status, node) in nodes.into_iter().zip(&core.pool.0.nodes) {
             let at = node.condition().head.map(|head| head.number);

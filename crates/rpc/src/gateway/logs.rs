@@ -13,10 +13,11 @@ use super::Core;
 use super::block::{LogsOf, LogsQuestion, Needs};
 use super::envelope::Answer;
 use super::method::{self, Method};
-use super::question::Question;
+use super::question::{Asked, Question};
+use crate::error::RpcError;
 use crate::node::Node;
 use crate::send_errors::Overrides;
-use crate::wire::Refusal;
+use crate::wire;
 
 /// Parts of one question under way.
 const PARTS: usize = 4;
@@ -26,22 +27,31 @@ const FUTURE: Duration = Duration::from_secs(2);
 const MOST_BYTES: usize = 256 << 20;
 
 impl Core {
-    pub(crate) async fn logs(self: &Arc<Self>, params: &str) -> Answer {
+    pub(crate) async fn logs(self: &Arc<Self>, params: &str) -> Asked {
         let Some(mut tags) = self.tags().await else {
-            return self.nobody(&[]);
+            return self.nobody(&[]).into();
         };
         let question = LogsQuestion::read(params, tags);
         let method = method::find("eth_getLogs");
         let (question, first, last) = match question {
             Some(question) => match question.of {
                 LogsOf::Range(first, last) => (question, first, last),
-                LogsOf::Hash => return self.whole(method, params, Needs::Hash).await,
+                LogsOf::Hash(hash) => {
+                    // Of a block of ours it is known who has it, and what its header says.
+                    let Some(number) = hash.and_then(|hash| self.chain.number_of(hash)) else {
+                        return self.whole(method, params, Needs::Hash).await;
+                    };
+                    let needs = Needs::Number(number);
+                    let asked = Question::new(self, method, method.name, needs, params)
+                        .within(number, question.criteria());
+                    return self.ask(&asked, true).await;
+                }
                 LogsOf::Left => return self.whole(method, params, Needs::Tip).await,
             },
             None => return self.whole(method, params, Needs::Tip).await,
         };
         if first > last {
-            return Answer::error(-32602, "invalid block range params");
+            return Answer::error(-32602, "invalid block range params").into();
         }
         if last > tags.latest {
             let mut changed = self.chain.changed();
@@ -58,12 +68,13 @@ impl Core {
             }
             tags = self.chain.tags().unwrap_or(tags);
             if last > tags.latest {
-                return Answer::error(-32602, "block range extends beyond current head block");
+                let text = "block range extends beyond current head block";
+                return Answer::error(-32602, text).into();
             }
         }
         if last - first >= self.config.max_log_range {
             let text = format!("exceed maximum block range {}", self.config.max_log_range);
-            return Answer::error(-32005, &text);
+            return Answer::error(-32005, &text).into();
         }
         let end = self.chain.hash_at(last);
         let answer = self.parts(method, &question, first, last).await;
@@ -80,14 +91,9 @@ impl Core {
         ranges.max().unwrap_or(1).max(1)
     }
 
-    async fn whole(
-        self: &Arc<Self>,
-        method: &'static Method,
-        params: &str,
-        needs: Needs,
-    ) -> Answer {
+    async fn whole(self: &Arc<Self>, method: &'static Method, params: &str, needs: Needs) -> Asked {
         let question = Question::new(self, method, method.name, needs, params);
-        self.ask(&question, true).await.answer
+        self.ask(&question, true).await
     }
 
     async fn parts(
@@ -96,7 +102,7 @@ impl Core {
         question: &LogsQuestion<'_>,
         first: u64,
         last: u64,
-    ) -> Answer {
+    ) -> Asked {
         let width = self.widest_range();
         if last - first < width {
             return self.part(method, question, first, last).await;
@@ -107,16 +113,14 @@ impl Core {
             .buffered(PARTS);
         let mut merged = Merged::default();
         while let Some(part) = parts.next().await {
-            match part {
-                Answer::Result(part) => {
-                    if let Err(answer) = merged.add(&part) {
-                        return answer;
-                    }
-                }
-                error => return error,
+            let Answer::Result(result) = &part.answer else {
+                return part;
+            };
+            if let Err(answer) = merged.add(result) {
+                return answer.into();
             }
         }
-        merged.done()
+        merged.done().into()
     }
 
     /// A part, halved as often as endpoints find it too large.
@@ -126,23 +130,22 @@ impl Core {
         question: &LogsQuestion<'_>,
         first: u64,
         last: u64,
-    ) -> Answer {
+    ) -> Asked {
         let mut merged = Merged::default();
         let mut open = vec![(first, last)];
         while let Some((first, last)) = open.pop() {
             let params = question.part(first, last);
             let asked = Question::new(self, method, method.name, Needs::Number(last), &params)
                 .spanning(first, last, question.criteria());
-            match self.ask(&asked, true).await.answer {
-                Answer::Result(result) if open.is_empty() && merged.is_empty() => {
-                    return Answer::Result(result);
-                }
+            let came = self.ask(&asked, true).await;
+            match &came.answer {
+                Answer::Result(_) if open.is_empty() && merged.is_empty() => return came,
                 Answer::Result(result) => {
-                    if let Err(answer) = merged.add(&result) {
-                        return answer;
+                    if let Err(answer) = merged.add(result) {
+                        return answer.into();
                     }
                 }
-                error if last > first && is_too_large(&error) => {
+                error if last > first && is_too_large(error) && !self.gives_up(&came) => {
                     // What was learned from the refusal, and less in any case.
                     let width = self.widest_range().min((last - first).div_ceil(2)).max(1);
                     let mut start = last + 1;
@@ -152,10 +155,15 @@ impl Core {
                         open.push((start, end));
                     }
                 }
-                error => return error,
+                _ => return came,
             }
         }
-        merged.done()
+        merged.done().into()
+    }
+
+    /// Whoever has set a time of their own learns at once that it was not enough, and asks for less.
+    fn gives_up(&self, came: &Asked) -> bool {
+        self.patience.is_some() && matches!(came.lost.as_deref(), Some(RpcError::Timeout { .. }))
     }
 }
 
@@ -163,21 +171,7 @@ fn is_too_large(answer: &Answer) -> bool {
     let Answer::Error(error) = answer else {
         return false;
     };
-    #[derive(serde::Deserialize)]
-    struct Words {
-        #[serde(default)]
-        code: i64,
-        #[serde(default)]
-        message: String,
-    }
-    let Ok(words) = serde_json::from_slice::<Words>(error) else {
-        return false;
-    };
-    let refusal = Refusal {
-        code: words.code,
-        message: words.message,
-        data: None,
-    };
+    let refusal = wire::refusal(error);
     super::class::class("eth_getLogs", &refusal, &Overrides::default())
         == super::class::Class::RangeTooLarge
 }

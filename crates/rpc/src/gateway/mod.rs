@@ -1,7 +1,8 @@
 //! Several Ethereum clients behind one door that behaves like one good client.
 //!
-//! The [`Pool`] judges endpoints; the gateway adds what unmodified Ethereum software needs on top
-//! of it: a single chain that never goes back except by a real reorganisation (`chain`, `tip`,
+//! The core judges what endpoints are good for and puts questions to them; the node uses it as a
+//! library ([`Pool`](crate::Pool)), and the gateway is the door to it for everybody else. It gives what unmodified
+//! Ethereum software needs: a single chain that never goes back except by a real reorganisation (`chain`, `tip`,
 //! `follow`), questions put to an endpoint that can answer them and to another one when it does
 //! not (`route`, `class`, `block`), transactions to everybody with one answer (`send`),
 //! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), and the
@@ -34,7 +35,7 @@ mod history;
 mod jwt;
 mod log;
 mod logs;
-mod method;
+pub(crate) mod method;
 mod observe;
 mod pages;
 mod policy;
@@ -55,9 +56,9 @@ mod swift;
 mod tip;
 mod tls;
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
@@ -76,15 +77,21 @@ pub use quota::Quota;
 pub use reload::{Gateway, ReloadError, Reloaded};
 pub use tls::{TlsError, TlsFiles};
 
-use crate::Pool;
-use crate::status::NodeState;
+use crate::endpoints::Endpoints;
+use crate::error::PoolError;
+use crate::status::{NodeState, NodeStatus};
+pub(crate) use block::Tags;
+pub(crate) use envelope::Answer;
+pub(crate) use method::{At, Method};
+pub(crate) use question::Asked;
+pub(crate) use reading::Plan;
+
 use access::Doorman;
 use budget::Budget;
 use cache::Cache;
 use chain::ChainView;
 use completeness::Blooms;
 use dice::Dice;
-use envelope::Answer;
 use filters::Filters;
 use history::History;
 use quota::Buckets;
@@ -96,14 +103,16 @@ use tls::Tls;
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
     Jwt(#[from] JwtConfigError),
 }
 
-/// A gateway under one set of settings.
+/// What puts questions to endpoints, under one set of settings.
 pub(crate) struct Core {
-    pub(crate) pool: Pool,
+    pub(crate) pool: Endpoints,
     pub(crate) config: GatewayConfig,
     pub(crate) chain: Arc<ChainView>,
     pub(crate) retries: Budget,
@@ -116,6 +125,10 @@ pub(crate) struct Core {
     pub(crate) flights: Flights,
     pub(crate) dice: Dice,
     pub(crate) next_id: AtomicU64,
+    /// How long one endpoint gets for an answer; none: as long as the method's kind says.
+    pub(crate) patience: Option<Duration>,
+    /// Whether somebody keeps `chain` where the endpoints are.
+    followed: AtomicBool,
     pub(crate) doorman: Doorman,
     pub(crate) tls: Option<Tls>,
     pub(crate) kept: Arc<Kept>,
@@ -136,9 +149,24 @@ pub(crate) struct Kept {
     pub(crate) reload_failed: std::sync::Mutex<Option<String>>,
 }
 
+/// Bytes of answers the node keeps while they are true.
+const LIBRARY_CACHE: u64 = 16 << 20;
+
 impl Core {
+    /// Without a door: for questions of this process alone.
+    pub(crate) fn library(pool: Endpoints) -> Self {
+        let config = GatewayConfig {
+            cache_bytes: LIBRARY_CACHE,
+            ..GatewayConfig::default()
+        };
+        let patience = Some(pool.0.config.request_timeout);
+        let core = Self::first(pool, config, String::new);
+        let core = core.expect("settings that name no file cannot name a wrong one");
+        Self { patience, ..core }
+    }
+
     fn first(
-        pool: Pool,
+        pool: Endpoints,
         config: GatewayConfig,
         metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Self, GatewayError> {
@@ -163,7 +191,7 @@ impl Core {
     }
 
     /// The same gateway under other settings.
-    fn next(&self, pool: Pool, config: GatewayConfig) -> Result<Self, GatewayError> {
+    fn next(&self, pool: Endpoints, config: GatewayConfig) -> Result<Self, GatewayError> {
         let (chain, filters) = (Arc::clone(&self.chain), Arc::clone(&self.filters));
         // What was sent is remembered by the numbers of the upstreams it was sent to.
         let sends = if Arc::ptr_eq(&pool.0, &self.pool.0) {
@@ -175,7 +203,7 @@ impl Core {
     }
 
     fn build(
-        pool: Pool,
+        pool: Endpoints,
         config: GatewayConfig,
         chain: Arc<ChainView>,
         filters: Arc<Filters>,
@@ -193,6 +221,8 @@ impl Core {
             flights: Flights::default(),
             dice: Dice::Fair,
             next_id: AtomicU64::new(1),
+            patience: None,
+            followed: AtomicBool::new(false),
             successor: OnceLock::new(),
             pool,
             config,
@@ -202,6 +232,20 @@ impl Core {
         })
     }
 
+    /// Every endpoint as it is now, in the order of the configuration.
+    pub(crate) fn nodes(&self) -> Vec<NodeStatus> {
+        self.pool.nodes(|node| self.reads_from(node))
+    }
+
+    pub(crate) fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_followed_until_dropped(&self) -> Followed<'_> {
+        self.followed.store(true, Ordering::Relaxed);
+        Followed(&self.followed)
+    }
+
     /// The settings that hold now, for whoever has been at work since earlier ones.
     pub(crate) fn newest(self: &Arc<Self>) -> Arc<Self> {
         let mut newest = self;
@@ -209,6 +253,15 @@ impl Core {
             newest = next;
         }
         Arc::clone(newest)
+    }
+}
+
+/// Somebody follows the chain, until dropped.
+pub(crate) struct Followed<'a>(&'a AtomicBool);
+
+impl Drop for Followed<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the gateway tells the world: log lines and metrics.
+//! What gateway and pool tell the world: log lines and metrics. A node has a pool for each chain, so
+//! what is true of one chain names it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -108,17 +109,16 @@ pub(crate) fn looked_up(found: bool) {
     clippy::cast_precision_loss,
     reason = "a cache stays far below 2^53 bytes"
 )]
-pub(crate) fn cached(bytes: u64) {
-    gauge!("dodona_gateway_cache_bytes").set(bytes as f64);
+pub(crate) fn cached(chain_id: u64, bytes: u64) {
+    gauge!("dodona_gateway_cache_bytes", "evmChainID" => chain_id.to_string()).set(bytes as f64);
 }
 
 /// Questions under way at an upstream, and how many it may have.
-pub(crate) fn load(upstream: &str, (under_way, limit): (usize, u32)) {
+pub(crate) fn load(chain_id: u64, upstream: &str, (under_way, limit): (usize, u32)) {
     let under_way = u32::try_from(under_way).unwrap_or(u32::MAX);
-    gauge!("dodona_gateway_upstream_in_flight", "upstream" => upstream.to_owned())
-        .set(f64::from(under_way));
-    gauge!("dodona_gateway_upstream_limit", "upstream" => upstream.to_owned())
-        .set(f64::from(limit));
+    let of = |name: &'static str| gauge!(name, "evmChainID" => chain_id.to_string(), "upstream" => upstream.to_owned());
+    of("dodona_gateway_upstream_in_flight").set(f64::from(under_way));
+    of("dodona_gateway_upstream_limit").set(f64::from(limit));
 }
 
 /// So many questions of a batch were put together, and so many came back well.
@@ -143,20 +143,27 @@ pub(crate) fn resent(upstream: &str) {
         .increment(1);
 }
 
-pub(crate) fn following(number: u64) {
-    info!("the gateway follows the chain from block {number}");
+pub(crate) fn following(chain_id: u64, number: u64) {
+    info!(
+        chain.id = chain_id,
+        "chain {chain_id} is followed from block {number}"
+    );
 }
 
-pub(crate) fn reorganised(removed: usize, fork: u64) {
+pub(crate) fn reorganised(chain_id: u64, removed: usize, fork: u64) {
     counter!("dodona_gateway_reorganisations_total").increment(1);
-    info!("the chain was reorganised: {removed} blocks above {fork} were replaced");
+    info!(
+        chain.id = chain_id,
+        "chain {chain_id} was reorganised: {removed} blocks above {fork} were replaced"
+    );
 }
 
 /// The outage was too long to be made up for.
-pub(crate) fn gap(from: u64, to: u64) {
+pub(crate) fn gap(chain_id: u64, from: u64, to: u64) {
     counter!("dodona_gateway_gaps_total").increment(1);
     error!(
-        "the chain went from block {from} to {to} while no upstream could be followed: subscriptions are ended, clients have to look back themselves"
+        chain.id = chain_id,
+        "chain {chain_id} went from block {from} to {to} while no upstream could be followed: subscriptions are ended, clients have to look back themselves"
     );
 }
 
@@ -164,9 +171,10 @@ pub(crate) fn fatal_gap() {
     counter!("dodona_gateway_subscription_gaps_total").increment(1);
 }
 
-pub(crate) fn tip_lowered(number: u64) {
+pub(crate) fn tip_lowered(chain_id: u64, number: u64) {
     warn!(
-        "no upstream that is left has the newest block: the gateway speaks about block {number} until one has"
+        chain.id = chain_id,
+        "no upstream of chain {chain_id} that is left has the newest block: block {number} is spoken about until one has"
     );
 }
 
@@ -205,8 +213,9 @@ pub(crate) fn logs_unproven(number: u64) {
 }
 
 /// Endpoints with different lasting blocks at one height appeared, or are gone.
-pub(crate) fn finality_conflict(is_there: bool, tie: bool) {
-    gauge!("dodona_gateway_finality_conflict").set(if is_there { 1.0 } else { 0.0 });
+pub(crate) fn finality_conflict(chain_id: u64, is_there: bool, tie: bool) {
+    gauge!("dodona_gateway_finality_conflict", "evmChainID" => chain_id.to_string())
+        .set(if is_there { 1.0 } else { 0.0 });
     match (is_there, tie) {
         (false, _) => info!("all upstreams have the same lasting blocks again"),
         (true, false) => error!(

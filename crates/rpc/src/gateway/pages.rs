@@ -73,7 +73,7 @@ fn ready(core: &Core) -> Response<Pieces> {
     if core.chain.tags().is_none() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "no block is known yet\n");
     }
-    let usable = core.pool.nodes().iter().any(|node| {
+    let usable = core.nodes().iter().any(|node| {
         !node.send_only && matches!(node.state, NodeState::Alive | NodeState::OutOfSync)
     });
     match usable {
@@ -93,7 +93,7 @@ struct Upstream {
 
 fn upstreams(core: &Core) -> Vec<Upstream> {
     let latest = core.chain.tags().map(|tags| tags.latest);
-    let nodes = core.pool.nodes().into_iter().zip(&core.pool.0.nodes);
+    let nodes = core.nodes().into_iter().zip(&core.pool.0.nodes);
     nodes
         .map(|(status, node)| {
             let at = node.condition().head.map(|head| head.number);

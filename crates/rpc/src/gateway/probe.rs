@@ -11,10 +11,10 @@ use serde_json::json;
 use url::Url;
 
 use crate::config::{NodeConfig, PoolConfig};
+use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
-use crate::pool::Pool;
 use crate::quantity::Small;
 use crate::status::NodeReport;
 use crate::ws::{Connection, WsEndpoint};
@@ -72,7 +72,7 @@ pub enum FeeCap {
 pub async fn chain_of(node: NodeConfig) -> Result<u64, RpcError> {
     let mut config = PoolConfig::new(0, vec![node]);
     config.request_timeout = Duration::from_secs(5);
-    let pool = Pool::new(config).map_err(|error: PoolError| RpcError::NoLiveNode {
+    let pool = Endpoints::new(config).map_err(|error: PoolError| RpcError::NoLiveNode {
         chain_id: 0,
         reasons: error.to_string(),
     })?;
@@ -109,8 +109,9 @@ fn wanted() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Asks every upstream of a pool everything once, and compares them.
-pub async fn probe(pool: &Pool) -> (Vec<UpstreamVerdict>, Vec<Finding>) {
+/// Asks every upstream everything once, and compares them.
+pub async fn probe(pool: PoolConfig) -> Result<(Vec<UpstreamVerdict>, Vec<Finding>), PoolError> {
+    let pool = Endpoints::new(pool)?;
     let reports = pool.verify().await;
     let verdicts = join_all(
         reports
@@ -119,8 +120,8 @@ pub async fn probe(pool: &Pool) -> (Vec<UpstreamVerdict>, Vec<Finding>) {
             .map(|(report, node)| upstream(report, node)),
     )
     .await;
-    let together = together(&verdicts, pool);
-    (verdicts, together)
+    let together = together(&verdicts, &pool);
+    Ok((verdicts, together))
 }
 
 /// The way an upstream is asked: over HTTP where it has that, else over its WebSocket.
@@ -396,7 +397,7 @@ pub(super) fn family(client: &str) -> String {
     client.split('/').next().unwrap_or_default().to_lowercase()
 }
 
-fn together(verdicts: &[UpstreamVerdict], pool: &Pool) -> Vec<Finding> {
+fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Finding> {
     let mut findings = Vec::new();
     let readable: Vec<&UpstreamVerdict> = verdicts
         .iter()

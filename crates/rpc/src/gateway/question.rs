@@ -10,6 +10,7 @@ use super::block::Needs;
 use super::envelope::Answer;
 use super::log::Criteria;
 use super::method::{At, Kind, Method};
+use crate::error::RpcError;
 use crate::gate::Priority;
 use crate::wire;
 
@@ -58,9 +59,29 @@ impl Question {
                 criteria,
                 first,
                 last,
+                waits: true,
             }),
             ..self
         }
+    }
+
+    /// The same about the logs of this one block, named by its hash: whoever asks so wants to know
+    /// what there is now.
+    pub(super) fn within(self, block: u64, criteria: Option<Arc<Criteria>>) -> Self {
+        Self {
+            looks_for: criteria.map(|criteria| LooksFor {
+                criteria,
+                first: block,
+                last: block,
+                waits: false,
+            }),
+            ..self
+        }
+    }
+
+    /// Whether an answer that is not believed is waited for to become another one.
+    pub(super) fn waits(&self) -> bool {
+        self.looks_for.as_ref().is_none_or(|wanted| wanted.waits)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -87,16 +108,28 @@ pub(super) struct LooksFor {
     pub(super) criteria: Arc<Criteria>,
     pub(super) first: u64,
     pub(super) last: u64,
+    waits: bool,
 }
 
-/// An answer, and who gave it if they stand where it was about.
+/// What came of a question.
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) answer: Answer,
+    /// Who gave it.
+    pub(crate) from: Option<usize>,
+    /// Who gave it if they stand where it was about: only then it may be kept.
     pub(crate) by: Option<usize>,
+    /// Why nobody gave one.
+    pub(crate) lost: Option<Box<RpcError>>,
 }
 
 impl From<Answer> for Asked {
     fn from(answer: Answer) -> Self {
-        Self { answer, by: None }
+        Self {
+            answer,
+            from: None,
+            by: None,
+            lost: None,
+        }
     }
 }

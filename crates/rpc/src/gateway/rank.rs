@@ -180,6 +180,34 @@ impl Core {
             })
     }
 
+    /// Whether questions about the newest block go to an endpoint at present.
+    pub(crate) fn reads_from(&self, node: &Node) -> bool {
+        let (state, head) = {
+            let condition = node.condition();
+            (condition.state, condition.head)
+        };
+        if node.send_only || state != NodeState::Alive {
+            return false;
+        }
+        self.chain.tags().is_none_or(|tags| {
+            !node.fitness.strays()
+                && head.is_some_and(|head| head.number >= tags.latest)
+                && self.is_on_our_branch(head, tags)
+        })
+    }
+
+    /// Makes sure that some endpoint was asked for its chain.
+    pub(crate) async fn meet_somebody(&self) {
+        let mut nodes: Vec<&Node> = self.pool.0.nodes.iter().collect();
+        nodes.retain(|node| !node.send_only);
+        nodes.sort_by_key(|node| (!node.state().is_readable(), node.order));
+        for node in nodes {
+            if node.ensure_verified().await.is_ok() {
+                return;
+            }
+        }
+    }
+
     /// Whether an endpoint is as good a choice as any for a question.
     pub(crate) fn is_good(&self, node: &Node, question: &Question) -> bool {
         let tags = self.chain.tags().unwrap_or_default();
@@ -200,11 +228,13 @@ impl Core {
         if &result[..] != b"null" {
             return false;
         }
+        if question.method.at == At::Hash {
+            return true;
+        }
         let Some(tags) = self.chain.tags() else {
             return false;
         };
         match question.method.at {
-            At::Hash => true,
             At::Transaction => {
                 let head = node.condition().head;
                 head.is_none_or(|head| head.number < tags.latest)

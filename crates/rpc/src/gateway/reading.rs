@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use super::Core;
-use super::block::{self, Tags};
+use super::block::{self, Needs, Tags};
 use super::cache::{self, Anchor, Key};
 use super::envelope::Answer;
 use super::method::{Kind, Method};
@@ -17,10 +17,10 @@ use crate::harmless::is_harmless;
 
 /// Questions under way that others may join.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Answer>>>>);
+pub(crate) struct Flights(Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Asked>>>>);
 
 impl Flights {
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, WeakShared<BoxFuture<'static, Answer>>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, WeakShared<BoxFuture<'static, Asked>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,12 +74,23 @@ impl Core {
         }
     }
 
-    pub(crate) async fn read(self: &Arc<Self>, plan: Plan) -> Answer {
+    /// A read about whatever the endpoint that answers stands on: while nobody follows the chain, or
+    /// knows it.
+    pub(crate) fn plan_loosely(&self, method: &'static Method, name: &str, params: &str) -> Plan {
+        Plan {
+            key: None,
+            anchor: None,
+            question: Question::new(self, method, name, Needs::Nothing, params),
+            repeatable: method.kind.is_repeatable() || is_harmless(name),
+        }
+    }
+
+    pub(crate) async fn read(self: &Arc<Self>, plan: Plan) -> Asked {
         let Some(key) = plan.key else {
-            return self.ask(&plan.question, plan.repeatable).await.answer;
+            return self.ask(&plan.question, plan.repeatable).await;
         };
         if let Some(answer) = self.kept(&plan) {
-            return answer;
+            return answer.into();
         }
         let flight = {
             let mut flights = self.flights.map();
@@ -101,13 +112,13 @@ impl Core {
     }
 
     /// Whoever waits for it moves it on; it ends with the last of them.
-    fn take_off(self: &Arc<Self>, plan: Plan, key: Key) -> Shared<BoxFuture<'static, Answer>> {
+    fn take_off(self: &Arc<Self>, plan: Plan, key: Key) -> Shared<BoxFuture<'static, Asked>> {
         let core = Arc::clone(self);
         async move {
             let asked = core.ask(&plan.question, plan.repeatable).await;
             core.keep(&plan, &asked);
             core.flights.map().remove(&key);
-            asked.answer
+            asked
         }
         .boxed()
         .shared()

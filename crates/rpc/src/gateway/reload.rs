@@ -16,8 +16,8 @@ use super::bind::{self, ListenError};
 use super::tls::{self, Tls};
 use super::{Core, GatewayConfig, GatewayError, history, observe, server};
 use crate::config::PoolConfig;
+use crate::endpoints::Endpoints;
 use crate::error::PoolError;
-use crate::pool::Pool;
 use crate::status::NodeState;
 
 /// New upstreams have to be where the old ones are within this time.
@@ -77,11 +77,11 @@ impl Gateway {
     /// Touches no network; reads the files the settings name. `metrics` renders what `/metrics`
     /// shows.
     pub fn new(
-        pool: Pool,
+        pool: PoolConfig,
         config: GatewayConfig,
         metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Self, GatewayError> {
-        let core = Core::first(pool, config, metrics)?;
+        let core = Core::first(Endpoints::new(pool)?, config, metrics)?;
         let (work, todo) = mpsc::unbounded_channel();
         Ok(Self(Arc::new(Shell {
             core: watch::Sender::new(Arc::new(core)),
@@ -121,7 +121,7 @@ impl Gateway {
     }
 
     /// Has a pool watched until the handle ends that.
-    fn watch(&self, pool: &Pool) -> AbortHandle {
+    fn watch(&self, pool: &Endpoints) -> AbortHandle {
         let (running, handle) = abortable(pool.clone().run(std::future::pending()));
         let running = async {
             let _ = running.await;
@@ -216,7 +216,7 @@ impl Gateway {
         bind::may_listen(&config)?;
         let upstreams_changed = pool != old.pool.0.config;
         let (new, handle) = if upstreams_changed {
-            let pool = Pool::new(pool)?;
+            let pool = Endpoints::new(pool)?;
             let new = old.next(pool, config)?;
             let handle = self.watch(&new.pool);
             if let Err(error) = caught_up(&old, &new.pool).await {
@@ -259,7 +259,7 @@ fn keep<T: PartialEq>(name: &'static str, old: T, new: T, told: &mut Vec<&'stati
 }
 
 /// Waits until one of the new upstreams is as far as the gateway speaks.
-async fn caught_up(old: &Core, pool: &Pool) -> Result<(), ReloadError> {
+async fn caught_up(old: &Core, pool: &Endpoints) -> Result<(), ReloadError> {
     let there = async {
         loop {
             let tip = old.chain.tags().map_or(0, |tags| tags.latest);
@@ -277,7 +277,7 @@ async fn caught_up(old: &Core, pool: &Pool) -> Result<(), ReloadError> {
     };
     timeout(CAUGHT_UP_WITHIN, there).await.map_err(|_| {
         let reasons: Vec<String> = pool
-            .nodes()
+            .nodes(|_| false)
             .into_iter()
             .map(|node| {
                 let reason = node.reason.unwrap_or_else(|| "it is behind".to_owned());

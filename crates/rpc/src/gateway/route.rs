@@ -30,14 +30,26 @@ const LONGEST_WAIT: f64 = 60.0;
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
     pub(crate) async fn ask(self: &Arc<Self>, question: &Question, repeatable: bool) -> Asked {
-        let (total, attempt) = question.method.kind.deadlines();
+        self.ask_others(question, repeatable, Vec::new()).await
+    }
+
+    /// The same of anybody but these.
+    pub(crate) async fn ask_others(
+        self: &Arc<Self>,
+        question: &Question,
+        repeatable: bool,
+        mut tried: Vec<usize>,
+    ) -> Asked {
+        let (total, attempt) = self.deadlines(question.method.kind);
         let deadline = Instant::now() + total;
-        let mut tried: Vec<usize> = Vec::new();
+        let mut asked = 0;
         let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
         // Somebody said they do not have a block that is on our chain.
         let mut missing = false;
+        // Whose answers were not believed.
+        let mut doubted: Vec<usize> = Vec::new();
         let patience = deadline.min(Instant::now() + BLOCK_WAIT);
         let mut news = None;
         let mut first = true;
@@ -92,6 +104,7 @@ impl Core {
                 failures.push(error);
                 continue;
             }
+            asked += 1;
             self.retries.asked();
             if !std::mem::take(&mut first) && !self.retries.may_retry() {
                 observe::retry_budget_empty();
@@ -103,7 +116,8 @@ impl Core {
                 .attempt(question, node, within, &mut tried, repeatable)
                 .await;
             let now = Instant::now();
-            let by = (rank < Rank::Behind).then_some(node.index);
+            let from = Some(node.index);
+            let by = from.filter(|_| rank < Rank::Behind);
             match outcome {
                 Ok(Forwarded::Result(result)) => {
                     node.fitness.did_well(name, now - started);
@@ -112,18 +126,28 @@ impl Core {
                     }
                     let doubtful = self.is_doubtful(question, node, &result);
                     let answer = Answer::Result(result);
+                    // What was doubted is not kept.
+                    let came = Asked {
+                        from,
+                        by: by.filter(|_| !doubtful),
+                        ..answer.into()
+                    };
                     if !doubtful {
-                        return Asked { answer, by };
+                        self.found_out(question, &doubted, &came.answer);
+                        return came;
                     }
                     observe::null_doubted();
-                    missing = true;
-                    // Not kept, because it was doubted.
-                    last = Some(answer.into());
+                    doubted.push(node.index);
+                    missing |= question.waits();
+                    last = Some(came);
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
                     let class = class::class(name, &refusal, &self.pool.0.overrides);
                     observe::refused(&node.name, class);
-                    last = Some(Answer::Error(bytes).into());
+                    last = Some(Asked {
+                        from,
+                        ..Answer::Error(bytes).into()
+                    });
                     match class {
                         Class::Final => break,
                         Class::RangeTooLarge => {
@@ -173,7 +197,36 @@ impl Core {
                 }
             }
         }
-        last.unwrap_or_else(|| self.nobody(&failures).into())
+        last.unwrap_or_else(|| Asked {
+            lost: Some(Box::new(self.pool.0.no_answer(failures.clone(), asked))),
+            ..self.nobody(&failures).into()
+        })
+    }
+
+    /// Somebody has the logs that others said there are none of.
+    fn found_out(&self, question: &Question, doubted: &[usize], answer: &Answer) {
+        let Some(wanted) = &question.looks_for else {
+            return;
+        };
+        if matches!(answer, Answer::Result(result) if &result[..] == b"[]") {
+            return;
+        }
+        for index in doubted {
+            let node = &self.pool.0.nodes[*index];
+            observe::logs_missing(&node.name, wanted.last);
+            // An index that is only late does not do it three times in a row.
+            node.fitness.failed(question.name(), Instant::now());
+        }
+    }
+
+    /// All attempts together, and each of them.
+    fn deadlines(&self, kind: Kind) -> (Duration, Duration) {
+        let (total, attempt) = kind.deadlines();
+        match self.patience {
+            // Where an endpoint may take so long, another one has to have time after it.
+            Some(patience) => (total.max(2 * patience), patience),
+            None => (total, attempt),
+        }
     }
 
     /// One endpoint, and a second one beside it when the first takes unusually long.

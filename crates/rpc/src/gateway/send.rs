@@ -16,8 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared, join_all};
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, interval, timeout_at};
 
 use super::Core;
 use super::block::Needs;
@@ -25,15 +24,11 @@ use super::envelope::Answer;
 use super::method;
 use super::observe;
 use super::question::Question;
-use crate::broadcast::{self, Said};
+use crate::broadcast;
 use crate::node::Node;
-use crate::send::SendOutcome;
+use crate::send::{SendOutcome, SendReport};
 use decide::{Decision, decide};
 
-/// After the first answer the others get so long to be counted.
-const OTHERS_GET: Duration = Duration::from_secs(2);
-/// Nobody answers for so long: then there is no answer.
-const TOTAL: Duration = Duration::from_secs(10);
 /// A transaction is sent to whoever comes back for so long, so often, and so many are kept.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 const RESENDS: u32 = 3;
@@ -171,12 +166,12 @@ impl Core {
         hash: B256,
         raw: Bytes,
     ) -> Shared<BoxFuture<'static, Answer>> {
-        let (tell, said) = mpsc::unbounded_channel();
         // The sending goes on whatever becomes of who asked for it.
-        let primaries = self.broadcast(raw.clone(), tell);
+        let came = self.pool.broadcast(vec![raw.clone()]);
         let core = Arc::clone(self);
         async move {
-            let decision = gather(said, primaries).await;
+            let came = came.await.unwrap_or_default();
+            let decision = decide(came.of_primaries(0).cloned(), came.primaries);
             observe::sent(decision.is_taken());
             if decision.is_worth_keeping() {
                 core.keep_sent(hash, raw);
@@ -189,30 +184,22 @@ impl Core {
         .shared()
     }
 
-    /// To everybody at once. Says how many primaries there are.
-    fn broadcast(
-        self: &Arc<Self>,
-        raw: Bytes,
-        tell: mpsc::UnboundedSender<(usize, Said)>,
-    ) -> usize {
-        let targets: Vec<usize> = broadcast::targets(&self.pool.0)
-            .iter()
-            .map(|node| node.index)
-            .collect();
-        let nodes = &self.pool.0.nodes;
-        let primaries = targets.iter().filter(|at| !nodes[**at].send_only).count();
-        for index in targets {
-            let (pool, raw, tell) = (self.pool.clone(), raw.clone(), tell.clone());
-            tokio::spawn(async move {
-                let node = &pool.0.nodes[index];
-                let said = broadcast::send_to(&pool.0, node, std::slice::from_ref(&raw)).await;
-                // Whoever was asked only to pass it on decides nothing.
-                if let (false, Some(said)) = (node.send_only, said.into_iter().next()) {
-                    let _ = tell.send((index, said));
-                }
-            });
+    /// Sends several transactions, in order, as one batch per endpoint. One report each, in the same
+    /// order, with all that was said about it.
+    pub(crate) async fn send_many(&self, raws: &[Bytes]) -> Vec<SendReport> {
+        if raws.is_empty() {
+            return Vec::new();
         }
-        primaries
+        let came = self.pool.broadcast(raws.to_vec()).await.unwrap_or_default();
+        let reports = raws.iter().enumerate().map(|(at, raw)| {
+            let report = broadcast::report(&self.pool.0, &came, at);
+            observe::sent(report.outcome.is_success());
+            if report.outcome.is_success() || matches!(report.outcome, SendOutcome::Retryable(_)) {
+                self.keep_sent(keccak256(raw), raw.clone());
+            }
+            report
+        });
+        reports.collect()
     }
 
     async fn answer_for(self: &Arc<Self>, hash: B256, decision: Decision) -> Answer {
@@ -314,34 +301,6 @@ impl Core {
             })
             .collect()
     }
-}
-
-/// Waits until more answers could change nothing, or too long.
-async fn gather(mut said: mpsc::UnboundedReceiver<(usize, Said)>, primaries: usize) -> Decision {
-    let mut came: Vec<(usize, Said)> = Vec::new();
-    let mut until = Instant::now() + TOTAL;
-    while came.len() < primaries {
-        tokio::select! {
-            next = said.recv() => match next {
-                Some((index, said)) => {
-                    if said.outcome.is_success() {
-                        return Decision::Taken;
-                    }
-                    // An endpoint that could not be reached is not an answer to wait after.
-                    let answered = !matches!(said.outcome, SendOutcome::Retryable(_));
-                    if answered {
-                        until = until.min(Instant::now() + OTHERS_GET);
-                    }
-                    came.push((index, said));
-                }
-                None => break,
-            },
-            () = sleep_until(until) => break,
-        }
-    }
-    // In the order of the configuration, not of arrival.
-    came.sort_by_key(|(index, _)| *index);
-    decide(came.into_iter().map(|(_, said)| said), primaries)
 }
 
 fn of_hash(hash: B256) -> Answer {

@@ -1,10 +1,8 @@
-//! Putting questions to an endpoint: one, many in batches, over whichever of its URLs.
+//! Putting questions of our own to an endpoint, over whichever of its URLs.
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -14,13 +12,11 @@ use crate::error::RpcError;
 use crate::http::HttpEndpoint;
 use crate::refusal;
 use crate::status::NodeState;
-use crate::wire::{self, BatchReply, Refusal, Unreadable};
+use crate::wire::{self, Refusal, Unreadable};
 use crate::ws::{Connection, WsEndpoint};
 
 /// So many calls in a row without any answer, and the endpoint counts as unreachable.
 const FAILED_CALLS_LIMIT: u32 = 3;
-/// Calls of one batch in flight over a WebSocket, which needs no batches.
-const PIPELINED_CALLS: usize = 32;
 
 impl Node {
     /// Asks one question.
@@ -84,112 +80,6 @@ impl Node {
             wire::encode(id, method, params).map_err(|cause| self.unsendable(method, &cause))?;
         let answer = ws.call_on(connection, id, method, body).await?;
         self.read(method, None, &answer, wire::decode(id, &answer))
-    }
-
-    /// Asks the same question with many parameters; the answers come in their order. The error is
-    /// one that hit all of them.
-    pub(crate) async fn ask_many<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: &[impl Serialize],
-    ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
-        match &self.http {
-            Some(http) => self.ask_many_at(http, method, params).await,
-            None => {
-                let mut asked = Vec::with_capacity(params.len());
-                for params in params {
-                    asked.push(self.ask(method, params));
-                }
-                let answers: Vec<Result<T, RpcError>> = stream::iter(asked)
-                    .buffered(PIPELINED_CALLS)
-                    .collect()
-                    .await;
-                let all_lost = answers
-                    .iter()
-                    .all(|answer| answer.as_ref().is_err_and(RpcError::is_transport));
-                match answers.first() {
-                    Some(Err(first)) if all_lost => Err(first.clone()),
-                    _ => Ok(answers),
-                }
-            }
-        }
-    }
-
-    /// The same over a certain URL, in batches the endpoint accepts.
-    pub(crate) async fn ask_many_at<T: DeserializeOwned>(
-        &self,
-        http: &HttpEndpoint,
-        method: &str,
-        params: &[impl Serialize],
-    ) -> Result<Vec<Result<T, RpcError>>, RpcError> {
-        let mut answers = Vec::with_capacity(params.len());
-        while answers.len() < params.len() {
-            let rest = &params[answers.len()..];
-            let limit = self.batch_limit.load(Ordering::Relaxed);
-            let part = &rest[..rest.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
-            match self.timed(method, self.batch(http, method, part)).await? {
-                Some(mut of_part) => {
-                    answers.append(&mut of_part);
-                    if part.len() as u64 == limit && limit < self.batch_size {
-                        self.batch_limit.store(limit + 1, Ordering::Relaxed);
-                    }
-                }
-                None => self
-                    .batch_limit
-                    .store((part.len() as u64 / 2).max(1), Ordering::Relaxed),
-            }
-        }
-        Ok(answers)
-    }
-
-    /// One batch; none if it has to be split.
-    async fn batch<T: DeserializeOwned, P: Serialize>(
-        &self,
-        http: &HttpEndpoint,
-        method: &str,
-        params: &[P],
-    ) -> Result<Option<Vec<Result<T, RpcError>>>, RpcError> {
-        let count = params.len() as u64;
-        let first_id = self.next_id.fetch_add(count, Ordering::Relaxed);
-        let body = wire::encode_batch(first_id, method, params)
-            .map_err(|cause| self.unsendable(method, &cause))?;
-        let answer = match http.post(method, body).await {
-            Err(RpcError::TooLarge { .. }) if count > 1 => return Ok(None),
-            other => other?,
-        };
-        match wire::decode_batch(first_id, params.len(), &answer) {
-            Ok(BatchReply::Whole(_)) if count > 1 => Ok(None),
-            Ok(BatchReply::Whole(refusal)) => Err(self.refused(method, refusal)),
-            Ok(BatchReply::Each(each)) => {
-                let split = |answer: &Option<Result<T, Refusal>>| match answer {
-                    Some(Err(refusal)) => speaks_of_the_batch(refusal),
-                    None => true,
-                    Some(Ok(_)) => false,
-                };
-                if count > 1 && each.iter().any(split) {
-                    return Ok(None);
-                }
-                Ok(Some(
-                    each.into_iter()
-                        .map(|answer| self.of_batch(method, answer))
-                        .collect(),
-                ))
-            }
-            Err(unreadable) => Err(self.unreadable(method, Some(http), &answer, unreadable)),
-        }
-    }
-
-    fn of_batch<T>(&self, method: &str, answer: Option<Result<T, Refusal>>) -> Result<T, RpcError> {
-        match answer {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(refusal)) => Err(self.refused(method, refusal)),
-            None => Err(RpcError::Decode {
-                node: self.name.to_string(),
-                method: method.to_owned(),
-                cause: "the batch came back without it".to_owned(),
-                got: String::new(),
-            }),
-        }
     }
 
     /// What an answer says; `http` is where it came from, none for the WebSocket.
@@ -262,6 +152,16 @@ impl Node {
         method: &str,
         exchange: impl Future<Output = Result<T, RpcError>>,
     ) -> Result<T, RpcError> {
+        self.timed_as(method, exchange, |_| true).await
+    }
+
+    /// The same; of what came back it is said whether dashboards count it as a success.
+    pub(super) async fn timed_as<T>(
+        &self,
+        method: &str,
+        exchange: impl Future<Output = Result<T, RpcError>>,
+        is_success: impl Fn(&T) -> bool,
+    ) -> Result<T, RpcError> {
         let started = Instant::now();
         let outcome = exchange.await;
         let took = started.elapsed();
@@ -269,7 +169,8 @@ impl Node {
         let answered = !outcome
             .as_ref()
             .is_err_and(|error| error.is_transport() || matches!(error, RpcError::TooLarge { .. }));
-        self.meters.called(method, took, outcome.is_ok());
+        let succeeded = outcome.as_ref().is_ok_and(is_success);
+        self.meters.called(method, took, succeeded);
         self.calls.fetch_add(1, Ordering::Relaxed);
         if answered {
             self.failed_in_a_row.store(0, Ordering::Relaxed);

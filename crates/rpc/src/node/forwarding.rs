@@ -17,6 +17,8 @@ use crate::wire::{self, Refusal, SplitBatch};
 
 /// Parts of one batch under way at an endpoint.
 const PARTS: usize = 4;
+/// Questions under way at once over a WebSocket.
+const PIPELINED: usize = 32;
 
 /// What came back for a question passed on.
 #[derive(Debug, Clone)]
@@ -25,6 +27,12 @@ pub(crate) enum Forwarded {
     Result(Bytes),
     /// The bytes of `error`, and what they say.
     Refused(Refusal, Bytes),
+}
+
+impl Forwarded {
+    fn is_result(&self) -> bool {
+        matches!(self, Self::Result(_))
+    }
 }
 
 impl From<Result<Bytes, (Refusal, Bytes)>> for Forwarded {
@@ -53,16 +61,20 @@ impl Node {
         let _permit = self.enter(priority, deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = self
-            .timed(method, async {
-                let answer = match (&self.http, &self.ws) {
-                    (Some(http), _) => http.post_within(method, body, left).await?,
-                    (None, Some(ws)) => ws.call_within(id, method, body, left).await?,
-                    (None, None) => return Err(self.no_url()),
-                };
-                wire::split(id, &answer)
-                    .map(Forwarded::from)
-                    .map_err(|it| self.unreadable(method, self.http.as_ref(), &answer, it))
-            })
+            .timed_as(
+                method,
+                async {
+                    let answer = match (&self.http, &self.ws) {
+                        (Some(http), _) => http.post_within(method, body, left).await?,
+                        (None, Some(ws)) => ws.call_within(id, method, body, left).await?,
+                        (None, None) => return Err(self.no_url()),
+                    };
+                    wire::split(id, &answer)
+                        .map(Forwarded::from)
+                        .map_err(|it| self.unreadable(method, self.http.as_ref(), &answer, it))
+                },
+                Forwarded::is_result,
+            )
             .await;
         self.learn(&outcome);
         outcome
@@ -88,49 +100,126 @@ impl Node {
         }
     }
 
-    /// Puts many encoded questions as batches, as large as the endpoint takes them. None for each
-    /// that got no answer of its own.
+    /// Puts many encoded questions as batches, as large as the endpoint takes them; over a WebSocket,
+    /// which needs no batches, one after another. What came of each, in their order.
     pub(crate) async fn forward_many(
         &self,
+        method: &str,
         questions: &[(u64, Bytes)],
         within: Duration,
-    ) -> Vec<Option<Forwarded>> {
+        priority: Priority,
+    ) -> Vec<Result<Forwarded, RpcError>> {
         let Some(http) = &self.http else {
-            return none(questions.len());
+            let mut singly = Vec::with_capacity(questions.len());
+            for (id, body) in questions {
+                singly.push(self.forward(*id, method, body.clone(), within, priority));
+            }
+            return stream::iter(singly).buffered(PIPELINED).collect().await;
         };
-        let limit = usize::try_from(self.batch_limit.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let deadline = Instant::now() + within;
+        let limit = self.batch_limit();
         let mut parts = Vec::new();
-        for part in questions.chunks(limit.max(1)) {
-            parts.push(self.forward_split(http, part, deadline));
+        for part in questions.chunks(limit) {
+            parts.push(self.forward_split(http, method, part, deadline, Some(priority)));
         }
-        let mut parts = stream::iter(parts).buffered(PARTS);
+        let parts: Vec<_> = stream::iter(parts).buffered(PARTS).collect().await;
+        parts.into_iter().flatten().collect()
+    }
+
+    /// Asks the same with each of these parameters (JSON) over a certain URL, none for the WebSocket;
+    /// in order, without standing in line. What the answers say beside yes and no is not read.
+    pub(crate) async fn send_many(
+        &self,
+        http: Option<&HttpEndpoint>,
+        method: &str,
+        params: &[String],
+    ) -> Vec<Result<(), RpcError>> {
+        let questions: Vec<_> = params
+            .iter()
+            .map(|params| {
+                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                (id, wire::encode_raw(id, method, params))
+            })
+            .collect();
         let mut all = Vec::with_capacity(questions.len());
-        while let Some(part) = parts.next().await {
-            all.extend(part);
+        while all.len() < questions.len() {
+            let rest = &questions[all.len()..];
+            match http {
+                Some(http) => {
+                    let part = &rest[..rest.len().min(self.batch_limit())];
+                    let deadline = Instant::now() + http.timeout();
+                    all.extend(self.forward_split(http, method, part, deadline, None).await);
+                }
+                None => {
+                    let mut asked = Vec::with_capacity(rest.len());
+                    for (id, body) in rest {
+                        asked.push(self.ask_encoded(*id, method, body));
+                    }
+                    let mut asked = stream::iter(asked).buffered(PIPELINED);
+                    while let Some(answer) = asked.next().await {
+                        all.push(answer);
+                    }
+                }
+            }
         }
-        all
+        let said = all.into_iter().map(|answer| match answer? {
+            Forwarded::Result(_) => Ok(()),
+            Forwarded::Refused(refusal, _) => Err(self.refused(method, refusal)),
+        });
+        said.collect()
+    }
+
+    async fn ask_encoded(
+        &self,
+        id: u64,
+        method: &str,
+        body: &Bytes,
+    ) -> Result<Forwarded, RpcError> {
+        let Some(ws) = &self.ws else {
+            return Err(self.no_url());
+        };
+        self.timed_as(
+            method,
+            async {
+                let answer = ws.call(id, method, body.clone()).await?;
+                wire::split(id, &answer)
+                    .map(Forwarded::from)
+                    .map_err(|it| self.unreadable(method, None, &answer, it))
+            },
+            Forwarded::is_result,
+        )
+        .await
+    }
+
+    /// Questions it takes in one batch.
+    fn batch_limit(&self) -> usize {
+        usize::try_from(self.batch_limit.load(Ordering::Relaxed))
+            .unwrap_or(usize::MAX)
+            .max(1)
     }
 
     /// A part of a batch, halved as often as it has to be.
     async fn forward_split(
         &self,
         http: &HttpEndpoint,
+        method: &str,
         part: &[(u64, Bytes)],
         deadline: Instant,
-    ) -> Vec<Option<Forwarded>> {
+        priority: Option<Priority>,
+    ) -> Vec<Result<Forwarded, RpcError>> {
         let mut open = vec![part];
         let mut came = Vec::with_capacity(part.len());
         while let Some(part) = open.pop() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.forward_part(http, part, deadline, left).await {
+            match self
+                .forward_part(http, method, part, deadline, priority)
+                .await
+            {
                 Some(answers) => came.extend(answers),
-                None if part.len() > 1 && !left.is_zero() => {
+                None => {
                     let (first, second) = part.split_at(part.len().div_ceil(2));
                     open.push(second);
                     open.push(first);
                 }
-                None => came.extend(none(part.len())),
             }
         }
         came
@@ -140,40 +229,46 @@ impl Node {
     async fn forward_part(
         &self,
         http: &HttpEndpoint,
+        method: &str,
         part: &[(u64, Bytes)],
         deadline: Instant,
-        left: Duration,
-    ) -> Option<Vec<Option<Forwarded>>> {
-        let nothing = || Some(none(part.len()));
+        priority: Option<Priority>,
+    ) -> Option<Vec<Result<Forwarded, RpcError>>> {
+        let nothing = |error: RpcError| Some(part.iter().map(|_| Err(error.clone())).collect());
         let _in_flight = self.fitness.begin();
-        let Ok(_permit) = self.enter(Priority::Reads, deadline).await else {
-            return nothing();
+        let _permit = match priority {
+            None => None,
+            Some(priority) => match self.enter(priority, deadline).await {
+                Ok(permit) => Some(permit),
+                Err(busy) => return nothing(busy),
+            },
         };
-        let mut body = BytesMut::new();
+        let mut body = BytesMut::with_capacity(part.iter().map(|(_, it)| it.len() + 1).sum());
         for (_, question) in part {
             body.put_u8(if body.is_empty() { b'[' } else { b',' });
             body.put_slice(question);
         }
         body.put_u8(b']');
         let ids: Vec<u64> = part.iter().map(|(id, _)| *id).collect();
+        let left = deadline.saturating_duration_since(Instant::now());
         let came = self
-            .timed("batch", async {
-                let answer = http.post_within("batch", body.freeze(), left).await?;
+            .timed(method, async {
+                let answer = http.post_within(method, body.freeze(), left).await?;
                 wire::split_batch(&ids, &answer)
-                    .map_err(|it| self.unreadable("batch", Some(http), &answer, it))
+                    .map_err(|it| self.unreadable(method, Some(http), &answer, it))
             })
             .await;
         self.learn(&came);
         let limit = self.batch_limit.load(Ordering::Relaxed);
         let count = part.len() as u64;
         let too_large = match &came {
-            Err(RpcError::TooLarge { .. }) | Ok(SplitBatch::Whole) => true,
+            Err(RpcError::TooLarge { .. }) | Ok(SplitBatch::Whole(_)) => true,
             Ok(SplitBatch::Each(each)) => each.iter().any(|answer| match answer {
                 Some(Err((refusal, _))) => speaks_of_the_batch(refusal),
                 Some(Ok(_)) => false,
                 None => true,
             }),
-            Err(_) => return nothing(),
+            Err(error) => return nothing(error.clone()),
         };
         if too_large && count > 1 {
             self.batch_limit
@@ -186,14 +281,24 @@ impl Node {
         match came {
             Ok(SplitBatch::Each(each)) => Some(
                 each.into_iter()
-                    .map(|answer| answer.map(Forwarded::from))
+                    .map(|answer| {
+                        answer
+                            .map(Forwarded::from)
+                            .ok_or_else(|| self.left_out(method))
+                    })
                     .collect(),
             ),
-            _ => nothing(),
+            Ok(SplitBatch::Whole(refusal)) => nothing(self.refused(method, refusal)),
+            Err(error) => nothing(error),
         }
     }
-}
 
-fn none(count: usize) -> Vec<Option<Forwarded>> {
-    std::iter::repeat_with(|| None).take(count).collect()
+    fn left_out(&self, method: &str) -> RpcError {
+        RpcError::Decode {
+            node: self.name.to_string(),
+            method: method.to_owned(),
+            cause: "the batch came back without it".to_owned(),
+            got: String::new(),
+        }
+    }
 }

@@ -169,6 +169,7 @@ const TEXTS: &[(ErrorClass, &[&str])] = &[
     (
         ServiceUnavailable,
         &[
+            "no upstream took the transaction; sending the same bytes again is safe",
             "502 Bad Gateway: <html>",
             "503 Service Unavailable: <html>",
             "503 Service Unavailable: {\"error\":1}",

@@ -34,7 +34,7 @@ fn pool(nodes: Vec<NodeConfig>) -> Pool {
     Pool::new(config(nodes)).unwrap()
 }
 
-/// A pool of HTTP primaries named a, b, c … in this order.
+/// A pool of HTTP primaries named a, b, c …, the first one preferred.
 fn pool_of(servers: &[&Scripted]) -> Pool {
     pool(nodes_of(servers))
 }
@@ -44,7 +44,11 @@ fn nodes_of(servers: &[&Scripted]) -> Vec<NodeConfig> {
     names
         .iter()
         .zip(servers)
-        .map(|(name, server)| NodeConfig::primary(*name, server.http()))
+        .zip(1..)
+        .map(|((name, server), order)| NodeConfig {
+            order,
+            ..NodeConfig::primary(*name, server.http())
+        })
         .collect()
 }
 

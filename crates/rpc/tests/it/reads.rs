@@ -2,12 +2,14 @@
 
 use alloy::primitives::{Address, B256, Bytes, U256, address, b256};
 use dodona_rpc::{
-    BlockTag, Blocks, CallError, CallRequest, LogFilter, NodeConfig, Pool, PoolConfig, RpcError,
+    BlockTag, Blocks, CallError, CallRequest, LogFilter, NodeConfig, NodeState, Pool, PoolConfig,
+    RpcError,
 };
+use dodona_testkit::until;
 use serde_json::{Value, json};
 
 use crate::scripted::{Scripted, block};
-use crate::{config, nodes_of, pool_of};
+use crate::{config, nodes_of, pool_of, reaches, watched};
 
 const CONTRACT: Address = address!("0x00000000000000000000000000000000000000aa");
 const TOPIC: B256 = B256::repeat_byte(0xd8);
@@ -359,7 +361,7 @@ async fn the_small_questions_read_their_answers() {
 }
 
 #[tokio::test]
-async fn a_read_that_fails_is_repeated_once_on_the_next_endpoint() {
+async fn a_read_that_fails_is_repeated_on_the_next_endpoint() {
     let (one, two, three) = (
         Scripted::start().await,
         Scripted::start().await,
@@ -380,19 +382,29 @@ async fn a_read_that_fails_is_repeated_once_on_the_next_endpoint() {
     }
     assert_eq!(three.asked("eth_gasPrice"), 0);
     two.refuses("eth_gasPrice", -32603, "internal error, too");
+    three.answers("eth_gasPrice", json!("0x3"));
+    assert_eq!(pool.gas_price().await.unwrap(), 3);
+    three.refuses("eth_gasPrice", -32603, "nor here");
     let error = pool.gas_price().await.unwrap_err();
-    assert!(error.to_string().contains("internal error, too"), "{error}");
-    assert_eq!(three.asked("eth_gasPrice"), 0);
+    assert!(error.to_string().contains("nor here"), "{error}");
 }
 
 #[tokio::test]
-async fn a_question_that_is_wrong_itself_is_not_asked_twice() {
-    let (one, two) = (Scripted::start().await, Scripted::start().await);
-    let pool = pool_of(&[&one, &two]);
+async fn a_question_that_is_wrong_itself_is_put_to_one_more_endpoint_at_most() {
+    let (one, two, three) = (
+        Scripted::start().await,
+        Scripted::start().await,
+        Scripted::start().await,
+    );
+    let pool = pool_of(&[&one, &two, &three]);
     pool.verify().await;
-    one.refuses("eth_gasPrice", -32602, "invalid params");
-    assert!(pool.gas_price().await.is_err());
-    assert_eq!(two.asked("eth_gasPrice"), 0);
+    for server in [&one, &two, &three] {
+        server.refuses("eth_gasPrice", -32602, "invalid params");
+    }
+    let error = pool.gas_price().await.unwrap_err();
+    assert!(error.to_string().contains("invalid params"), "{error}");
+    let asked = [&one, &two, &three].map(|server| server.asked("eth_gasPrice"));
+    assert_eq!(asked, [1, 1, 0]);
 }
 
 #[tokio::test]
@@ -427,20 +439,70 @@ async fn the_chain_does_not_go_backwards_because_another_endpoint_answers() {
     let (one, two) = (Scripted::start().await, Scripted::start().await);
     one.is_at(105);
     two.is_at(103);
-    let pool = pool_of(&[&one, &two]);
-    pool.verify().await;
-    assert_eq!(pool.latest_block().await.unwrap().number, 105);
+    let pool = watched(pool_of(&[&one, &two]));
+    let heads = pool.new_heads();
+    let latest = async |number: u64| {
+        until(&format!("block {number} is the newest"), || async {
+            (heads.borrow().as_ref()?.number == number).then_some(())
+        })
+        .await;
+        assert_eq!(pool.latest_block().await.unwrap().number, number);
+    };
+    latest(105).await;
+    reaches(&pool, "b", NodeState::Alive).await;
+    let asked = |server: &Scripted| server.asked("eth_getBlockByHash");
+    until("what lies below is known", || async {
+        (asked(&one) + asked(&two) >= 7).then_some(())
+    })
+    .await;
     one.says(503, "restarting");
-    let behind = pool.latest_block().await.unwrap_err();
-    assert!(
-        matches!(&behind, RpcError::UnknownBlock { message, .. } if message.contains("103 is lower")),
-        "{behind}"
+    reaches(&pool, "a", NodeState::Unreachable).await;
+    // Whoever is left has not got there yet.
+    assert_eq!(pool.latest_block().await.unwrap().number, 105);
+    assert_eq!(
+        pool.block_by_number(104).await.unwrap().unwrap().number,
+        104
     );
     two.is_at(106);
-    assert_eq!(pool.latest_block().await.unwrap().number, 106);
-    // The same endpoint may go back: that is a reorganisation.
-    two.is_at(104);
-    assert_eq!(pool.latest_block().await.unwrap().number, 104);
+    latest(106).await;
+    // Another branch is no step back, even if it is shorter.
+    two.is_at(104).reorganises(103);
+    latest(104).await;
+}
+
+#[tokio::test]
+async fn reads_of_the_newest_block_name_it_and_go_to_whoever_has_it_preferred_or_not() {
+    let (one, two) = (Scripted::start().await, Scripted::start().await);
+    for server in [&one, &two] {
+        server
+            .answers("eth_call", json!("0x01"))
+            .answers("eth_getBalance", json!("0x5"))
+            .answers("eth_getTransactionReceipt", Value::Null);
+    }
+    two.is_at(103);
+    let pool = watched(pool_of(&[&one, &two]));
+    let mut heads = pool.new_heads();
+    heads
+        .wait_for(|head| head.as_ref().is_some_and(|head| head.number == 103))
+        .await
+        .unwrap();
+    let call = CallRequest::to(CONTRACT, vec![1, 2]);
+    pool.call(&call, BlockTag::Latest).await.unwrap();
+    assert_eq!(two.last_params("eth_call")[1], "0x67");
+    assert_eq!(pool.balances(&[CONTRACT; 3]).await.unwrap().len(), 3);
+    assert_eq!(two.last_params("eth_getBalance")[1], "0x67");
+    // That there is no receipt is only true at the tip.
+    assert!(pool.receipts(&[B256::ZERO; 2]).await.unwrap()[1].is_none());
+    for method in ["eth_call", "eth_getBalance", "eth_getTransactionReceipt"] {
+        assert_eq!(one.asked(method), 0, "{method}");
+    }
+    // What is known of the chain is not asked again.
+    two.refuses("eth_getBlockByHash", -32603, "do not ask");
+    let head = pool.latest_block().await.unwrap();
+    assert_eq!(pool.block_by_hash(head.hash).await.unwrap(), Some(head));
+    assert_eq!(pool.blocks_by_number(98..=103).await.unwrap().len(), 6);
+    let active = pool.nodes().into_iter().map(|node| node.active);
+    assert_eq!(active.collect::<Vec<_>>(), [false, true]);
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ struct Behaviour {
     mood: Mood,
     chain_id: u64,
     head: u64,
+    /// From here on it has other blocks than everybody else.
+    forked_at: Option<u64>,
     /// Answers to methods that have no answer of their own here.
     answers: HashMap<String, Value>,
     /// More calls in one batch are refused.
@@ -70,6 +72,7 @@ impl Scripted {
             mood: Mood::Well,
             chain_id: CHAIN,
             head: 100,
+            forked_at: None,
             answers: HashMap::new(),
             batch_limit: usize::MAX,
             asked: Vec::new(),
@@ -166,6 +169,18 @@ impl Scripted {
         self
     }
 
+    /// The blocks from this one on are replaced by others, up to its newest one; subscribers are
+    /// told of that one.
+    pub(crate) fn reorganises(&self, from: u64) -> &Self {
+        let newest = {
+            let mut behaviour = self.lock();
+            behaviour.forked_at = Some(from);
+            behaviour.block(behaviour.head)
+        };
+        let _ = self.shared.sockets.send(Arc::new(ToSockets::Head(newest)));
+        self
+    }
+
     pub(crate) fn tells_sockets(&self, text: &str) -> &Self {
         let _ = self
             .shared
@@ -227,6 +242,23 @@ pub(crate) fn block(number: u64) -> Value {
     })
 }
 
+impl Behaviour {
+    fn block(&self, number: u64) -> Value {
+        let mut block = block(number);
+        let other = |number: u64| format!("0xf0{number:062x}");
+        match self.forked_at {
+            Some(fork) if number >= fork => {
+                block["hash"] = json!(other(number));
+                if number > fork {
+                    block["parentHash"] = json!(other(number - 1));
+                }
+            }
+            _ => {}
+        }
+        block
+    }
+}
+
 fn reply(behaviour: &mut Behaviour, request: &Value) -> Value {
     let method = request["method"].as_str().unwrap_or_default().to_owned();
     let params = request["params"].clone();
@@ -240,13 +272,18 @@ fn reply(behaviour: &mut Behaviour, request: &Value) -> Value {
                 behaviour.subscribers += 1;
                 json!({ "result": "0x1" })
             }
+            "eth_getBlockByHash" => {
+                let hash = params[0].as_str().unwrap_or_default();
+                let known = (0..=behaviour.head).map(|number| behaviour.block(number));
+                json!({ "result": known.into_iter().find(|block| block["hash"] == hash) })
+            }
             "eth_getBlockByNumber" => {
                 let tag = params[0].as_str().unwrap_or_default();
                 let number = tag
                     .strip_prefix("0x")
                     .and_then(|hex| u64::from_str_radix(hex, 16).ok())
                     .unwrap_or(behaviour.head);
-                json!({ "result": if number <= behaviour.head { block(number) } else { Value::Null } })
+                json!({ "result": if number <= behaviour.head { behaviour.block(number) } else { Value::Null } })
             }
             _ => {
                 json!({ "error": { "code": -32601, "message": format!("the method {method} does not exist") } })

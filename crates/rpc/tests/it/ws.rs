@@ -47,8 +47,8 @@ async fn heads_come_by_subscription() {
     shown(&pool, 100).await;
     server.shows(101);
     shown(&pool, 101).await;
-    // A lower one is a reorganisation.
-    server.shows(99);
+    // A lower one of another branch is a reorganisation.
+    server.is_at(99).reorganises(98);
     shown(&pool, 99).await;
     assert_eq!(pool.nodes()[0].reason, None);
 }

@@ -8,7 +8,7 @@ use crate::workspace;
 pub const BINARY: &str = "DODONA_BIN";
 
 /// The program; built, once per test process, unless [`BINARY`] names one.
-pub(super) fn path() -> &'static PathBuf {
+pub(crate) fn path() -> &'static PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(
         || match env::var_os(BINARY).filter(|given| !given.is_empty()) {

@@ -303,7 +303,7 @@ fn node_pool() -> Vec<Key> {
         Key::new("EVM.NodePool.SelectionMode", modes, "HighestHead", "")
             .old(&["NODE_SELECTION_MODE"])
             .without_effect(
-                "the endpoint with the highest block is taken, then the lowest `Order`",
+                "endpoints that have the block are asked: the lowest `Order` first, among equals the quicker ones",
             ),
         Key::new("EVM.NodePool.VerifyChainID", Bool, "true", "")
             .without_effect("the chain of an endpoint is always verified"),

@@ -24,7 +24,7 @@ use super::envelope::Answer;
 use super::subscriptions::{Client, Subscriber};
 use super::{Core, GatewayConfig, method};
 use crate::config::{NodeConfig, PoolConfig};
-use crate::pool::Pool;
+use crate::endpoints::Endpoints;
 use oracle::{Asker, Follower};
 use world::{CHAIN, DEEPEST, Mood, Shared, Wire, world};
 
@@ -40,7 +40,7 @@ fn gateway(world: &Shared, seed: u64) -> Arc<Core> {
             NodeConfig::primary(name, url)
         })
         .collect();
-    let mut pool = Pool::new(PoolConfig {
+    let mut pool = Endpoints::new(PoolConfig {
         request_timeout: Duration::from_secs(2),
         poll_interval: Duration::from_secs(5),
         poll_failure_threshold: 2,
@@ -62,7 +62,7 @@ fn gateway(world: &Shared, seed: u64) -> Arc<Core> {
 async fn ask(core: &Arc<Core>, name: &'static str, params: Value) -> Option<Value> {
     let tags = core.tags().await?;
     let plan = core.plan(method::find(name), name, &params.to_string(), tags);
-    match core.read(plan).await {
+    match core.read(plan).await.answer {
         Answer::Result(result) => serde_json::from_slice(&result).ok(),
         _ => None,
     }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use dodona_rpc::Pool;
 use dodona_rpc::gateway::{
     Access, ApiKey, Gateway, GatewayConfig, GatewayError, JwtConfig, MethodRules, Quota, new_key,
 };
@@ -441,8 +440,7 @@ async fn tokens_are_checked_with_public_keys_from_files_and_key_sets() {
             jwt: Some(jwt(vec![write(name, text)])),
             ..Access::default()
         });
-        let pool = Pool::new(pool_of(&clients)).unwrap();
-        match Gateway::new(pool, config, String::new) {
+        match Gateway::new(pool_of(&clients), config, String::new) {
             Err(GatewayError::Jwt(error)) => assert!(error.to_string().contains(why), "{error}"),
             _ => panic!("{name} is taken"),
         }

@@ -199,6 +199,25 @@ async fn a_minority_on_a_fork_of_its_own_does_not_lead_anybody() {
 }
 
 #[tokio::test]
+async fn logs_of_a_block_that_one_upstream_hides_are_asked_of_another() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    clients[0].hides_logs(true);
+    for number in 101..=106 {
+        for client in &clients {
+            client.is_at(number);
+        }
+        door.reaches(number).await;
+        let header = door
+            .result("eth_getBlockByNumber", json!(["latest", false]))
+            .await;
+        let filter = json!([{ "blockHash": header["hash"] }]);
+        let logs = door.result("eth_getLogs", filter).await;
+        assert!(!logs.as_array().unwrap().is_empty(), "of block {number}");
+    }
+}
+
+#[tokio::test]
 async fn logs_that_one_upstream_hides_are_told_all_the_same() {
     let clients = upstreams(2).await;
     let door = Door::before(&clients).await;

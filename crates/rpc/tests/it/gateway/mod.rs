@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dodona_rpc::gateway::{Gateway, GatewayConfig};
-use dodona_rpc::{NodeConfig, Pool, PoolConfig};
+use dodona_rpc::{NodeConfig, PoolConfig};
 use dodona_testkit::until;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -114,10 +114,7 @@ impl Door {
         } else {
             "http"
         };
-        let gateway = Gateway::new(Pool::new(pool).unwrap(), config, || {
-            "metrics 1\n".to_owned()
-        })
-        .unwrap();
+        let gateway = Gateway::new(pool, config, || "metrics 1\n".to_owned()).unwrap();
         let listener = gateway.bind().await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dodona_rpc::gateway::{Access, Gateway, GatewayConfig, GatewayError, TlsError, TlsFiles};
-use dodona_rpc::{EndpointTls, NodeConfig, Pool};
+use dodona_rpc::{EndpointTls, NodeConfig};
 use dodona_testkit::until;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,8 +23,7 @@ fn locked(tls: TlsFiles) -> GatewayConfig {
 }
 
 fn error_of(config: GatewayConfig, clients: &[Upstream]) -> TlsError {
-    let pool = Pool::new(pool_of(clients)).unwrap();
-    match Gateway::new(pool, config, String::new) {
+    match Gateway::new(pool_of(clients), config, String::new) {
         Err(GatewayError::Tls(error)) => error,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it takes files that are not right"),
