@@ -57,7 +57,11 @@ pub enum RpcError {
     RateLimited { node: String, message: String },
     /// We ask it as much as it may be asked: another one, or later.
     #[error("{node} is asked as much as it may be for now")]
-    Busy { node: String },
+    Busy {
+        node: String,
+        /// When it makes sense to ask again.
+        retry_after: std::time::Duration,
+    },
     /// JSON-RPC, but not what the method promises.
     #[error("{node} gave an answer to {method} that cannot be read: {cause}; it begins {got:?}")]
     Decode {

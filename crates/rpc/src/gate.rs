@@ -28,6 +28,13 @@ impl Priority {
     const COUNT: usize = 5;
     /// The part of the tokens that is left to those who go first, in tenths.
     const LEFT_TO_OTHERS: [f64; Self::COUNT] = [0.0, 0.1, 0.2, 0.3, 0.5];
+
+    fn soon(self) -> Duration {
+        match self {
+            Self::Heads | Self::Receipts | Self::Reads => SOON,
+            Self::Logs | Self::History => SOON_FOR_PARTS,
+        }
+    }
 }
 
 const FIRST_LIMIT: f64 = 64.0;
@@ -39,6 +46,14 @@ const AFTER_TROUBLE: f64 = 0.7;
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 /// Questions in line; more are turned away.
 const LONGEST_LINE: usize = 4096;
+/// Tokens that come within this time are waited for; whoever would have to wait longer is told so.
+const SOON: Duration = Duration::from_secs(2);
+/// The same for what takes its time anyway: the parts of a long range of logs, traces.
+const SOON_FOR_PARTS: Duration = Duration::from_secs(10);
+/// How much the newest time a place was held for counts in the average.
+const NEWEST: f64 = 0.2;
+/// Somebody whose turn nobody can tell may try again after this.
+const SOME_TIME: Duration = Duration::from_secs(1);
 /// How much of a second's tokens may be spent at once.
 const BURST_SECONDS: f64 = 1.0;
 
@@ -51,6 +66,10 @@ struct State {
     most: f64,
     troubled: Option<Instant>,
     rate: Option<Rate>,
+    /// Those who wait for a token.
+    waiting: [usize; Priority::COUNT],
+    /// How long a place is held, in seconds, on average; 0 before the first was given back.
+    held: f64,
     lines: [VecDeque<oneshot::Sender<Permit>>; Priority::COUNT],
 }
 
@@ -61,11 +80,20 @@ struct Rate {
 }
 
 /// A question under way; its place is given on when dropped.
-pub(crate) struct Permit(Option<Arc<Mutex<State>>>);
+pub(crate) struct Permit(Option<Arc<Mutex<State>>>, Instant);
 
-/// Too many stand in line, or it took too long.
+/// Too many stand in line, or it takes too long: when it makes sense to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Turned;
+pub(crate) struct Turned(pub(crate) Duration);
+
+/// Somebody who waits for a token, counted until they have it or give up.
+struct Waiting<'a>(&'a Mutex<State>, Priority);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(self.0).waiting[self.1 as usize] -= 1;
+    }
+}
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,6 +105,11 @@ impl Drop for Permit {
         let mut next = {
             let mut open = lock(&state);
             open.under_way -= 1;
+            let held = self.1.elapsed().as_secs_f64();
+            open.held = match open.held {
+                0.0 => held,
+                usual => usual + NEWEST * (held - usual),
+            };
             open.next(&state)
         };
         // Whoever gave up gives the place back by dropping it, outside of the lock.
@@ -106,7 +139,24 @@ impl State {
             }
         })?;
         self.under_way += 1;
-        Some((waiter, Permit(Some(Arc::clone(state)))))
+        Some((waiter, Permit(Some(Arc::clone(state)), Instant::now())))
+    }
+
+    /// How long the tokens take that others who wait get first.
+    fn for_those_before(&self, priority: Priority) -> Duration {
+        let Some(rate) = &self.rate else {
+            return Duration::ZERO;
+        };
+        let before: usize = self.waiting[..=priority as usize].iter().sum();
+        Duration::try_from_secs_f64(before as f64 / rate.per_second).unwrap_or(Duration::MAX)
+    }
+
+    /// How long it takes until a place is free for the next of this priority, as things go.
+    fn for_a_place(&self, priority: Priority) -> Duration {
+        let lines = &self.lines[..=priority as usize];
+        let before: usize = lines.iter().map(VecDeque::len).sum();
+        let turns = (before + 1) as f64 / self.limit.floor().max(1.0);
+        Duration::try_from_secs_f64(self.held * turns).unwrap_or(Duration::MAX)
     }
 
     /// Takes a token, or says when to try again.
@@ -144,27 +194,50 @@ impl Gate {
             most,
             troubled: None,
             rate,
+            waiting: [0; Priority::COUNT],
+            held: 0.0,
             lines: Default::default(),
         })))
     }
 
-    /// Waits for a place until the deadline.
+    /// Waits for a token that comes soon and for a place until the deadline. Who cannot have both
+    /// is told at once.
     pub(crate) async fn enter(
         &self,
         priority: Priority,
         deadline: Instant,
     ) -> Result<Permit, Turned> {
-        loop {
-            let again = {
-                let mut state = lock(&self.0);
-                state.token(priority, Instant::now()).err()
+        self.take_token(priority, deadline).await?;
+        self.take_place(priority, deadline).await
+    }
+
+    async fn take_token(&self, priority: Priority, deadline: Instant) -> Result<(), Turned> {
+        let _counted = {
+            let mut state = lock(&self.0);
+            let now = Instant::now();
+            let Err(again) = state.token(priority, now) else {
+                return Ok(());
             };
-            match again {
-                None => break,
-                Some(again) if again >= deadline => return Err(Turned),
-                Some(again) => sleep_until(again).await,
+            let wait = again - now + state.for_those_before(priority);
+            if wait > priority.soon() || now + wait >= deadline {
+                return Err(Turned(wait));
+            }
+            state.waiting[priority as usize] += 1;
+            Waiting(&self.0, priority)
+        };
+        loop {
+            let now = Instant::now();
+            // The lock is not held while waiting.
+            let came = lock(&self.0).token(priority, now);
+            match came {
+                Ok(()) => return Ok(()),
+                Err(again) if again >= deadline => return Err(Turned(again - now)),
+                Err(again) => sleep_until(again).await,
             }
         }
+    }
+
+    async fn take_place(&self, priority: Priority, deadline: Instant) -> Result<Permit, Turned> {
         let place = {
             let mut state = lock(&self.0);
             let first = state.lines[..=priority as usize]
@@ -172,11 +245,12 @@ impl Gate {
                 .all(VecDeque::is_empty);
             if first && (state.under_way as f64) < state.limit.floor() {
                 state.under_way += 1;
-                return Ok(Permit(Some(Arc::clone(&self.0))));
+                return Ok(Permit(Some(Arc::clone(&self.0)), Instant::now()));
             }
             let waiting: usize = state.lines.iter().map(VecDeque::len).sum();
-            if waiting >= LONGEST_LINE {
-                return Err(Turned);
+            let wait = state.for_a_place(priority);
+            if waiting >= LONGEST_LINE || Instant::now() + wait > deadline {
+                return Err(Turned(wait.max(SOME_TIME)));
             }
             let (waiter, place) = oneshot::channel();
             state.lines[priority as usize].push_back(waiter);
@@ -184,7 +258,7 @@ impl Gate {
         };
         match timeout_at(deadline, place).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Turned),
+            _ => Err(Turned(lock(&self.0).for_a_place(priority).max(SOME_TIME))),
         }
     }
 
@@ -257,7 +331,7 @@ mod tests {
             });
         }
         let impatient = gate.enter(Heads, Instant::now() + Duration::from_millis(1));
-        assert_eq!(impatient.await.err(), Some(Turned));
+        assert!(impatient.await.is_err());
         drop(first);
         for expected in [Heads, Receipts, Reads, Logs, History] {
             assert_eq!(came.recv().await, Some(expected));
@@ -285,7 +359,63 @@ mod tests {
         let took = now.elapsed();
         assert!((1.9..2.2).contains(&took.as_secs_f64()), "{took:?}");
         let deadline = Instant::now() + Duration::from_millis(50);
-        assert_eq!(gate.enter(Reads, deadline).await.err(), Some(Turned));
+        assert!(gate.enter(Reads, deadline).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_waits_for_tokens_that_come_soon_and_the_rest_is_told_at_once_when_to_come() {
+        let gate = Arc::new(Gate::new(Some(10.0), None));
+        let began = Instant::now();
+        let crowd = (0..100).map(|_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let came = gate.enter(Reads, began + Duration::from_secs(5)).await;
+                (came.map(drop), began.elapsed())
+            }
+        });
+        let all = futures_util::future::join_all(crowd).await;
+        let (let_in, turned): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(came, _)| came.is_ok());
+        // Eight at once, two seconds' worth later.
+        assert!((26..=29).contains(&let_in.len()), "{}", let_in.len());
+        assert!(
+            let_in.iter().all(|(_, after)| *after < SOON * 2),
+            "{let_in:?}"
+        );
+        for (turned, after) in turned {
+            assert!(turned.unwrap_err().0 > SOON);
+            assert_eq!(after, Duration::ZERO);
+        }
+        // Nobody is counted who does not wait any more.
+        assert_eq!(lock(&gate.0).waiting, [0; Priority::COUNT]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_takes_longer_than_somebody_has_is_not_stood_in() {
+        let gate = Arc::new(Gate::new(None, Some(1)));
+        let hold = |seconds: u64| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move {
+                let permit = gate
+                    .enter(Reads, soon() + Duration::from_secs(60))
+                    .await
+                    .unwrap();
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                drop(permit);
+            })
+        };
+        hold(2).await.unwrap();
+        let holding = [hold(2), hold(2), hold(2)];
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        // Two stand in line already: six seconds, where there are five.
+        let turned = gate.enter(Reads, soon()).await.err().unwrap();
+        assert_eq!((turned.0.as_secs(), began.elapsed()), (6, Duration::ZERO));
+        // Who goes first waits for one.
+        drop(gate.enter(Heads, soon()).await.unwrap());
+        for one in holding {
+            one.await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

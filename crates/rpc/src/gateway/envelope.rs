@@ -2,6 +2,7 @@
 //! their own ids, byte for byte.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub(crate) enum Answer {
     Result(Bytes),
     /// The bytes of `error`.
     Error(Bytes),
+    /// The bytes of an `error` that goes away by itself: after this time.
+    Later(Bytes, Duration),
     /// The answer to something that was not a request: its id is null.
     Nameless(Bytes),
 }
@@ -190,7 +193,7 @@ impl Writer {
     pub(crate) fn answer(&mut self, id: &str, answer: Answer) {
         let (id, member, content) = match answer {
             Answer::Result(result) => (id, &b",\"result\":"[..], result),
-            Answer::Error(error) => (id, &b",\"error\":"[..], error),
+            Answer::Error(error) | Answer::Later(error, _) => (id, &b",\"error\":"[..], error),
             Answer::Nameless(error) => ("null", &b",\"error\":"[..], error),
         };
         self.open.reserve(40 + id.len() + content.len().min(COPIED));

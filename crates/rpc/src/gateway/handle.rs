@@ -26,7 +26,8 @@ pub(crate) struct From<'a> {
 pub(crate) struct Handled {
     /// None if there is nothing to answer (notifications).
     pub(crate) pieces: Option<Pieces>,
-    /// Set if nothing was done at all because the client has spent its quota: for how long.
+    /// Set if nothing was done at all because a quota is spent, the client's or those of all
+    /// upstreams: for how long.
     pub(crate) wait: Option<Duration>,
 }
 
@@ -270,7 +271,7 @@ impl Core {
     }
 }
 
-/// An answer, and whether it is one because the quota is spent.
+/// An answer, and for how long to wait if the client's quota or those of the upstreams are spent.
 struct Answered {
     answer: Answer,
     exhausted: Option<Duration>,
@@ -278,10 +279,11 @@ struct Answered {
 
 impl std::convert::From<Answer> for Answered {
     fn from(answer: Answer) -> Self {
-        Self {
-            answer,
-            exhausted: None,
-        }
+        let exhausted = match answer {
+            Answer::Later(_, wait) => Some(wait),
+            _ => None,
+        };
+        Self { answer, exhausted }
     }
 }
 

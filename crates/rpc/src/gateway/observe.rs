@@ -31,7 +31,7 @@ pub(crate) fn answered(method: &'static Method, answer: &Answer, took: Duration)
     let record = |of: &OfMethod| {
         match answer {
             Answer::Result(_) => &of.answered,
-            Answer::Error(_) | Answer::Nameless(_) => &of.refused,
+            Answer::Error(_) | Answer::Later(..) | Answer::Nameless(_) => &of.refused,
         }
         .increment(1);
         of.seconds.record(took.as_secs_f64());

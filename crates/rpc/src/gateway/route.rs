@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::Core;
 use super::block::Needs;
 use super::class::{self, Class};
-use super::envelope::Answer;
+use super::envelope::{Answer, error_bytes};
 use super::method::Kind;
 use super::observe;
 use super::question::{Asked, Question};
@@ -26,6 +26,8 @@ const HEDGE_AT_LEAST: Duration = Duration::from_millis(40);
 const HEDGE_AT_MOST: Duration = Duration::from_secs(1);
 /// However long an endpoint wants to be left alone, it is tried again after so many seconds.
 const LONGEST_WAIT: f64 = 60.0;
+/// A rate limit that does not say how long it lasts.
+const WAIT_UNTOLD: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
@@ -93,7 +95,7 @@ impl Core {
                 }
                 failures.push(RpcError::RateLimited {
                     node: node.name.to_string(),
-                    message: format!("it is asked again in {} s", wait.as_secs_f64().ceil()),
+                    message: format!("retry after {} s", wait.as_secs_f64().ceil()),
                 });
                 break;
             }
@@ -328,7 +330,14 @@ impl Core {
         // Which endpoint and why is for the operator: the status page and the log have it.
         let (code, text) = match failures.last() {
             Some(RpcError::Timeout { .. }) => (-32002, "request timed out at every upstream asked"),
-            Some(RpcError::RateLimited { .. }) => (-32005, "every upstream asked is rate limited"),
+            Some(RpcError::RateLimited { message, .. }) => {
+                let wait = said_wait(message).unwrap_or(WAIT_UNTOLD);
+                return later("every upstream asked is rate limited", wait, failures);
+            }
+            Some(RpcError::Busy { retry_after, .. }) => {
+                let text = "every upstream asked is asked as much as it may be";
+                return later(text, *retry_after, failures);
+            }
             Some(RpcError::TooLarge { .. }) => (-32003, "response too large"),
             Some(_) => (-32603, "no upstream answered"),
             None => (-32603, "no upstream is available"),
@@ -336,6 +345,14 @@ impl Core {
         observe::unanswered(text, failures);
         Answer::error(code, text)
     }
+}
+
+/// Nobody can be asked now, and somebody can be soon.
+fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
+    observe::unanswered(text, failures);
+    let wait = wait.min(Duration::from_secs_f64(LONGEST_WAIT));
+    let words = format!("{text}; retry after {:.1} s", wait.as_secs_f64());
+    Answer::Later(error_bytes(-32005, &words), wait)
 }
 
 /// How long a rate limit says to wait, in any of the words in use; bounded.

@@ -99,7 +99,8 @@ impl Core {
         let wait = millis.map_or(SYNC_WAIT, Duration::from_millis);
         let deadline = Instant::now() + wait.min(LONGEST_SYNC_WAIT);
         let mut changed = self.chain.changed();
-        if let refused @ (Answer::Error(_) | Answer::Nameless(_)) = self.send_raw(hash, raw).await {
+        let sent = self.send_raw(hash, raw).await;
+        if let refused @ (Answer::Error(_) | Answer::Later(..) | Answer::Nameless(_)) = sent {
             return refused;
         }
         loop {

@@ -85,8 +85,9 @@ impl Node {
         self.gate
             .enter(priority, deadline)
             .await
-            .map_err(|_| RpcError::Busy {
+            .map_err(|turned| RpcError::Busy {
                 node: self.name.to_string(),
+                retry_after: turned.0,
             })
     }
 

@@ -256,6 +256,46 @@ async fn an_upstream_is_asked_no_more_than_its_budget_allows() {
 }
 
 #[tokio::test]
+async fn beyond_the_budgets_of_all_upstreams_callers_are_told_at_once_when_to_come_back() {
+    let clients = upstreams(1).await;
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.nodes[0].rate_per_second = Some(5.0);
+    })
+    .await;
+    let started = std::time::Instant::now();
+    let asked = (0..100_u64).map(|n| {
+        let call = json!([{ "data": format!("{n:#x}") }, "latest"]);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": call});
+        let request = door.client.post(&door.url).body(body.to_string());
+        async move {
+            let response = request.send().await.unwrap();
+            let wait = response.headers().get("retry-after").cloned();
+            let status = response.status().as_u16();
+            let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+            (status, wait, answer, started.elapsed())
+        }
+    });
+    let (mut answered, mut refused) = (0, 0);
+    for (status, wait, answer, after) in futures_util::future::join_all(asked).await {
+        if answer["error"].is_null() {
+            answered += 1;
+            continue;
+        }
+        refused += 1;
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (429, &json!(-32005)),
+            "{answer}"
+        );
+        let wait: u64 = wait.unwrap().to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        // Not after the time a call may take, which is what they waited in vain for before.
+        assert!(after < Duration::from_secs(4), "{after:?}");
+    }
+    assert!(answered >= 5 && refused >= 50, "{answered} and {refused}");
+}
+
+#[tokio::test]
 async fn the_range_of_logs_an_upstream_takes_is_learned_for_each() {
     let clients = upstreams(2).await;
     clients.iter().for_each(|client| {
