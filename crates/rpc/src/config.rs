@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::masked::Masked;
+use crate::masked::masked;
 use crate::roots::EndpointTls;
 
 /// The endpoints of one chain and how they are judged.
@@ -120,7 +120,7 @@ pub struct NodeConfig {
 
 impl fmt::Debug for NodeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |url: &Option<Url>| url.as_ref().map(|url| Masked(url).to_string());
+        let shown = |url: &Option<Url>| url.as_ref().map(masked);
         f.debug_struct("NodeConfig")
             .field("name", &self.name)
             .field("ws_url", &shown(&self.ws_url))

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::error::RpcError;
 use crate::harmless::is_harmless;
-use crate::masked::Masked;
+use crate::masked::masked;
 use crate::wire;
 use connection::{Broken, Connection, Place, Reply, connector};
 
@@ -77,7 +77,7 @@ impl HttpEndpoint {
             },
             head: head(url),
             idle: Mutex::default(),
-            shown: Masked(url).to_string(),
+            shown: masked(url),
             node,
             timeout,
             max_bytes,

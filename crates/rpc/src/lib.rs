@@ -48,6 +48,7 @@ pub use crate::log::{Blocks, Log, LogFilter};
 pub use config::{NodeConfig, PoolConfig, SendErrorOverride};
 pub use error::{CallError, PoolError, RpcError};
 pub use head::{BlockTag, Head};
+pub use masked::masked;
 pub use observe::CALL_TIME_HISTOGRAM;
 pub use pool::Pool;
 pub use roots::EndpointTls;

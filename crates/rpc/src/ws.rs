@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 use url::Url;
 
 use crate::error::RpcError;
-use crate::masked::Masked;
+use crate::masked::masked;
 use crate::wire::Envelope;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -68,7 +68,7 @@ impl WsEndpoint {
         timeout: Duration,
         max_bytes: usize,
     ) -> Self {
-        let shown = Masked(&url).to_string();
+        let shown = masked(&url);
         Self {
             url,
             tls,

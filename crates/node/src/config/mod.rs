@@ -23,11 +23,12 @@ mod types;
 mod value;
 mod view;
 
+pub use dodona_rpc::masked;
 pub use load::{Examined, Inputs, examine, load};
 pub use notation::{duration, show_duration};
 pub use print::to_toml;
 pub use problem::{Origin, Problem, Problems, Root};
-pub use secret_url::{SecretUrl, masked};
+pub use secret_url::SecretUrl;
 pub use tree::Table;
 pub use types::*;
 pub use value::Kind;

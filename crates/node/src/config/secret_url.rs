@@ -24,7 +24,7 @@ impl SecretUrl {
 
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", masked(&self.0))
+        f.write_str(&dodona_rpc::masked(&self.0))
     }
 }
 
@@ -32,18 +32,6 @@ impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Scheme, host and port; anything behind them becomes `•••`.
-pub fn masked(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("");
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    let more = url.path().len() > 1 || url.query().is_some() || !url.username().is_empty();
-    let rest = if more { "/•••" } else { "" };
-    format!("{}://{host}{port}{rest}", url.scheme())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use url::Url;
 use super::notation::{
     LINK_UNITS, WEI_UNITS, address, amount, bool_word, duration, net_address, size, whole_number,
 };
-use super::secret_url::masked;
+use dodona_rpc::masked;
 
 /// A value as it stands in a file or a variable, before anybody knew what it should be.
 #[derive(Debug, Clone, PartialEq)]

@@ -36,7 +36,7 @@ async fn an_endpoint_that_is_down_is_named_with_its_cause() {
         assert_eq!(
             said,
             format!(
-                "main ({shown}://•••@127.0.0.1:{free}/v2/•••) cannot be reached: Connection refused (os error 111)"
+                "main ({shown}://127.0.0.1:{free}/•••) cannot be reached: Connection refused (os error 111)"
             )
         );
         let call = pool.latest_block().await.unwrap_err().to_string();
