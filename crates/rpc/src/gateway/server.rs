@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
+    WWW_AUTHENTICATE,
 };
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,7 @@ use super::Core;
 use super::access::{Caller, Origin, Refused};
 use super::envelope::{Answer, Pieces, Writer, error_bytes};
 use super::handle::From;
+use super::socket::Guest;
 use super::swift::{self, Outcome, Resumed};
 use super::{access, observe, pages, socket, tls};
 
@@ -36,6 +38,9 @@ const HEADER_BYTES: usize = 16 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a request waits while more bodies are held than there is room for.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes of a refused request's body that are read all the same, and for how long.
+const FORGOTTEN: usize = 1 << 20;
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
 /// WebSocket clients are sent away at this pace, so that they do not all come back at once.
 const FAREWELL_EACH: Duration = Duration::from_millis(2);
 const FAREWELLS: Duration = Duration::from_secs(20);
@@ -239,10 +244,61 @@ impl Link {
     }
 }
 
-async fn respond(link: &Link, mut request: Request<Incoming>) -> Response<Pieces> {
+/// What somebody who stays showed when they came, so that it can be looked at again.
+pub(crate) struct Pass {
+    link: Arc<Link>,
+    headers: HeaderMap,
+    path: String,
+    /// Of a request of HTTP/2, which has it instead of the header `Host`.
+    authority: Option<String>,
+}
+
+impl Pass {
+    fn of(link: &Arc<Link>, request: &Request<Incoming>) -> Self {
+        // A socket is kept for days: only what is looked at is kept of the rest.
+        const LOOKED_AT: [HeaderName; 5] = [
+            AUTHORIZATION,
+            HOST,
+            ORIGIN,
+            HeaderName::from_static("x-api-key"),
+            HeaderName::from_static("x-forwarded-for"),
+        ];
+        let mut headers = HeaderMap::new();
+        for name in LOOKED_AT {
+            for value in request.headers().get_all(&name) {
+                headers.append(&name, value.clone());
+            }
+        }
+        Self {
+            link: Arc::clone(link),
+            headers,
+            path: request.uri().path().to_owned(),
+            authority: request.uri().host().map(str::to_owned),
+        }
+    }
+
+    /// Who it is under these settings; the error is why they may not stay.
+    pub(crate) fn shown_again(&self, core: &Core) -> Result<Arc<Caller>, &'static str> {
+        if stranger(core, &self.headers, self.authority.as_deref()).is_some() {
+            return Err("the gateway does not let in this origin or host name any more");
+        }
+        let origin = &self.link.origin;
+        if !core.doorman.lets_near(origin.peer) {
+            return Err("this address may not use the gateway any more");
+        }
+        match core.doorman.admit(origin, &self.headers, &self.path) {
+            Ok(caller) => Ok(Arc::new(caller)),
+            Err(Refused::Address) => Err("this address may not use the gateway any more"),
+            Err(Refused::Nobody) => Err("an API key or a token is needed now"),
+            Err(Refused::Credentials(why)) => Err(why),
+        }
+    }
+}
+
+async fn respond(link: &Arc<Link>, mut request: Request<Incoming>) -> Response<Pieces> {
     let core = link.settings();
     if let Some(refused) = stranger(&core, request.headers(), request.uri().host()) {
-        return refused;
+        return unheard(refused, request.version(), request.body_mut()).await;
     }
     let origin = request.headers().get(ORIGIN).cloned();
     let mut response = match *request.method() {
@@ -251,11 +307,14 @@ async fn respond(link: &Link, mut request: Request<Incoming>) -> Response<Pieces
             pages::page(&core, request.uri().path())
         }
         _ => match link.admit(&core, request.headers(), request.uri().path()) {
-            Err(refused) => turned_away(refused),
+            Err(refused) => {
+                let response = turned_away(refused);
+                unheard(response, request.version(), request.body_mut()).await
+            }
             Ok(caller) => match *request.method() {
                 Method::POST => post(&core, request, &caller).await,
                 Method::GET if asks_for_socket(request.headers()) => {
-                    upgrade(link, &mut request, caller)
+                    upgrade(link, Arc::clone(&core), &mut request, caller)
                 }
                 Method::GET | Method::HEAD => {
                     pages::page(&core, access::without_key(request.uri().path()))
@@ -379,19 +438,61 @@ pub(crate) fn is_ours(core: &Core, host: &str) -> bool {
             .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-async fn post(core: &Arc<Core>, request: Request<Incoming>, caller: &Caller) -> Response<Pieces> {
+/// An answer to a request whose body is of no interest. A body that is left lying would break the
+/// connection for the requests behind it, so a part of it is read and forgotten; if there is more,
+/// the client is told that the connection ends here.
+async fn unheard(
+    mut response: Response<Pieces>,
+    version: Version,
+    body: &mut Incoming,
+) -> Response<Pieces> {
+    let forget = async {
+        let mut left = FORGOTTEN;
+        while let Some(frame) = next_frame(body).await {
+            let length = match frame {
+                Ok(frame) => frame.data_ref().map_or(0, Bytes::len),
+                Err(_) => return false,
+            };
+            let Some(less) = left.checked_sub(length) else {
+                return false;
+            };
+            left = less;
+        }
+        true
+    };
+    let all = timeout(FORGOTTEN_WITHIN, forget).await == Ok(true);
+    if !all && version < Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+async fn next_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context)).await
+}
+
+async fn post(
+    core: &Arc<Core>,
+    mut request: Request<Incoming>,
+    caller: &Caller,
+) -> Response<Pieces> {
     let most = core.config.max_request_bytes;
     let announced = request.body().size_hint().exact().unwrap_or(most as u64);
     let room = core.kept.held.acquire_many(room_for(announced, most));
     let Ok(Ok(_room)) = timeout(ROOM_WITHIN, room).await else {
         let text = "the gateway holds as many requests as it has room for";
         let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, text);
-        return wait_for(response, ROOM_WITHIN);
+        let response = wait_for(response, ROOM_WITHIN);
+        return unheard(response, request.version(), request.body_mut()).await;
     };
-    let body = match timeout(core.config.body_within, read(request, most)).await {
+    let version = request.version();
+    let incoming = request.body_mut();
+    let body = match timeout(core.config.body_within, read(incoming, most)).await {
         Ok(Ok(body)) => body,
         Ok(Err(Unread::TooLarge)) => {
-            return nameless(StatusCode::PAYLOAD_TOO_LARGE, -32600, "request too large");
+            let response = nameless(StatusCode::PAYLOAD_TOO_LARGE, -32600, "request too large");
+            return unheard(response, version, incoming).await;
         }
         Ok(Err(Unread::Broken)) => {
             return plain(StatusCode::BAD_REQUEST, "the request broke off\n");
@@ -426,17 +527,14 @@ enum Unread {
     Broken,
 }
 
-async fn read(request: Request<Incoming>, most: usize) -> Result<Bytes, Unread> {
-    let mut body = request.into_body();
+async fn read(body: &mut Incoming, most: usize) -> Result<Bytes, Unread> {
     let announced = body.size_hint().lower();
     if announced > most as u64 {
         return Err(Unread::TooLarge);
     }
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
-    while let Some(frame) =
-        std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
-    {
+    while let Some(frame) = next_frame(body).await {
         let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
             continue;
         };
@@ -470,7 +568,12 @@ fn asks_for_socket(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn upgrade(link: &Link, request: &mut Request<Incoming>, caller: Arc<Caller>) -> Response<Pieces> {
+fn upgrade(
+    link: &Arc<Link>,
+    core: Arc<Core>,
+    request: &mut Request<Incoming>,
+    caller: Arc<Caller>,
+) -> Response<Pieces> {
     let headers = request.headers();
     let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
         return plain(
@@ -492,11 +595,16 @@ fn upgrade(link: &Link, request: &mut Request<Incoming>, caller: Arc<Caller>) ->
         return response;
     }
     let accept = derive_accept_key(key.as_bytes());
+    let guest = Guest {
+        pass: Pass::of(link, request),
+        caller,
+        core,
+    };
     let upgraded = hyper::upgrade::on(request);
     let (cores, closing) = (link.cores.clone(), link.closing.subscribe());
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
-            socket::serve(cores, upgraded, caller, closing).await;
+            socket::serve(cores, upgraded, guest, closing).await;
         }
     });
     let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");

@@ -8,31 +8,60 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::Core;
 use super::access::Caller;
 use super::handle::From;
 use super::observe;
-use super::server::{Cores, farewells};
+use super::server::{Cores, Pass, farewells};
 use super::subscriptions::{Client, Subscriber};
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Without a sign of life for so long a client is gone.
 const SILENCE: Duration = Duration::from_secs(60);
+/// What does not expire is looked at so often all the same, which changes nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// How long a closing client gets to take its leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Somebody who was let in under some settings and stays under others.
+pub(crate) struct Guest {
+    pub(crate) pass: Pass,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) core: Arc<Core>,
+}
+
+impl Guest {
+    /// Goes over to the settings as they are now; the error is why the guest has to leave.
+    fn follow(&mut self, cores: &mut Cores) -> Result<(), &'static str> {
+        let core = cores.borrow_and_update().clone();
+        if !Arc::ptr_eq(&core, &self.core) {
+            self.caller = self.pass.shown_again(&core)?;
+            self.core = core;
+        }
+        Ok(())
+    }
+
+    /// How long until what was shown has to be looked at again.
+    fn good_for(&self) -> Duration {
+        let seconds = self.caller.good_for_seconds();
+        seconds.map_or(LOOK_AGAIN, Duration::from_secs)
+    }
+}
+
+/// Settings that come later end the socket of somebody they do not let in, with code 1008.
 pub(crate) async fn serve(
     mut cores: Cores,
     upgraded: Upgraded,
-    caller: Arc<Caller>,
+    mut guest: Guest,
     mut closing: watch::Receiver<bool>,
 ) {
-    let mut core = cores.borrow_and_update().clone();
+    let core = Arc::clone(&guest.core);
     let mut config = WebSocketConfig::default();
     // Ten thousand idle clients should cost little.
     config.read_buffer_size = 4 << 10;
@@ -50,14 +79,11 @@ pub(crate) async fn serve(
     ping.reset();
     let mut heard = Instant::now();
     let (mut leaving, mut settled) = (false, false);
-    let good_for = caller.good_for_seconds();
-    let expired = async {
-        match good_for {
-            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-            None => std::future::pending().await,
-        }
-    };
+    drop(core);
+    let expired = sleep(guest.good_for());
     tokio::pin!(expired);
+    // They may have changed while the connection was agreed on.
+    cores.mark_changed();
     let _counted = observe::SocketOpen::new();
 
     loop {
@@ -72,10 +98,18 @@ pub(crate) async fn serve(
             }
             changed = cores.changed(), if !settled => {
                 settled = changed.is_err();
-                core = cores.borrow_and_update().clone();
+                if let Err(why) = guest.follow(&mut cores) {
+                    client.finish(1008, why);
+                    break;
+                }
+                expired.as_mut().reset(Instant::now() + guest.good_for());
                 continue;
             }
             () = &mut expired => {
+                if guest.caller.is_still_good() {
+                    expired.as_mut().reset(Instant::now() + guest.good_for());
+                    continue;
+                }
                 client.finish(1008, "the token has expired");
                 break;
             }
@@ -106,8 +140,13 @@ pub(crate) async fn serve(
                     Message::Close(_) => return,
                     _ => continue,
                 };
-                let (core, client) = (Arc::clone(&core), Arc::clone(&client));
-                let caller = Arc::clone(&caller);
+                // A change that came before the request is in force for it.
+                if let Err(why) = guest.follow(&mut cores) {
+                    client.finish(1008, why);
+                    break;
+                }
+                let (core, client) = (Arc::clone(&guest.core), Arc::clone(&client));
+                let caller = Arc::clone(&guest.caller);
                 tokio::spawn(async move {
                     let subscriber = Subscriber::new(Arc::clone(&client));
                     let from = From {

@@ -226,6 +226,152 @@ async fn strangers_are_counted_by_their_address_and_dear_questions_cost_more() {
     assert_eq!(refused["error"]["code"], -32005);
 }
 
+/// Why the other side closed the connection.
+async fn farewell(socket: &mut super::Socket) -> (u16, String) {
+    loop {
+        let came = tokio::time::timeout(Duration::from_secs(20), socket.socket.next()).await;
+        match came.expect("nothing came for 20 s").unwrap().unwrap() {
+            Message::Close(frame) => {
+                let frame = frame.unwrap();
+                return (frame.code.into(), frame.reason.to_string());
+            }
+            _ => continue,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_changed_or_revoked_is_so_on_the_sockets_it_opened() {
+    let clients = upstreams(1).await;
+    let (secret, known) = key("node", |_| {});
+    let (other_secret, other) = key("other", |_| {});
+    let rules = |keys: Vec<ApiKey>| Access {
+        keys,
+        ..Access::default()
+    };
+    let door = Door::with(
+        &clients,
+        with(rules(vec![known.clone(), other.clone()])),
+        |_| {},
+    )
+    .await;
+    let change = |keys: Vec<ApiKey>| {
+        let (door, clients) = (&door, &clients);
+        async move {
+            let config = GatewayConfig {
+                listen: door.address,
+                ..with(rules(keys))
+            };
+            door.gateway.reload(pool_of(clients), config).await.unwrap()
+        }
+    };
+    let mut socket = door.socket_at(&format!("/key/{secret}")).await;
+    let mut stays = door.socket_at(&format!("/key/{other_secret}")).await;
+    assert_eq!(
+        socket.ask("eth_gasPrice", json!([])).await["error"],
+        Value::Null
+    );
+
+    // What it may ask and how much of it changes with the next request.
+    let mut less = known.clone();
+    less.methods.only = vec!["eth_blockNumber".to_owned()];
+    less.quota = Some(quota(1, 3));
+    change(vec![less, other.clone()]).await;
+    let refused = socket.ask("eth_gasPrice", json!([])).await;
+    assert!(
+        refused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("not allowed here"),
+        "{refused}"
+    );
+    for _ in 0..3 {
+        assert_eq!(
+            socket.ask("eth_blockNumber", json!([])).await["result"],
+            "0x64"
+        );
+    }
+    let spent = socket.ask("eth_blockNumber", json!([])).await;
+    assert_eq!(spent["error"]["code"], -32005, "{spent}");
+
+    // Good from elsewhere only: the socket ends by itself, asking nothing.
+    let mut elsewhere = known.clone();
+    elsewhere.from = vec!["192.0.2.0/24".parse().unwrap()];
+    change(vec![elsewhere, other.clone()]).await;
+    let (code, why) = farewell(&mut socket).await;
+    assert!(code == 1008 && why.contains("address"), "{code} {why}");
+
+    // Revoked.
+    change(vec![known, other.clone()]).await;
+    let mut socket = door.socket_at(&format!("/key/{secret}")).await;
+    socket.subscribe(json!(["newHeads"])).await;
+    change(vec![other]).await;
+    let (code, why) = farewell(&mut socket).await;
+    assert_eq!((code, &*why), (1008, "this key is not known here"));
+    assert_eq!(
+        stays.ask("eth_gasPrice", json!([])).await["error"],
+        Value::Null
+    );
+}
+
+/// Sends a POST and reads what comes back: head and body.
+async fn raw_post(stream: &mut tokio::net::TcpStream, more: &str, length: usize) -> String {
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; length]).await.unwrap();
+    let mut answer = String::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
+        let read = read.expect("no answer for 10 s").unwrap();
+        assert!(read > 0, "the connection was closed: {answer}");
+        answer.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head.to_lowercase();
+        let length = length.split("content-length: ").nth(1).unwrap();
+        let length: usize = length.lines().next().unwrap().parse().unwrap();
+        if body.len() >= length {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_is_answered_and_its_connection_is_good_for_the_next_one() {
+    let clients = upstreams(1).await;
+    let (secret, known) = key("node", |_| {});
+    let config = GatewayConfig {
+        max_request_bytes: 100_000,
+        ..with(Access {
+            keys: vec![known],
+            ..Access::default()
+        })
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let key = format!("X-API-Key: {secret}\r\n");
+    let mut stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+    for (more, length, status) in [
+        ("", 300_000, "401"),
+        ("Origin: https://evil.example\r\n", 300_000, "403"),
+        (&*key, 300_000, "413"),
+        ("", 0, "401"),
+        (&*key, 10, "200"),
+    ] {
+        let answer = raw_post(&mut stream, more, length).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(
+            !answer.to_lowercase().contains("connection: close"),
+            "{answer}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn addresses_that_are_not_on_the_list_are_not_listened_to() {
     let clients = upstreams(1).await;

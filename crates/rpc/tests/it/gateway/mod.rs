@@ -210,7 +210,11 @@ impl Door {
     }
 
     pub(crate) async fn socket(&self) -> Socket {
-        let url = format!("ws://{}/", self.address);
+        self.socket_at("/").await
+    }
+
+    pub(crate) async fn socket_at(&self, path: &str) -> Socket {
+        let url = format!("ws://{}{path}", self.address);
         let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         Socket {
             socket,
