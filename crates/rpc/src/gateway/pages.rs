@@ -73,9 +73,10 @@ fn ready(core: &Core) -> Response<Pieces> {
     if core.chain.tags().is_none() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "no block is known yet\n");
     }
-    let usable = core.nodes().iter().any(|node| {
-        !node.send_only && matches!(node.state, NodeState::Alive | NodeState::OutOfSync)
-    });
+    let usable = core
+        .nodes()
+        .iter()
+        .any(|node| !node.send_only && node.state.is_readable());
     match usable {
         true => plain(StatusCode::OK, "ready\n"),
         false => plain(StatusCode::SERVICE_UNAVAILABLE, "no upstream is usable\n"),
@@ -161,11 +162,11 @@ fn refused(core: &Core) -> Option<String> {
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2330;background:#fff}\
     h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #dde2ea;vertical-align:top}\
-    td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
+    a{color:#1a55b0}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
     tr.over td{border-bottom:none}tr.drawn td{padding-top:0}svg{display:block;width:100%;height:64px}svg text{font:11px system-ui,sans-serif;fill:#5b6573}\
     .s-good{fill:#2c9a56}.s-bad{fill:#d0343b}.s-idle{fill:#d8a400}.lat{fill:none;stroke:#2f6fd0;stroke-width:1.5;vector-effect:non-scaling-stroke}\
     .lag{fill:#d8a400;fill-opacity:.45}.err{fill:#d0343b}.base{stroke:#dde2ea;vector-effect:non-scaling-stroke}.refused{background:#fde8e8;color:#a3161c;padding:.6rem .8rem}\
-    @media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#14181f}th,td{border-color:#2c3440}.good{color:#63cf8b}.bad{color:#ff8a8a}.idle{color:#e2c05a}small{color:#98a3b3}\
+    @media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#14181f}a{color:#8ab8ff}th,td{border-color:#2c3440}.good{color:#63cf8b}.bad{color:#ff8a8a}.idle{color:#e2c05a}small{color:#98a3b3}\
     svg text{fill:#98a3b3}.lat{stroke:#7fb0ff}.base{stroke:#2c3440}.refused{background:#3a1a1c;color:#ff8a8a}}";
 
 fn screen(core: &Core) -> String {
@@ -239,6 +240,8 @@ fn row(upstream: &Upstream) -> maud::Markup {
 
 /// Units of the drawing: one look is one wide.
 const HEIGHT: f64 = 48.0;
+/// Blocks the drawing of a lag reaches up to, at least.
+const LEAST_SCALE: u64 = 5;
 
 fn drawing(upstream: &Upstream) -> maud::Markup {
     let samples = &upstream.history;
@@ -252,7 +255,9 @@ fn drawing(upstream: &Upstream) -> maud::Markup {
         .filter_map(|sample| sample.lag)
         .max()
         .unwrap_or(0);
-    let (latency, lag) = (latency_line(samples, slowest), lag_area(samples, furthest));
+    // Of one scale, so that a block or two do not look like a disaster.
+    let scale = furthest.max(LEAST_SCALE);
+    let (latency, lag) = (latency_line(samples, slowest), lag_area(samples, scale));
     let first = KEPT - samples.len().min(KEPT);
     html! {
         tr.drawn { td colspan="9" {

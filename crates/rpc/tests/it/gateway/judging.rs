@@ -93,6 +93,8 @@ async fn an_upstream_that_says_it_is_syncing_is_asked_only_when_nobody_else_is_t
     clients[1].dies();
     reaches(&door, "b", "Unreachable").await;
     calls(&door, 3).await;
+    // It answers, so it is ready.
+    assert_eq!(door.get("/readyz").await, (200, "ready\n".to_owned()));
     let status = door.result("eth_syncing", json!([])).await;
     assert_eq!(status["highestBlock"], "0x64");
     clients[0].is_syncing(false);
