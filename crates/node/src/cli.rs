@@ -173,7 +173,15 @@ pub struct GatewayArgs {
     #[arg(value_name = "URL")]
     pub urls: Vec<Url>,
     /// TOML file with the clients and everything else
-    #[arg(long, short = 'c', value_name = "FILE", conflicts_with = "urls")]
+    #[arg(
+        long,
+        short = 'c',
+        value_name = "FILE",
+        conflicts_with_all = [
+            "urls", "listen", "interface", "allow_plain", "chain_id", "send_only", "allow_method", "allow_origin",
+            "allow_host",
+        ]
+    )]
     pub config: Option<PathBuf>,
     /// Address to listen on; beyond loopback it needs --interface, or a certificate in the file
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use dodona_rpc::NodeConfig;
-use dodona_rpc::gateway::{self, FeeCap, Finding, Gateway, UpstreamVerdict};
+use dodona_rpc::gateway::{self, FeeCap, Finding, Gateway, ListenError, UpstreamVerdict};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
@@ -57,7 +57,10 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
     };
     let pool = gateway_config::pool(chain_id, settings.nodes);
     let gateway = Gateway::new(pool, settings.door, move || metrics.render())?;
-    let listener = gateway.bind().await?;
+    let listener = gateway
+        .bind()
+        .await
+        .map_err(|error| not_listening(error, arguments.config.as_deref()))?;
     let changes = async {
         match &arguments.config {
             Some(config) => look_for_changes(&gateway, chain_id, config, files, hang_up).await,
@@ -70,6 +73,17 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
     }
     tracing::info!("The gateway has stopped");
     Ok(())
+}
+
+/// With a file, `--listen` is no way out.
+fn not_listening(error: ListenError, config: Option<&Path>) -> anyhow::Error {
+    match (error, config) {
+        (ListenError::InUse { listen }, Some(file)) => anyhow::anyhow!(
+            "cannot listen on {listen}: another program uses this port; stop it, or choose another one with `listen` in {}",
+            file.display()
+        ),
+        (error, _) => error.into(),
+    }
 }
 
 /// The files the settings came from, and what was in them.
@@ -325,6 +339,45 @@ fn screen(chain_id: u64, verdicts: &[UpstreamVerdict], together: &[Finding]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beside_a_file_options_that_would_be_ignored_are_refused() {
+        use clap::Parser as _;
+
+        let parse = |more: &[&str]| {
+            let start = ["dodona", "gateway", "--config", "g.toml"];
+            crate::cli::Cli::try_parse_from(start.iter().chain(more))
+        };
+        assert!(parse(&[]).is_ok());
+        for more in [
+            &["http://127.0.0.1:8545"][..],
+            &["--listen", "127.0.0.1:8545"],
+            &["--interface", "wg0"],
+            &["--allow-plain"],
+            &["--chain-id", "1"],
+            &["--send-only", "http://127.0.0.1:8545"],
+            &["--allow-method", "debug_*"],
+            &["--allow-origin", "https://app.example.com"],
+            &["--allow-host", "rpc.example.com"],
+        ] {
+            let said = parse(more).unwrap_err().to_string();
+            assert!(said.contains("cannot be used with"), "{more:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_names_the_way_out_that_there_is() {
+        let listen = "127.0.0.1:8545".parse().unwrap();
+        let with = |config: Option<&Path>| {
+            not_listening(ListenError::InUse { listen }, config).to_string()
+        };
+        let said = with(Some(Path::new("/etc/g.toml")));
+        assert!(
+            said.contains("`listen` in /etc/g.toml") && !said.contains("--listen"),
+            "{said}"
+        );
+        assert!(with(None).contains("--listen"));
+    }
 
     #[test]
     fn the_verdict_is_a_table_and_the_findings_below_it() {

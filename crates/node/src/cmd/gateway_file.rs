@@ -127,7 +127,8 @@ fn five() -> u64 {
 struct Methods {
     #[serde(default)]
     only: Vec<String>,
-    deny: Option<Vec<String>>,
+    #[serde(default)]
+    deny: Vec<String>,
     #[serde(default)]
     allow: Vec<String>,
 }
@@ -261,7 +262,7 @@ impl Reader<'_> {
 }
 
 fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
-    let file: File = toml::from_str(text)?;
+    let file: File = toml::from_str(text).map_err(|error| misread(text, &error))?;
     anyhow::ensure!(
         !file.upstream.is_empty(),
         "no [[upstream]] is given: name at least one Ethereum client"
@@ -299,7 +300,8 @@ fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
         access,
         methods: MethodRules {
             only: file.methods.only,
-            deny: file.methods.deny.unwrap_or(defaults.methods.deny),
+            // What is refused to begin with stays refused; only `allow` opens it.
+            deny: [defaults.methods.deny, file.methods.deny].concat(),
             allow: file.methods.allow,
         },
         origins: checked_origins(&file.allow_origins)?,
@@ -329,6 +331,56 @@ fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
         door,
         files: reader.files,
     })
+}
+
+/// Where and why a file is not TOML of ours. Nothing of the file is repeated but the names of
+/// settings: the line at fault may well be the one with the key of a provider in it.
+fn misread(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let why = without_values(error.message());
+    match error.span() {
+        Some(span) => {
+            let (line, column) = place(text, span.start);
+            anyhow::anyhow!("line {line}, column {column}: {why}")
+        }
+        None => anyhow::anyhow!(why),
+    }
+}
+
+/// Line and column, both from 1, of a byte of the text.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
+}
+
+/// The parser's sentence without what it quotes of the file: texts (`string "…"`), and names that
+/// do not look like one of a setting, because a misplaced key may stand where a name belongs.
+fn without_values(message: &str) -> String {
+    let mut said = message.trim().replace('\n', ", ");
+    if let (Some(first), Some(last)) = (said.find('"'), said.rfind('"'))
+        && first < last
+    {
+        said.replace_range(first + 1..last, "…");
+    }
+    let unknown = said
+        .strip_prefix("unknown field `")
+        .and_then(|rest| Some((rest, rest.find("`, expected").or_else(|| rest.find('`'))?)));
+    if let Some((rest, end)) = unknown
+        && !is_like_a_setting(&rest[..end])
+    {
+        said = format!("unknown field{}", &rest[end + 1..]);
+    }
+    said
+}
+
+fn is_like_a_setting(name: &str) -> bool {
+    (1..=24).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-')
 }
 
 fn keys(list: Vec<Key>) -> anyhow::Result<Vec<ApiKey>> {
@@ -480,6 +532,84 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_toml_of_ours_is_told_by_place_and_reason_and_never_quoted() {
+        let upstream = "[[upstream]]\nname = 'a'\n";
+        for (line, words) in [
+            (
+                "https = 'https://eth.example.com/v3/S3CRETKEY'",
+                "line 3, column 1: unknown field `https`",
+            ),
+            (
+                "http = 'https://eth.example.com/v3/S3CRETKEY",
+                "line 3, column ",
+            ),
+            (
+                "http = 'https://h/S3CRETKEY'\nhttp = 'https://h/S3CRETKEY'",
+                "line 4, column 1: duplicate key",
+            ),
+            (
+                "http = ['https://h/S3CRETKEY']",
+                "line 3, column 8: invalid type",
+            ),
+            ("http = https://h/S3CRETKEY", "line 3, column "),
+            (
+                "priority = 'S3CRETKEY \"quoted\" S3CRETKEY'",
+                "line 3, column 12: invalid type: string \"…\"",
+            ),
+            (
+                "concurrent = '''\nS3CRETKEY'''",
+                "invalid type: string \"…\"",
+            ),
+            (
+                "S3CRETKEY = 1",
+                "line 3, column 1: unknown field, expected one of",
+            ),
+            (
+                "\"https://h/S3CRETKEY` x\" = 1",
+                "line 3, column 1: unknown field",
+            ),
+            ("name.S3CRETKEY = 1", "line 3, column"),
+            ("S3CRETKEY", "line 3, column "),
+        ] {
+            let error = read(&format!("{upstream}{line}\n")).unwrap_err();
+            for shown in [format!("{error:#}"), format!("{error:?}")] {
+                assert!(shown.contains(words), "{line}: {shown}");
+                assert!(!shown.contains("S3CRETKEY"), "{line}: {shown}");
+                assert!(
+                    !shown.contains('\n') || shown.contains("Stack backtrace"),
+                    "{shown}"
+                );
+            }
+        }
+        assert_eq!(place("é=1\nü = 'x", 9), (2, 4));
+    }
+
+    #[test]
+    fn denying_a_method_leaves_refused_what_is_refused_to_begin_with() {
+        let upstream = "[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\n";
+        let deny = |more: &str| {
+            read(&format!("{upstream}[methods]\n{more}"))
+                .unwrap()
+                .door
+                .methods
+        };
+        let rules = deny("deny = ['eth_gasPrice']\nallow = ['debug_traceCall']");
+        for pattern in [
+            "eth_gasPrice",
+            "eth_sendTransaction",
+            "personal_*",
+            "admin_*",
+        ] {
+            assert!(
+                rules.deny.iter().any(|denied| denied == pattern),
+                "{pattern}"
+            );
+        }
+        assert_eq!(rules.allow, ["debug_traceCall"]);
+        assert_eq!(deny("").deny, GatewayConfig::default().methods.deny);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_file_is_said_without_its_secrets() {
         let upstream = "\n[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\n";
         for (text, words) in [
@@ -515,7 +645,6 @@ mod tests {
             };
             let error = format!("{:#}", read(&whole).unwrap_err());
             assert!(error.contains(words), "{text}: {error}");
-            // The line of a typing error is quoted by the parser; secrets are not in such lines.
             assert!(!error.contains("s3cret"), "{error}");
         }
     }
