@@ -231,7 +231,7 @@ impl Pool {
                 })
             }
             (_, Some(lost)) => Err(RpcError::clone(lost)),
-            (Answer::Error(error) | Answer::Nameless(error), None) => {
+            (Answer::Error(error) | Answer::Later(error, _) | Answer::Nameless(error), None) => {
                 let words = wire::refusal(error);
                 Err(refusal::judge(&node(), name, words, &shared.overrides))
             }
