@@ -540,9 +540,15 @@ async fn edges_are_counted_as_the_tasks_count_their_inputs() {
     for kind in dodona_pipeline::TaskType::all() {
         for edges in 0..3 {
             let sources = ["a [type=memo value=1]", "b [type=memo value=2]"];
-            // Some are refused without a signature; the others pass it over.
-            let abi = "said(uint256 value)";
-            let mut source = format!("x [type={} abi=\"{abi}\"]\n", kind.name());
+            // Some are refused without what they decode or encode; the others pass it over.
+            let abi = match kind.name() {
+                "ethabidecode" => "uint256 value",
+                "ethabiencode2" => {
+                    r#"{"name":"said","inputs":[{"type":"uint256","name":"value"}]}"#
+                }
+                _ => "said(uint256 value)",
+            };
+            let mut source = format!("x [type={} abi=<{abi}>]\n", kind.name());
             for (name, memo) in ["a", "b"].iter().zip(sources).take(edges) {
                 source.push_str(&format!("{memo}\n{name} -> x\n"));
             }
