@@ -10,7 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::engine::Tx;
-use crate::sql::{Row, args, clean, declare};
+use crate::sql::{Row, args, ascending, clean, declare};
 use crate::{Conn, Result};
 
 declare! {
@@ -439,11 +439,7 @@ pub async fn resume_each(tx: &mut Tx, ids: &[RunId]) -> Result<Vec<RunId>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = tx.rows(&RESUME, args![id_list(ids)]).await?;
-    let ids: Result<Vec<RunId>> = rows.iter().map(|row| row.get("id")).collect();
-    let mut ids = ids?;
-    ids.sort_unstable();
-    Ok(ids)
+    ascending(&tx.rows(&RESUME, args![id_list(ids)]).await?, "id")
 }
 
 /// As [`resume_each`], for one. `false`: it was not suspended.
@@ -510,11 +506,7 @@ pub async fn finish_tasks(
         })
     });
     let text = rows.collect::<serde_json::Value>().to_string();
-    let rows = tx.rows(&FINISH_TASKS, args![text, now]).await?;
-    let runs: Result<Vec<RunId>> = rows.iter().map(|row| row.get("run_id")).collect();
-    let mut runs = runs?;
-    runs.sort_unstable();
-    Ok(runs)
+    ascending(&tx.rows(&FINISH_TASKS, args![text, now]).await?, "run_id")
 }
 
 /// As [`finish_tasks`], for one. Returns its run, or `None` when it was not pending.

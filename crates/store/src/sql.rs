@@ -83,6 +83,7 @@ pub fn statements() -> Vec<&'static Statement> {
         crate::runs::ALL,
         crate::txs::ALL,
         crate::txs::ATTEMPTS,
+        crate::txs::MINED,
         crate::keys::ALL,
         crate::users::ALL,
         crate::bridges::ALL,
@@ -125,6 +126,14 @@ pub(crate) fn clean(text: String) -> String {
     } else {
         text
     }
+}
+
+/// The numbers in a column, smallest first: engines return changed rows in any order.
+pub(crate) fn ascending(rows: &[Row], column: &'static str) -> Result<Vec<i64>> {
+    let numbers: Result<Vec<i64>> = rows.iter().map(|row| row.get(column)).collect();
+    let mut numbers = numbers?;
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// One bound value. The type is always said, so that a NULL is typed too.
