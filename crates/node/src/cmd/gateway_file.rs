@@ -339,21 +339,11 @@ fn misread(text: &str, error: &toml::de::Error) -> anyhow::Error {
     let why = without_values(error.message());
     match error.span() {
         Some(span) => {
-            let (line, column) = place(text, span.start);
-            anyhow::anyhow!("line {line}, column {column}: {why}")
+            let place = dodona_pipeline::Place::of(text, span.start);
+            anyhow::anyhow!("{place}: {why}")
         }
         None => anyhow::anyhow!(why),
     }
-}
-
-/// Line and column, both from 1, of a byte of the text.
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
 }
 
 /// The parser's sentence without what it quotes of the file: texts (`string "…"`), and names that
@@ -581,7 +571,6 @@ mod tests {
                 );
             }
         }
-        assert_eq!(place("é=1\nü = 'x", 9), (2, 4));
     }
 
     #[test]

@@ -19,6 +19,22 @@ pub struct Place {
     pub column: usize,
 }
 
+impl Place {
+    /// Of a byte of a text; of its end where it is shorter.
+    pub fn of(text: &str, at: usize) -> Self {
+        let mut end = at.min(text.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &text[..end];
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        Self {
+            line: before.bytes().filter(|b| *b == b'\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
@@ -47,7 +63,7 @@ impl ParseError {
 
     /// About the character at byte `at` of `source`.
     pub(crate) fn at(source: &str, at: usize, message: impl Into<String>) -> Self {
-        let place = place_of(source, at);
+        let place = Place::of(source, at);
         let line = source.lines().nth(place.line - 1).unwrap_or("");
         Self {
             message: message.into(),
@@ -73,19 +89,6 @@ fn caret(line: &str, place: Place) -> String {
         place.line,
         " ".repeat(place.column - 1 - first)
     )
-}
-
-pub(crate) fn place_of(source: &str, at: usize) -> Place {
-    let mut end = at.min(source.len());
-    while !source.is_char_boundary(end) {
-        end -= 1;
-    }
-    let before = &source[..end];
-    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-    Place {
-        line: before.bytes().filter(|b| *b == b'\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    }
 }
 
 /// Places of ascending offsets, each found from the one before: together one walk through the source.
@@ -146,7 +149,9 @@ mod tests {
         let source = "a\né [x]\r\n\n\u{1f600} b\n";
         let mut walk = Walk::through(source);
         for (at, _) in source.char_indices() {
-            assert_eq!(walk.to(at), place_of(source, at), "at byte {at}");
+            assert_eq!(walk.to(at), Place::of(source, at), "at byte {at}");
         }
+        let of = Place::of("é=1\nü = 'x", 9);
+        assert_eq!((of.line, of.column), (2, 4));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ParseError;
 use super::lexer::{Form, Id, Kind, Lexer, Token};
+use super::{ParseError, Place};
 
 /// Groups `{...}` nest at most this deep.
 const MAX_GROUP_DEPTH: usize = 32;
@@ -286,7 +286,7 @@ impl Parser<'_> {
         let message = format!(
             "the task id `{}` is used twice, first at {}: rename one of the two tasks",
             node.id,
-            super::place_of(self.source, first)
+            Place::of(self.source, first)
         );
         Err(ParseError::at(self.source, start, message))
     }

@@ -177,7 +177,7 @@ impl<'a> SourceMap<'a> {
         if let Some(at) = value {
             let rest = toml[at..].trim_start_matches([' ', '\t']);
             let quote = toml.len() - rest.len();
-            source_line = crate::dot::place_of(toml, quote).line;
+            source_line = crate::Place::of(toml, quote).line;
             for fence in ["\"\"\"", "'''"] {
                 if let Some(body) = rest.strip_prefix(fence)
                     && body.starts_with(['\n', '\r'])
@@ -207,7 +207,7 @@ impl<'a> SourceMap<'a> {
 
     /// Where a key of the document stands; the top when it does not.
     fn key(&self, name: &str) -> Place {
-        find_key(self.toml, name).map_or(TOP, |at| crate::dot::place_of(self.toml, at))
+        find_key(self.toml, name).map_or(TOP, |at| crate::Place::of(self.toml, at))
     }
 }
 
