@@ -113,50 +113,59 @@ async fn a_disabled_key_sends_what_it_has_and_gets_nothing_more() {
     let job = scene.price_job().await;
     let cents = some_cents();
     scene.serve_price(cents);
-    scene.anvil.set_balance(scene.key, U256::ZERO).await;
-    let request = scene.ask(&job, "/price").await;
-    until("the answer waits for money", || async {
-        let reason = &status(scene.api()).await["keys"][0]["reason"];
-        reason.as_str()?.contains("native coin").then_some(())
-    })
-    .await;
+    let request = scene.ask_without_funds(&job, "/price").await;
     let key = scene.key.to_string();
     must(
         scene
             .node
             .cli(&["keys", "eth", "chain", "--address", &key, "--disable"]),
     );
-    let other = scene.api().create_key().await;
-    scene.world.fund(other, U256::from(ETHER)).await;
     scene.world.fund(scene.key, U256::from(ETHER)).await;
     assert_eq!(scene.answer_to(&request).await, U256::from(cents));
-    assert_eq!(scene.anvil.transactions_from(scene.key).await.len(), 1);
 
-    // What is asked from now on is the other key's, who may not answer here: it is not this one's in any case.
-    scene.ask(&job, "/price").await;
-    until("the other key has it", || async {
-        let runs = scene.api().runs(&job).await;
-        (runs.len() == 2).then_some(())
+    // What is asked from now on is answered by the other key.
+    let other = scene.api().create_key().await;
+    scene.world.fund(other, U256::from(ETHER)).await;
+    scene.world.set_authorized(&[scene.key, other]).await;
+    let request = scene.ask(&job, "/price").await;
+    assert_eq!(scene.answer_to(&request).await, U256::from(cents));
+    for key in [scene.key, other] {
+        assert_eq!(scene.anvil.transactions_from(key).await.len(), 1, "{key}");
+    }
+}
+
+/// An oracle contract that the node's key owns.
+async fn oracle_of_the_node(scene: &Scene) -> Address {
+    let oracle = scene.world.oracle_v06().await;
+    let to = scene.key;
+    let given = Oracle::transferOwnershipCall { to };
+    scene.world.execute(oracle, given).await;
+    oracle
+}
+
+async fn warning(scene: &Scene) -> String {
+    until("the status warns", || async {
+        let status = status(scene.api()).await;
+        status["warnings"][0].as_str().map(str::to_owned)
+    })
+    .await
+}
+
+async fn no_warning(scene: &Scene) {
+    until("the warning is gone", || async {
+        let status = status(scene.api()).await;
+        status["warnings"].as_array()?.is_empty().then_some(())
     })
     .await;
-    assert_eq!(scene.anvil.transactions_from(scene.key).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_sending_key_that_owns_the_oracle_contract_is_warned_about_until_it_does_not() {
     let scene = Scene::on(Db::Sqlite).await;
-    let oracle = scene.world.oracle_v06().await;
-    scene
-        .world
-        .execute(oracle, Oracle::transferOwnershipCall { to: scene.key })
-        .await;
+    let oracle = oracle_of_the_node(&scene).await;
     scene.create(&Spec::get_uint256(oracle)).await;
 
-    let warning = until("the status warns", || async {
-        let status = status(scene.api()).await;
-        status["warnings"][0].as_str().map(str::to_owned)
-    })
-    .await;
+    let warning = warning(&scene).await;
     for part in [
         &oracle.to_string(),
         &scene.key.to_string(),
@@ -177,31 +186,15 @@ async fn a_sending_key_that_owns_the_oracle_contract_is_warned_about_until_it_do
     scene
         .create(&Spec::get_uint256(oracle).under_a_new_id())
         .await;
-    until("the warning is gone", || async {
-        let status = status(scene.api()).await;
-        status["warnings"].as_array()?.is_empty().then_some(())
-    })
-    .await;
+    no_warning(&scene).await;
 }
 
 #[tokio::test]
 async fn a_warning_about_an_owner_goes_with_the_last_job_of_its_contract() {
     let scene = Scene::on(Db::Sqlite).await;
-    let oracle = scene.world.oracle_v06().await;
-    scene
-        .world
-        .execute(oracle, Oracle::transferOwnershipCall { to: scene.key })
-        .await;
+    let oracle = oracle_of_the_node(&scene).await;
     let job = scene.create(&Spec::get_uint256(oracle)).await;
-    until("the status warns", || async {
-        let warnings = status(scene.api()).await["warnings"].clone();
-        (!warnings.as_array()?.is_empty()).then_some(())
-    })
-    .await;
+    warning(&scene).await;
     scene.api().delete(&format!("/v2/jobs/{}", job.id)).await;
-    until("the warning is gone", || async {
-        let warnings = status(scene.api()).await["warnings"].clone();
-        warnings.as_array()?.is_empty().then_some(())
-    })
-    .await;
+    no_warning(&scene).await;
 }

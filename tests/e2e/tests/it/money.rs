@@ -14,15 +14,7 @@ async fn a_key_without_funds_says_so_and_answers_once_it_is_funded() {
     let job = scene.price_job().await;
     let cents = some_cents();
     scene.serve_price(cents);
-    scene.anvil.set_balance(scene.key, U256::ZERO).await;
-
-    let request = scene.ask(&job, "/price").await;
-    until("the status says why the key does not move", || async {
-        let status = status(scene.api()).await;
-        let reason = status["keys"][0]["reason"].as_str()?;
-        reason.contains("not enough native coin").then_some(())
-    })
-    .await;
+    let request = scene.ask_without_funds(&job, "/price").await;
     let screen = scene.node.cli(&["status"]);
     let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
     assert!(screen.contains("not enough native coin"), "{screen}");

@@ -99,6 +99,19 @@ impl Scene {
             .await
     }
 
+    /// Asks the same with nothing on the node's key, and waits until the status says why the answer does not come.
+    pub(crate) async fn ask_without_funds(&self, job: &Job, path: &str) -> Requested {
+        self.anvil.set_balance(self.key, U256::ZERO).await;
+        let request = self.ask(job, path).await;
+        until("the status says why the key does not move", || async {
+            let status = status(self.api()).await;
+            let reason = status["keys"][0]["reason"].as_str()?;
+            reason.contains("not enough native coin").then_some(())
+        })
+        .await;
+        request
+    }
+
     /// Waits for the consumer's answer; the chain mines by itself.
     pub(crate) async fn answer_to(&self, request: &Requested) -> U256 {
         until("the consumer holds the answer", || {
