@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -6,9 +5,10 @@ use dodona_model::JobId;
 use dodona_pipeline::{FluxMonitor, JobKind, JobSpec, Pipeline};
 use dodona_store::jobs::Job;
 use dodona_store::{Store, jobs};
+use quick_cache::unsync::Cache;
 
-/// Parsed pipelines kept ready, at most twice so many; the rest is parsed again when needed.
-const GENERATION: usize = 8_192;
+/// Parsed pipelines kept ready, at most; the rest is parsed again when needed.
+const KEPT: usize = 16_384;
 
 /// A job and its parsed pipeline.
 #[derive(Debug)]
@@ -20,34 +20,24 @@ pub(crate) struct Ready {
 }
 
 /// Jobs by number. A stored spec never changes (an edited job is a new row), so what was parsed once
-/// stays right.
-///
-/// In two generations: when the younger one is full it becomes the older one, and what nobody asked for since goes.
-/// So a node with more jobs than fit parses those that rest, and not all of them again and again.
-#[derive(Debug, Default)]
-pub(crate) struct Specs {
-    young: HashMap<JobId, Arc<Ready>>,
-    old: HashMap<JobId, Arc<Ready>>,
+/// stays right. A node with more jobs than fit parses those that rest, and not all of them again and again.
+#[derive(Debug)]
+pub(crate) struct Specs(Cache<JobId, Arc<Ready>>);
+
+impl Default for Specs {
+    fn default() -> Self {
+        Self(Cache::new(KEPT))
+    }
 }
 
 impl Specs {
     pub(crate) async fn get(&mut self, store: &Store, id: JobId) -> anyhow::Result<Arc<Ready>> {
-        if let Some(ready) = self.young.get(&id) {
+        if let Some(ready) = self.0.get(&id) {
             return Ok(Arc::clone(ready));
         }
-        let ready = match self.old.remove(&id) {
-            Some(ready) => ready,
-            None => Self::read(store, id).await?,
-        };
-        self.keep(id, &ready, GENERATION);
+        let ready = Self::read(store, id).await?;
+        self.0.insert(id, Arc::clone(&ready));
         Ok(ready)
-    }
-
-    fn keep(&mut self, id: JobId, ready: &Arc<Ready>, generation: usize) {
-        if self.young.len() >= generation {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(id, Arc::clone(ready));
     }
 
     async fn read(store: &Store, id: JobId) -> anyhow::Result<Arc<Ready>> {
@@ -79,51 +69,17 @@ fn flux(job: &Job) -> anyhow::Result<Option<FluxMonitor>> {
 
 #[cfg(test)]
 mod tests {
-    use dodona_model::Timestamp;
-    use dodona_store::jobs::NewJob;
-    use uuid::Uuid;
-
     use super::*;
-
-    fn ready(id: JobId) -> Arc<Ready> {
-        let spec = NewJob {
-            external_job_id: Uuid::nil(),
-            name: String::new(),
-            kind: "webhook".to_owned(),
-            schema_version: 1,
-            toml: String::new(),
-            dot: "a [type=memo value=1]".to_owned(),
-            chain_id: None,
-            contract_address: None,
-            min_confirmations: None,
-            min_payment_juels: None,
-            requesters: Vec::new(),
-            gas_limit: None,
-            forwarding_allowed: false,
-            max_task_duration: None,
-        };
-        Arc::new(Ready {
-            pipeline: Pipeline::parse(&spec.dot).unwrap(),
-            job: Job {
-                id,
-                spec,
-                created_at: Timestamp(0),
-                deleted_at: None,
-            },
-            flux: None,
-        })
-    }
 
     #[test]
     fn what_is_asked_for_stays_and_what_rests_goes() {
-        let mut specs = Specs::default();
-        for id in 0..6 {
-            specs.keep(id, &ready(id), 3);
+        let mut kept: Cache<JobId, ()> = Cache::new(8);
+        kept.insert(0, ());
+        for id in 1..100 {
+            assert!(kept.get(&0).is_some(), "before {id}");
+            kept.insert(id, ());
         }
-        assert_eq!((specs.old.len(), specs.young.len()), (3, 3));
-        let again = specs.old.remove(&1).unwrap();
-        specs.keep(1, &again, 3);
-        assert!(specs.young.contains_key(&1) && specs.old.contains_key(&5));
-        assert!(!specs.old.contains_key(&0) && !specs.young.contains_key(&0));
+        assert!(kept.len() <= 8);
+        assert!(kept.get(&0).is_some() && kept.get(&50).is_none());
     }
 }
