@@ -328,6 +328,23 @@ pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Resul
     store_tx.one(&INSERT, args).await?.get("id")
 }
 
+/// Queues under a new nonce what `old` asks for today, which is lost and cannot be said with its own nonce any more.
+/// `false`: its task has another transaction by now, or was given up; that one stands.
+///
+/// The row is read again, because its task may have encoded its answer anew since `old` was read: what is older must
+/// never take the place of what is newer.
+pub async fn queue_again(leader: &mut LeaderTx, old: &Tx, now: Timestamp) -> Result<bool> {
+    let spec = match old.spec.task_run_id {
+        None => old.spec.clone(),
+        Some(task_run) => match living_of(leader, task_run).await? {
+            Some(living) if living.id == old.id && living.payload_version != 0 => living.spec,
+            _ => return Ok(false),
+        },
+    };
+    queue(leader, &spec, now).await?;
+    Ok(true)
+}
+
 /// Which of these task runs have a living transaction, and where it stands; those are locked.
 pub async fn living_of_each(
     store_tx: &mut StoreTx,

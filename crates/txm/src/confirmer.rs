@@ -327,9 +327,10 @@ impl Confirmer {
                 }
                 Step::SayAgain => {
                     // Its task has it superseded by this one.
-                    txs::queue(&mut leader_tx, &tx.spec, now).await?;
-                    leader_tx.poke_on_commit("txs");
-                    observe::said_again(tx);
+                    if txs::queue_again(&mut leader_tx, tx, now).await? {
+                        leader_tx.poke_on_commit("txs");
+                        observe::said_again(tx);
+                    }
                 }
                 Step::Finalize => to_finalize.push(tx),
                 Step::Tell => to_tell.push(tx.clone()),
@@ -585,8 +586,10 @@ async fn give_up_nonce(leader_tx: &mut LeaderTx, pending: &Pending) -> anyhow::R
         format!("nonce {nonce} was used by a transaction that is not this node's; queued again");
     // What another transaction took over, or what can never be mined, needs no other nonce.
     let needed = !tx.superseded && tx.payload_version != 0;
-    if txs::die(leader_tx, tx, TxEvent::NonceLost, &why).await? && needed {
-        txs::queue(leader_tx, &tx.spec, clock::now()).await?;
+    if txs::die(leader_tx, tx, TxEvent::NonceLost, &why).await?
+        && needed
+        && txs::queue_again(leader_tx, tx, clock::now()).await?
+    {
         leader_tx.poke_on_commit("txs");
     }
     Ok(())

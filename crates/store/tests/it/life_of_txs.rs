@@ -159,6 +159,45 @@ async fn a_lost_answer_of_a_task_run_is_superseded_by_a_fresh_one() {
 }
 
 #[tokio::test]
+async fn what_is_said_again_is_never_older_than_what_its_task_says_by_now() {
+    for world in World::both().await {
+        let reverted = moved(
+            &world,
+            world.queue(&answer(1)).await,
+            way_to(State::Mined),
+            false,
+        )
+        .await;
+        let newer = world.queue(&answer(2)).await;
+        assert_ne!(newer.id, reverted.id);
+        let mut tx = world.lead().await;
+        assert!(!txs::queue_again(&mut tx, &reverted, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let now = world.tx(newer.id).await;
+        assert_eq!(
+            (&now.spec.payload, now.payload_version, now.state),
+            (&answer(2).payload, 1, State::Queued)
+        );
+
+        // Its nonce is lost while its task encodes another answer: that one is what is queued.
+        let before = moved(&world, now, &[Event::Signed], true).await;
+        queue_again(&world, &answer(3)).await;
+        let mut tx = world.lead().await;
+        assert!(
+            txs::die(&mut tx, &before, Event::NonceLost, "lost")
+                .await
+                .unwrap()
+        );
+        assert!(txs::queue_again(&mut tx, &before, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let again = queue_again(&world, &answer(3)).await;
+        assert_ne!(again, before.id);
+        assert_eq!(world.tx(again).await.spec.payload, answer(3).payload);
+        assert!(world.tx(before.id).await.superseded);
+    }
+}
+
+#[tokio::test]
 async fn a_task_that_waits_again_for_an_equal_answer_is_told_again() {
     for world in World::both().await {
         let mined = moved(
