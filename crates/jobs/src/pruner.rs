@@ -1,14 +1,12 @@
 use std::time::Duration;
 
+use dodona_model::run::State;
 use dodona_runtime::{Service, clock};
-use dodona_store::{Store, bridge_answers, jobs, runs, txs, users};
+use dodona_store::{Store, bridge_answers, runs, txs, users};
 use serde::Serialize;
 
 /// Rows deleted in one database transaction, at most: pruning must not hold up answering.
 const BATCH: u32 = 200;
-/// Jobs looked at in one round, at most.
-const JOBS: u32 = 10_000;
-
 /// Last answers of bridges kept, at most.
 const BRIDGE_ANSWERS: u32 = 10_000;
 /// A last answer of a bridge that is older than this helps nobody, whatever a task's `cacheTTL` says.
@@ -67,11 +65,14 @@ impl Service<()> for Pruner {
                 break;
             }
         }
-        for job in jobs::list(&mut self.store.read().await?, JOBS, 0).await? {
+        let counts = runs::count_by_job_and_state(&mut self.store.read().await?).await?;
+        let full = counts.into_iter().filter(|(_, state, count)| {
+            *state == State::Completed && *count > u64::from(self.keep_successful)
+        });
+        for (job, ..) in full {
             loop {
                 let mut tx = self.store.begin().await?;
-                let count =
-                    runs::prune_surplus(&mut tx, job.id, self.keep_successful, BATCH).await?;
+                let count = runs::prune_surplus(&mut tx, job, self.keep_successful, BATCH).await?;
                 tx.commit().await?;
                 pruned.runs += count;
                 if count < u64::from(BATCH) {

@@ -13,6 +13,7 @@ const KEPT: usize = 16_384;
 /// A job and its parsed pipeline.
 #[derive(Debug)]
 pub(crate) struct Ready {
+    /// Without its texts: what they say is below, and ten thousand jobs have tens of megabytes of them.
     pub(crate) job: Job,
     pub(crate) pipeline: Pipeline,
     /// The settings of a flux monitor, where it is one.
@@ -41,7 +42,7 @@ impl Specs {
     }
 
     async fn read(store: &Store, id: JobId) -> anyhow::Result<Arc<Ready>> {
-        let job = jobs::find(&mut store.read().await?, id)
+        let mut job = jobs::find(&mut store.read().await?, id)
             .await?
             .with_context(|| format!("job {id} is gone"))?;
         let pipeline = Pipeline::parse(&job.spec.dot).map_err(|cause| {
@@ -49,6 +50,7 @@ impl Specs {
         })?;
         let flux = flux(&job)
             .with_context(|| format!("the spec of job {id} cannot be read by this version"))?;
+        (job.spec.toml, job.spec.dot) = (String::new(), String::new());
         Ok(Arc::new(Ready {
             job,
             pipeline,
