@@ -27,6 +27,18 @@ impl Dice {
         }
     }
 
+    /// A part of something, from a half up to the whole of it.
+    pub(crate) fn half_to_whole(&self) -> f64 {
+        match self {
+            Self::Fair => rand::rng().random_range(0.5..1.0),
+            #[cfg(test)]
+            Self::Seeded(rng) => rng
+                .lock()
+                .expect("no panic holds it")
+                .random_range(0.5..1.0),
+        }
+    }
+
     pub(crate) fn block(&self, range: RangeInclusive<u64>) -> u64 {
         match self {
             Self::Fair => rand::rng().random_range(range),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::agreed::Agreed;
 use crate::config::PoolConfig;
+use crate::dice::Dice;
 use crate::error::{PoolError, RpcError};
 use crate::head::Head;
 use crate::node::Node;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) pending: Arc<Pending>,
     pub(crate) agreed: Arc<Agreed>,
     pub(crate) rhythm: Rhythm,
+    pub(crate) dice: Dice,
     /// Counts what endpoints show, so that whoever follows the chain need not poll.
     pub(crate) seen: watch::Sender<u64>,
 }
@@ -95,6 +97,7 @@ impl Endpoints {
             pending: Arc::default(),
             agreed,
             rhythm: Rhythm::default(),
+            dice: Dice::Fair,
             seen: watch::Sender::new(0),
         })))
     }

@@ -12,6 +12,7 @@
 mod agreed;
 mod broadcast;
 mod config;
+mod dice;
 mod endpoints;
 mod error;
 mod fitness;

@@ -10,9 +10,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rand::RngExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::dice::Dice;
 use crate::endpoints::Shared;
 use crate::error::RpcError;
 use crate::head::{BlockTag, Head};
@@ -40,7 +40,7 @@ const SYNCING: &str = "it says itself that it is still syncing";
 pub(crate) async fn watch(pool: &Shared, stop: impl Future<Output = ()>) {
     let nodes = join_all(pool.nodes.iter().map(|node| async move {
         if node.send_only {
-            return watch_send_only(node).await;
+            return watch_send_only(&pool.dice, node).await;
         }
         match &node.ws {
             Some(ws) if needs_ws(pool, node) => {
@@ -143,10 +143,10 @@ async fn probe(node: &Node, ws: &WsEndpoint) -> Result<Verified, RpcError> {
 }
 
 /// Verified once, usable from then on.
-async fn watch_send_only(node: &Node) {
+async fn watch_send_only(dice: &Dice, node: &Node) {
     let mut pause = Pause::default();
     while node.identify().await.is_err() {
-        pause.wait().await;
+        pause.wait(dice).await;
     }
     pending().await
 }
@@ -167,7 +167,8 @@ async fn watch_primary(pool: &Shared, node: &Node) {
         }
         // A caller's question may find it back before our pause is over.
         tokio::select! {
-            () = pause.wait() => {}
+            biased;
+            () = pause.wait(&pool.dice) => {}
             () = node.revived() => {}
         }
     }
@@ -199,7 +200,8 @@ async fn follow(pool: &Shared, node: &Node) {
         let subscribed =
             || !asked_to_poll && node.ws.as_ref().is_some_and(WsEndpoint::is_subscribed);
         let polled = tokio::select! {
-            _ = heads.tick() => if subscribed() { None } else { Some(node.latest().await) },
+            // In this order, so that quick ticks for heads never starve it.
+            biased;
             _ = polls.tick(), if !config.poll_interval.is_zero() => {
                 polls_done += 1;
                 if polls_done % CHAIN_CHECK_POLLS == 0 && matches!(node.check_chain().await, Err(RpcError::WrongChain { .. })) {
@@ -212,6 +214,7 @@ async fn follow(pool: &Shared, node: &Node) {
                 }
                 Some(polled)
             }
+            _ = heads.tick() => if subscribed() { None } else { Some(node.latest().await) },
         };
         match polled {
             None => {}
@@ -278,7 +281,7 @@ async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
         };
         node.meters.subscription_lost(&cause);
         ws.set(Link::Down(Some(cause)));
-        pause.wait().await;
+        pause.wait(&pool.dice).await;
     }
 }
 
@@ -463,9 +466,8 @@ impl Default for Pause {
 }
 
 impl Pause {
-    async fn wait(&mut self) {
-        let jitter = rand::rng().random_range(0.5..1.0);
-        sleep(self.0.mul_f64(jitter)).await;
+    async fn wait(&mut self, dice: &Dice) {
+        sleep(self.0.mul_f64(dice.half_to_whole())).await;
         self.0 = (2 * self.0).min(LONGEST_PAUSE);
     }
 }

@@ -177,7 +177,7 @@ impl Core {
         let tip = self.chain.tip()?.head.number;
         let deepest = tip.saturating_sub(SAMPLE_DEPTH);
         let shallowest = tip.checked_sub(SAMPLE_AT_LEAST)?;
-        let number = self.dice.block(deepest..=shallowest);
+        let number = self.pool.0.dice.block(deepest..=shallowest);
         self.chain.block_at(number)
     }
 

@@ -25,7 +25,6 @@ mod class;
 mod completeness;
 mod config;
 mod depth;
-mod dice;
 mod envelope;
 mod filters;
 mod finality;
@@ -91,7 +90,6 @@ use budget::Budget;
 use cache::Cache;
 use chain::ChainView;
 use completeness::Blooms;
-use dice::Dice;
 use filters::Filters;
 use history::History;
 use quota::Buckets;
@@ -123,7 +121,6 @@ pub(crate) struct Core {
     pub(crate) blooms: Blooms,
     pub(crate) cache: Cache,
     pub(crate) flights: Flights,
-    pub(crate) dice: Dice,
     pub(crate) next_id: AtomicU64,
     /// How long one endpoint gets for an answer; none: as long as the method's kind says.
     pub(crate) patience: Option<Duration>,
@@ -219,7 +216,6 @@ impl Core {
             blooms: Blooms::default(),
             cache: Cache::new(config.cache_bytes),
             flights: Flights::default(),
-            dice: Dice::Fair,
             next_id: AtomicU64::new(1),
             patience: None,
             followed: AtomicBool::new(false),

@@ -77,8 +77,8 @@ impl Core {
                 furthest.unwrap_or(among[0])
             }
             _ => {
-                let first = self.dice.random_range(0..count);
-                let mut second = self.dice.random_range(0..count - 1);
+                let first = self.pool.0.dice.random_range(0..count);
+                let mut second = self.pool.0.dice.random_range(0..count - 1);
                 if second >= first {
                     second += 1;
                 }
@@ -131,7 +131,7 @@ impl Core {
             (true, false, true) => Rank::Degraded,
             (true, true, true) if node.gate.is_full() => Rank::Full,
             (true, true, true) if node.fitness.is_on_probation() => {
-                match self.dice.random_range(0..PROBATION_SHARE) {
+                match self.pool.0.dice.random_range(0..PROBATION_SHARE) {
                     0 => Rank::Good,
                     _ => Rank::OnProbation,
                 }

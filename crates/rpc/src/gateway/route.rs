@@ -278,6 +278,7 @@ impl Core {
         // The loser goes on by itself, so that it is judged by what it does. A failure is not a
         // win: then the other one is waited for.
         let (winner, rest, failed) = tokio::select! {
+            biased;
             outcome = &mut first => match outcome {
                 Ok(answer) => ((node, Ok(answer)), Some(second), None),
                 Err(error) => ((other, second.await), None, Some((node, error))),

@@ -132,6 +132,7 @@ impl Client {
                 Ok(false) if aside.told => {}
                 Ok(false) => {
                     tokio::select! {
+                        biased;
                         moved = changed.changed() => if moved.is_err() { return },
                         _ = pending.changed(), if aside.pending => {}
                         () = tokio::time::sleep(SYNCING_EVERY), if aside.syncing => {}
