@@ -13,6 +13,7 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
             .map(|seconds| seconds * SECOND_NS)
             .collect::<Vec<f64>>()
     };
+    let broadcast = seconds(&[0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0]);
     let confirmed = seconds(&[0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0]);
     let calls = seconds(&[0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0]);
     let blocks = [1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
@@ -24,6 +25,12 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
             Matcher::Full("tx_manager_time_until_tx_confirmed".to_owned()),
             &confirmed,
         )
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(
+                Matcher::Full("tx_manager_time_until_tx_broadcast".to_owned()),
+                &broadcast,
+            )
+        })
         .and_then(|builder| {
             builder.set_buckets_for_metric(
                 Matcher::Full("tx_manager_blocks_until_tx_confirmed".to_owned()),

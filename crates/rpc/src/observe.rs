@@ -220,6 +220,7 @@ impl Meters {
     /// The head subscription of an endpoint ended, or could not be made.
     pub(crate) fn subscription_lost(&self, cause: &str) {
         let (chain, node) = (&self.chain, &self.node);
+        counter!("head_tracker_connection_errors", "ChainID" => chain.clone()).increment(1);
         warn!(chain.id = %chain, endpoint.name = %node, "no head subscription at endpoint {node} of chain {chain}: {cause}; trying again");
     }
 

@@ -1,5 +1,7 @@
 //! All that sending and confirming tells the world. Names that dashboards know keep theirs.
 
+use std::time::Duration;
+
 use alloy::primitives::Address;
 use dodona_model::ChainId;
 use dodona_store::txs::{Inclusion, Tx};
@@ -19,6 +21,12 @@ pub(crate) fn signed(chain: ChainId, key: Address, first_nonce: u64, count: usiz
 pub(crate) fn handed_over(chain: ChainId, tx: i64, hash: alloy::primitives::B256) {
     counter!("tx_manager_num_broadcasted", "chainID" => chain_label(chain)).increment(1);
     info!(chain.id = chain, tx.id = tx, tx.hash = %hash, "transaction {tx} handed over as {hash}");
+}
+
+/// A transaction left for the first time, so long after it was queued.
+pub(crate) fn broadcast(chain: ChainId, after: Duration) {
+    histogram!("tx_manager_time_until_tx_broadcast", "chainID" => chain_label(chain))
+        .record(after.as_secs_f64() * 1e9);
 }
 
 /// No endpoint took an attempt.

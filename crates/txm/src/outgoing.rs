@@ -66,8 +66,11 @@ pub(crate) async fn hand_out(
         });
     }
     // The moment the bytes left, not the moment we heard back.
-    txs::all_handed_over(&mut leader_tx, &taken, sent_at).await?;
+    let queued_at = txs::all_handed_over(&mut leader_tx, &taken, sent_at).await?;
     leader_tx.commit().await?;
+    for queued_at in queued_at {
+        observe::broadcast(chain, sent_at.since(queued_at));
+    }
     Ok(handed)
 }
 

@@ -34,6 +34,14 @@ async fn a_key_without_funds_says_so_and_answers_once_it_is_funded() {
     })
     .await;
     scene.assert_sent(1).await;
+    // What dashboards know counts it once, however often it was tried.
+    let left = r#"tx_manager_time_until_tx_broadcast_count{chainID="31337"}"#;
+    assert_eq!(scene.api().metric(left).await, Some(1.0));
+    let balance = format!("node_balance{{account=\"{}\"", scene.key);
+    until("its balance is told", || async {
+        (scene.api().metric(&balance).await > Some(0.0)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -129,6 +129,18 @@ fn keys(out: &mut Exposition, facts: &Facts) {
             ether(key.balance_wei.unwrap_or_default()),
         );
     }
+    let mut balances = out.family("node_balance", Kind::Gauge, "native balance in ether");
+    for key in facts.keys.iter().filter(known) {
+        let (account, chain) = (key.address.to_string(), key.chain_id.to_string());
+        balances.sample(
+            &[
+                ("account", &account),
+                ("chainID", &chain),
+                ("chainFamily", "EVM"),
+            ],
+            ether(key.balance_wei.unwrap_or_default()),
+        );
+    }
     let mut stuck = out.family(
         "dodona_key_stuck",
         Kind::Gauge,
