@@ -8,7 +8,8 @@ use dodona_model::request::Event;
 use dodona_model::run::State;
 use dodona_model::{JobId, RunId, tx};
 use dodona_pipeline::{
-    Inputs, Limits, Outcome, RunInput, RunState, StoredResult, TxIntent, Value, execute, read_json,
+    GasLimits, Inputs, Limits, Outcome, Pipeline, RunInput, RunState, StoredResult, TxIntent,
+    Value, execute, read_json,
 };
 use dodona_runtime::{Poke, Service, clock};
 use dodona_store::runs::{Run, TaskRun};
@@ -232,9 +233,8 @@ impl Runner {
             .map(|task| (task.dot_id.clone(), inputs.task_run_id(&task.dot_id)))
             .collect();
         let spec = &ready.job.spec;
-        let rules = spec
-            .chain_id
-            .and_then(|chain| self.config.chains.get(&chain));
+        let chains = self.config.chains.iter();
+        let of_chains = chains.map(|(chain, rules)| (*chain, rules.gas_limit_of(&spec.kind)));
         Ok(RunInput {
             run_id: run.id,
             vars,
@@ -245,10 +245,10 @@ impl Runner {
                 max_task_duration: spec.max_task_duration,
                 default_http_timeout: self.config.http_timeout,
                 max_response_bytes: self.config.http_max_bytes,
-                gas_limit: spec
-                    .gas_limit
-                    .map(u64::from)
-                    .or(rules.map(|rules| rules.gas_limit_of(&spec.kind))),
+                gas: GasLimits {
+                    of_job: spec.gas_limit.map(u64::from),
+                    of_chains: of_chains.collect(),
+                },
                 bridge_cache_ttl: self.config.bridge_cache_ttl,
                 bridge_response_url: self.config.bridge_response_url.clone(),
             },
@@ -411,7 +411,7 @@ impl Runner {
                 .queue_tx(tx, run, ready, request.as_ref(), &intent, batch)
                 .await?
             {
-                fail_task(&mut outcome, &intent.dot_id, why);
+                fail_task(&mut outcome, &ready.pipeline, &intent.dot_id, why);
             }
         }
         if matches!(concluded.as_deref(), Some(flux::Concluded::Declined(_))) {
@@ -475,9 +475,6 @@ impl Runner {
                 "invalid EVM chain ID: this node is not configured for chain {chain}"
             )));
         };
-        if !intent.transmit_checker.is_null() {
-            return Ok(Err("transmitChecker is not supported by this version (answers to requests are always checked before they are signed); remove it from the task".to_owned()));
-        }
         let now = clock::now();
         let Some(from) = batch.next_sender(tx, chain, &intent.from).await? else {
             let which = if intent.from.is_empty() {
@@ -518,6 +515,7 @@ impl Runner {
             request_row: answering.map(|request| request.id),
             min_confirmations: intent.min_confirmations,
             fail_on_revert: intent.fail_on_revert,
+            simulate: intent.simulate,
             signal_needed: intent.min_confirmations != Some(0),
             meta: intent.tx_meta.to_string(),
         };
@@ -564,17 +562,18 @@ fn fail_run(outcome: &mut Outcome, why: &str) {
     outcome.all_errors.push(Some(why.to_owned()));
 }
 
-/// The transaction could not be queued: that is the task's error, and the run's.
-fn fail_task(outcome: &mut Outcome, dot_id: &str, why: String) {
+/// The transaction could not be queued: that is the task's error. The run waits on for its other tasks, if there are
+/// any it waits for, and has failed otherwise.
+fn fail_task(outcome: &mut Outcome, pipeline: &Pipeline, dot_id: &str, why: String) {
     let now = std::time::SystemTime::now();
     let pending = outcome.pending.iter().position(|(name, _)| name == dot_id);
     if let Some(position) = pending {
         let (name, task_run_id) = outcome.pending.remove(position);
         outcome.results.push(dodona_pipeline::TaskResult {
+            index: pipeline.task(&name).map_or(0, |task| task.index),
             dot_id: name,
             task_run_id,
             task_type: "ethtx",
-            index: 0,
             output: None,
             error: Some(why.clone()),
             started_at: now,
@@ -589,10 +588,30 @@ fn fail_task(outcome: &mut Outcome, dot_id: &str, why: String) {
         result.output = None;
         result.error = Some(why.clone());
     }
-    outcome.state = RunState::Errored;
-    outcome.outputs = vec![None];
-    outcome.fatal_errors = vec![Some(why.clone())];
-    outcome.all_errors.push(Some(why));
+    let mut order: Vec<_> = pipeline.tasks().collect();
+    order.sort_by_key(|task| task.index);
+    let ours = order.iter().position(|task| task.dot_id == dot_id);
+    if let Some(error) = ours.and_then(|at| outcome.all_errors.get_mut(at)) {
+        *error = Some(why.clone());
+    }
+    outcome.state = match outcome.pending.is_empty() {
+        true => RunState::Errored,
+        false => RunState::Suspended,
+    };
+    // What would have come after it gets no further either.
+    let terminal = order.iter().filter(|task| task.is_terminal());
+    let ends = outcome.outputs.iter_mut().zip(&mut outcome.fatal_errors);
+    for (task, (output, error)) in terminal.zip(ends) {
+        let unsettled = output.is_none() && error.is_none();
+        if task.dot_id == dot_id || (outcome.pending.is_empty() && unsettled) {
+            (*output, *error) = (None, Some(why.clone()));
+        }
+    }
+    // Its dependants did not wait for it and are done: the run has failed all the same.
+    if outcome.state == RunState::Errored && outcome.fatal_errors.iter().all(Option::is_none) {
+        outcome.fatal_errors = vec![Some(why); outcome.fatal_errors.len().max(1)];
+        outcome.outputs = vec![None; outcome.fatal_errors.len()];
+    }
 }
 
 /// Results that stand, from rows.

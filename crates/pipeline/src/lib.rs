@@ -47,7 +47,9 @@ pub use engine::execute;
 pub use error::{TaskError, text};
 pub use graph::{MAX_SOURCE_BYTES, MAX_TASKS, Pipeline, TaskDef};
 pub use inputs::{Inputs, InputsError, JobFacts};
-pub use outcome::{Limits, Outcome, RunInput, RunState, StoredResult, TaskResult, TxIntent};
+pub use outcome::{
+    GasLimits, Limits, Outcome, RunInput, RunState, StoredResult, TaskResult, TxIntent,
+};
 pub use ports::{
     BlockChoice, BridgeCacheKey, BridgeTarget, CallOrigin, EstimateGas, EthCall, EthCallError,
     HttpCall, HttpReply, Ports, Reach,

@@ -43,9 +43,8 @@ pub struct Limits {
     pub default_http_timeout: Option<Duration>,
     /// Longest response body in bytes.
     pub max_response_bytes: usize,
-    /// Gas limit for tasks that name none: the job's, else the chain's for the job type, else the
-    /// chain's default. The caller chooses.
-    pub gas_limit: Option<u64>,
+    /// Gas limit for tasks that name none.
+    pub gas: GasLimits,
     /// How old a bridge's last good answer may be when the bridge fails and the task names no
     /// `cacheTTL`. Zero: no caching.
     pub bridge_cache_ttl: Duration,
@@ -60,10 +59,26 @@ impl Default for Limits {
             max_task_duration: None,
             default_http_timeout: Some(Duration::from_secs(15)),
             max_response_bytes: 32_768,
-            gas_limit: None,
+            gas: GasLimits::default(),
             bridge_cache_ttl: Duration::ZERO,
             bridge_response_url: None,
         }
+    }
+}
+
+/// Gas for tasks that name no limit of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GasLimits {
+    /// The job's, on whichever chain.
+    pub of_job: Option<u64>,
+    /// Where the job has none: each chain's for jobs of its type, by chain id.
+    pub of_chains: BTreeMap<u64, u64>,
+}
+
+impl GasLimits {
+    /// The limit on this chain, where there is one.
+    pub fn on(&self, chain: u64) -> Option<u64> {
+        self.of_job.or_else(|| self.of_chains.get(&chain).copied())
     }
 }
 
@@ -116,7 +131,7 @@ pub struct TxIntent {
     pub data: Bytes,
     /// Keys that may send it; empty means any enabled key of the chain.
     pub from: Vec<Address>,
-    /// From the task, else from [`Limits::gas_limit`].
+    /// From the task, else from [`Limits::gas`].
     pub gas_limit: Option<u64>,
     /// Confirmations to wait for; `Some(0)`: the run does not wait; unset: the chain's finality depth.
     pub min_confirmations: Option<u64>,
@@ -126,8 +141,10 @@ pub struct TxIntent {
     pub evm_chain_id: u64,
     /// Notes kept beside the transaction: an object.
     pub tx_meta: serde_json::Value,
-    /// A check before each send: an object, or null.
+    /// A check before the first send: an object, or null.
     pub transmit_checker: serde_json::Value,
+    /// Whether that check is to try the transaction against the chain (`CheckerType` is `simulate`).
+    pub simulate: bool,
 }
 
 /// What an execution achieved.

@@ -270,7 +270,7 @@ pub(crate) fn entry(kind: TaskType) -> Entry {
                 a(
                     "transmitChecker",
                     "E J",
-                    "map; unknown keys are an error",
+                    "map; with `CheckerType` = `simulate` it is tried against the chain before it is signed and not sent if it would revert; unknown keys are an error",
                     "none",
                 ),
             ],

@@ -10,6 +10,11 @@ use crate::{Result, StoreError, open};
 const STEPS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../migrations/0001_first.sql")),
     (2, "reread", include_str!("../migrations/0002_reread.sql")),
+    (
+        3,
+        "simulate",
+        include_str!("../migrations/0003_simulate.sql"),
+    ),
 ];
 
 /// The few words in which the engines differ; everything else is the same text. Text is compared byte

@@ -32,29 +32,29 @@ declare! {
     INSERT = "txs.insert" =>
         "INSERT INTO txs (chain_id, from_address, to_address, payload, payload_version, value_wei, gas_limit, state, reason,
             task_run_id, superseded, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed, meta,
-            not_before, checks_failed, created_at)
-         VALUES ($1, $2, $3, $4, 1, $5, $6, 'queued', '', $7, 0, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15) RETURNING id";
+            not_before, checks_failed, created_at, simulate)
+         VALUES ($1, $2, $3, $4, 1, $5, $6, 'queued', '', $7, 0, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15, $16) RETURNING id";
     BY_TASK_RUN = "txs.by_task_run" =>
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0",
         "SELECT * FROM txs WHERE task_run_id = $1 AND superseded = 0 FOR UPDATE";
     INSERT_EACH = "txs.insert_each" =>
         "INSERT INTO txs (chain_id, from_address, to_address, payload, payload_version, value_wei, gas_limit, state, reason,
             task_run_id, superseded, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed, meta,
-            not_before, checks_failed, created_at)
+            not_before, checks_failed, created_at, simulate)
          SELECT value ->> 'chain_id', unhex(value ->> 'from'), unhex(value ->> 'to'), unhex(value ->> 'payload'), 1,
             unhex(value ->> 'value_wei'), value ->> 'gas_limit', 'queued', '', value ->> 'task_run_id', 0, value ->> 'run_id',
             value ->> 'job_id', value ->> 'request_row', value ->> 'min_confirmations', value ->> 'fail_on_revert',
-            value ->> 'signal_needed', value ->> 'meta', 0, 0, $2
+            value ->> 'signal_needed', value ->> 'meta', 0, 0, $2, value ->> 'simulate'
          FROM json_each($1)",
         "INSERT INTO txs (chain_id, from_address, to_address, payload, payload_version, value_wei, gas_limit, state, reason,
             task_run_id, superseded, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed, meta,
-            not_before, checks_failed, created_at)
+            not_before, checks_failed, created_at, simulate)
          SELECT chain_id, decode(\"from\", 'hex'), decode(\"to\", 'hex'), decode(payload, 'hex'), 1, decode(value_wei, 'hex'),
             gas_limit, 'queued', '', task_run_id, 0, run_id, job_id, request_row, min_confirmations, fail_on_revert, signal_needed,
-            meta, 0, 0, $2
+            meta, 0, 0, $2, simulate
          FROM json_to_recordset(CAST($1 AS JSON)) AS t(chain_id BIGINT, \"from\" TEXT, \"to\" TEXT, payload TEXT, value_wei TEXT,
             gas_limit BIGINT, task_run_id TEXT, run_id BIGINT, job_id BIGINT, request_row BIGINT, min_confirmations BIGINT,
-            fail_on_revert BIGINT, signal_needed BIGINT, meta TEXT)";
+            fail_on_revert BIGINT, signal_needed BIGINT, meta TEXT, simulate BIGINT)";
     LIVING_OF = "txs.living_of_each" =>
         "SELECT task_run_id, state FROM txs WHERE task_run_id IN (SELECT value FROM json_each($1)) AND superseded = 0
          ORDER BY task_run_id",
@@ -64,7 +64,7 @@ declare! {
     // attempt ever made carries the new version, also where the old one was given up (0).
     NEW_PAYLOAD = "txs.new_payload" =>
         "UPDATE txs SET payload = $2, to_address = $3, value_wei = $4, gas_limit = $5, min_confirmations = $6, fail_on_revert = $7,
-            signal_needed = $8, meta = $9, from_address = CASE WHEN state = 'queued' THEN $10 ELSE from_address END,
+            signal_needed = $8, meta = $9, simulate = $11, from_address = CASE WHEN state = 'queued' THEN $10 ELSE from_address END,
             payload_version = 1 + CASE WHEN payload_version > 0 THEN payload_version
                 ELSE (SELECT COALESCE(MAX(a.payload_version), 0) FROM tx_attempts a WHERE a.tx_id = txs.id) END, not_before = 0, checks_failed = 0, reason = ''
          WHERE id = $1 AND state IN ('queued', 'signed', 'sent', 'mined')";
@@ -97,10 +97,11 @@ declare! {
     HANDED_OVER = "txs.handed_over" =>
         "UPDATE txs SET state = 'sent', reason = CASE WHEN payload_version = 0 THEN reason ELSE '' END,
             sent_at = COALESCE(sent_at, $2), last_sent_at = $2
-         WHERE id IN (SELECT value FROM json_each($1)) AND state IN ('signed', 'sent')",
+         WHERE id IN (SELECT value FROM json_each($1)) AND state IN ('signed', 'sent') RETURNING created_at, sent_at",
         "UPDATE txs SET state = 'sent', reason = CASE WHEN payload_version = 0 THEN reason ELSE '' END,
             sent_at = COALESCE(sent_at, $2), last_sent_at = $2
-         WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) AND state IN ('signed', 'sent')";
+         WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON))) AND state IN ('signed', 'sent')
+         RETURNING created_at, sent_at";
     NOTE = "txs.note" =>
         "UPDATE txs SET reason = CASE WHEN payload_version = 0 THEN reason ELSE $2 END, last_sent_at = $3
          WHERE id = $1 AND state IN ('signed', 'sent')";
@@ -176,6 +177,9 @@ pub struct NewTx {
     pub min_confirmations: Option<u64>,
     /// Whether a revert is the task's error.
     pub fail_on_revert: bool,
+    /// Whether it is tried against the chain before its first signature, and given up if it would revert. An
+    /// answer to a request always is.
+    pub simulate: bool,
     /// Whether a task waits for it.
     pub signal_needed: bool,
     /// What the task said about it, JSON.
@@ -240,6 +244,7 @@ fn tx(row: &Row) -> Result<Tx> {
             request_row: row.get("request_row")?,
             min_confirmations: row.get("min_confirmations")?,
             fail_on_revert: row.get("fail_on_revert")?,
+            simulate: row.get("simulate")?,
             signal_needed: row.get("signal_needed")?,
             meta: row.get("meta")?,
         },
@@ -295,7 +300,8 @@ pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Resul
                     new.fail_on_revert,
                     new.signal_needed,
                     &new.meta,
-                    new.from
+                    new.from,
+                    new.simulate
                 ];
                 store_tx.run(&NEW_PAYLOAD, args).await?;
             } else {
@@ -323,7 +329,8 @@ pub async fn queue(store_tx: &mut StoreTx, new: &NewTx, now: Timestamp) -> Resul
         new.fail_on_revert,
         new.signal_needed,
         &new.meta,
-        now
+        now,
+        new.simulate
     ];
     store_tx.one(&INSERT, args).await?.get("id")
 }
@@ -384,6 +391,7 @@ pub async fn queue_each(store_tx: &mut StoreTx, new: &[NewTx], now: Timestamp) -
                 "request_row": new.request_row,
                 "min_confirmations": new.min_confirmations.map(int),
                 "fail_on_revert": i64::from(new.fail_on_revert),
+                "simulate": i64::from(new.simulate),
                 "signal_needed": i64::from(new.signal_needed),
                 "meta": clean(new.meta.clone()),
             })
@@ -503,27 +511,34 @@ pub async fn give_up(leader: &mut LeaderTx, id: TxId, reason: &str) -> Result<bo
     Ok(leader.run(&GIVE_UP, args![id, reason]).await? == 1)
 }
 
-/// Endpoints have attempts (attempt, its transaction). Why a transaction was given up stays. Returns how many
-/// transactions are sent now.
+/// Endpoints have attempts (attempt, its transaction). Why a transaction was given up stays. Returns when those
+/// that left for the first time had been queued.
 pub async fn all_handed_over(
     leader: &mut LeaderTx,
     taken: &[(i64, TxId)],
     now: Timestamp,
-) -> Result<u64> {
+) -> Result<Vec<Timestamp>> {
     if taken.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let (attempts, txs): (Vec<i64>, Vec<TxId>) = taken.iter().copied().unzip();
     attempts::accept(leader, &attempts).await?;
-    leader
-        .run(&HANDED_OVER, args![crate::runs::id_list(&txs), now])
-        .await
+    let sent = leader
+        .rows(&HANDED_OVER, args![crate::runs::id_list(&txs), now])
+        .await?;
+    let mut queued_at = Vec::new();
+    for row in &sent {
+        if row.get::<Timestamp>("sent_at")? == now {
+            queued_at.push(row.get("created_at")?);
+        }
+    }
+    Ok(queued_at)
 }
 
 /// An endpoint has an attempt of it. Why it was given up stays.
 pub async fn handed_over(leader: &mut LeaderTx, id: TxId, now: Timestamp) -> Result<bool> {
     let ids = crate::runs::id_list(&[id]);
-    Ok(leader.run(&HANDED_OVER, args![ids, now]).await? == 1)
+    Ok(leader.rows(&HANDED_OVER, args![ids, now]).await?.len() == 1)
 }
 
 /// Says why a signed transaction does not move. Why it was given up stays.

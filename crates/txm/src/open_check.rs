@@ -48,15 +48,20 @@ pub(crate) async fn sift(
 ) -> anyhow::Result<Vec<Tx>> {
     let (to_ask, mut open): (Vec<Tx>, Vec<Tx>) = queued
         .into_iter()
-        .partition(|tx| tx.spec.request_row.is_some() && is_fulfilment(&tx.spec.payload));
+        .partition(|tx| is_answer(tx) || tx.spec.simulate);
     if to_ask.is_empty() {
         return Ok(open);
     }
     let verdicts = ask(pool, &to_ask, BlockTag::Latest).await?;
     let mut held = Vec::new();
     let mut doomed = Vec::new();
+    let mut failed = Vec::new();
     for (tx, verdict) in to_ask.into_iter().zip(verdicts) {
         match verdict {
+            // A trial the task asked for: what would revert is not sent. Anything else says nothing against it.
+            Verdict::Refused(text) if !is_answer(&tx) => failed.push((tx, text)),
+            Verdict::NotOpen if !is_answer(&tx) => failed.push((tx, NOT_OPEN.to_owned())),
+            _ if !is_answer(&tx) => open.push(tx),
             Verdict::Open => open.push(tx),
             // An endpoint that never can say does not decide about an answer: the chain will.
             Verdict::Unclear(_) if tx.checks_failed + 1 >= LOOKS => open.push(tx),
@@ -71,8 +76,31 @@ pub(crate) async fn sift(
     if !held.is_empty() {
         hold(lead, held).await?;
     }
+    if !failed.is_empty() {
+        give_up(lead, failed).await?;
+    }
     open.sort_by_key(|tx| (tx.spec.value_wei, tx.created_at, tx.id));
     Ok(open)
+}
+
+fn is_answer(tx: &Tx) -> bool {
+    tx.spec.request_row.is_some() && is_fulfilment(&tx.spec.payload)
+}
+
+/// Transactions that would revert, with the contract's reason, are never signed.
+async fn give_up(lead: &Leader, failed: Vec<(Tx, String)>) -> anyhow::Result<()> {
+    let mut leader_tx = lead.begin().await?;
+    for (tx, reason) in failed {
+        let text = format!("transaction reverted during simulation: {reason}");
+        observe::died(tx.spec.chain_id, tx.id, &text);
+        txs::die(&mut leader_tx, &tx, TxEvent::Refused, &text).await?;
+        if let Some(request) = tx.spec.request_row {
+            let now = clock::now();
+            requests::apply(&mut leader_tx, request, RequestEvent::Failed, &text, now).await?;
+        }
+    }
+    leader_tx.commit().await?;
+    Ok(())
 }
 
 async fn ask(pool: &Pool, txs: &[Tx], block: BlockTag) -> anyhow::Result<Vec<Verdict>> {

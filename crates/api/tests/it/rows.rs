@@ -228,6 +228,7 @@ pub(crate) async fn queued_tx(store: &Store) -> TxId {
         request_row: None,
         min_confirmations: None,
         fail_on_revert: false,
+        simulate: false,
         signal_needed: false,
         meta: "{}".to_owned(),
     };

@@ -239,6 +239,7 @@ pub(crate) async fn conclude(
         request_row: None,
         min_confirmations: None,
         fail_on_revert: false,
+        simulate: false,
         signal_needed: false,
         meta: "{}".to_owned(),
     };

@@ -94,6 +94,7 @@ async fn transactions_that_are_not_final_or_that_somebody_waits_for_stay_however
             request_row: None,
             min_confirmations: Some(1),
             fail_on_revert: false,
+            simulate: false,
             signal_needed: wanted,
             meta: "{}".to_owned(),
         };

@@ -6,6 +6,7 @@ use alloy::primitives::Address;
 use dodona_jobs::{ChainRules, RunnerConfig};
 use dodona_model::{request, run};
 use dodona_store::keys;
+use serde_json::{Value, json};
 
 use crate::jobs::{self, Say};
 use crate::scene::{Ask, CHAIN, KEY, NOW, ORACLE, Scene};
@@ -119,6 +120,38 @@ async fn a_task_that_names_other_keys_than_we_have_is_told_so() {
         scene.run().await;
         assert_eq!(scene.only_tx().await.spec.from, OTHER_KEY);
         assert_eq!(scene.run_of(&ask).await.state, run::State::Suspended);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_transaction_does_not_end_a_run_that_waits_for_another_one() {
+    for mut scene in Scene::both().await {
+        let fetch = jobs::get(&scene.source.url_of("/price"));
+        let dot = format!(
+            r#"{}
+  other [type=ethtx to="{ORACLE}" data="0x01" from=<["{OTHER_KEY}"]> minConfirmations=1 index=7]"#,
+            jobs::answering(&fetch, "minConfirmations=1")
+        );
+        let job = scene.job(&dot).await;
+        let ask = scene.ask(&job);
+        scene.mine(&[ask.log()]).await;
+        scene.trigger().await;
+        scene.run().await;
+        let run = scene.run_of(&ask).await;
+        assert_eq!(run.state, run::State::Suspended);
+        let why = scene.task(run.id, "other").await.error.expect("no key");
+        assert_eq!(scene.request(&ask).await.state, request::State::Open);
+
+        let receipt = json!({ "status": "0x1", "transactionHash": "0xab" });
+        scene.tell(&scene.only_tx().await, &receipt).await;
+        scene.run().await;
+        let run = scene.run_of(&ask).await;
+        assert_eq!(run.state, run::State::Errored, "a terminal task failed");
+        let outputs: Value = serde_json::from_str(&run.outputs).unwrap();
+        assert!(outputs[0].to_string().contains("0xab"), "{outputs}");
+        let errors: Value = serde_json::from_str(&run.fatal_errors).unwrap();
+        assert_eq!((&outputs[1], &errors), (&Value::Null, &json!([null, why])));
+        assert_eq!(scene.txs().await.len(), 1);
     }
 }
 

@@ -18,8 +18,8 @@ use crate::draw::{Label, Mark};
 use crate::egress::{EgressClient, HttpError};
 use crate::spec::{JobKind, JobSpec};
 use crate::{
-    BridgeTarget, EstimateGas, EthCall, EthCallError, HttpCall, HttpReply, Limits, Outcome, Ports,
-    RunInput, RunState, TaskResult, execute,
+    BridgeTarget, EstimateGas, EthCall, EthCallError, GasLimits, HttpCall, HttpReply, Limits,
+    Outcome, Ports, RunInput, RunState, TaskResult, execute,
 };
 
 pub use sources::{Sources, SourcesError};
@@ -77,7 +77,10 @@ impl Rehearsal<'_> {
             task_run_ids: BTreeMap::new(),
             limits: Limits {
                 max_task_duration: self.spec.max_task_duration,
-                gas_limit: Some(self.spec.gas_limit.map_or(500_000, u64::from)),
+                gas: GasLimits {
+                    of_job: Some(self.spec.gas_limit.map_or(500_000, u64::from)),
+                    ..GasLimits::default()
+                },
                 ..Limits::default()
             },
         };

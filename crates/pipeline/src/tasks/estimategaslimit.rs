@@ -26,7 +26,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Value, TaskError> {
         data: data.into(),
         block,
     };
-    let limit = task.limits.gas_limit;
+    let limit = task.limits.gas.on(chain);
     let estimate = match task.ports.estimate_gas(call).await {
         Ok(gas) => gas,
         Err(error @ EthCallError::UnknownChain { .. }) => {

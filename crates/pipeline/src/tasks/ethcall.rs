@@ -42,7 +42,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<Value, TaskError> {
         from: from.unwrap_or_default(),
         gas: match (unlimited, gas) {
             (true, _) => None,
-            (false, 0) => task.limits.gas_limit,
+            (false, 0) => task.limits.gas.on(chain),
             (false, gas) => Some(gas),
         },
         gas_price,

@@ -3,6 +3,8 @@
 //! Nothing is sent or stored here. The task yields an intent; the caller commits it together with
 //! the results, under the id of the task run, so that executing again can never send twice.
 
+use std::collections::BTreeMap;
+
 use crate::convert::{
     address, addresses, boolean, map, maybe, owned_bytes, parse_bool, prefixed_hex, uint64,
 };
@@ -57,6 +59,7 @@ pub(super) fn run(task: &Task<'_>) -> Result<TxIntent, TaskError> {
     }
     known_keys("txMeta", tx_meta.keys(), META_KEYS)?;
     known_keys("transmitChecker", transmit_checker.keys(), CHECKER_KEYS)?;
+    let simulate = simulates(&transmit_checker)?;
     let mut tx_meta = tx_meta;
     if let Ok(job) = task.vars.get("jobSpec.databaseID") {
         tx_meta.retain(|key, _| !key.eq_ignore_ascii_case("jobID"));
@@ -68,7 +71,7 @@ pub(super) fn run(task: &Task<'_>) -> Result<TxIntent, TaskError> {
         to,
         data: data.into(),
         from,
-        gas_limit: gas_limit.or(task.limits.gas_limit),
+        gas_limit: gas_limit.or(task.limits.gas.on(chain)),
         min_confirmations,
         fail_on_revert,
         evm_chain_id: chain,
@@ -77,7 +80,24 @@ pub(super) fn run(task: &Task<'_>) -> Result<TxIntent, TaskError> {
             true => serde_json::Value::Null,
             false => plain_json(&Value::Map(transmit_checker))?,
         },
+        simulate,
     })
+}
+
+/// Whether a `transmitChecker` asks for a trial against the chain. The others are part of answering VRF requests.
+fn simulates(checker: &BTreeMap<String, Value>) -> Result<bool, TaskError> {
+    let kind = checker
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case("CheckerType"));
+    match kind.map(|(_, value)| value) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::String(kind)) if kind.is_empty() => Ok(false),
+        Some(Value::String(kind)) if kind == "simulate" => Ok(true),
+        Some(other) => Err(TaskError::bad_input(format!(
+            "transmitChecker: CheckerType is \"simulate\" or left out, and not {}: the others belong to VRF jobs, which this version does not run",
+            other.to_output_json()
+        ))),
+    }
 }
 
 /// The reference node wants a JSON list; one bare address is understood here too.

@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, U256, address, bytes};
 use dodona_pipeline::{
-    BlockChoice, EthCall, EthCallError, Limits, Outcome, RunInput, TxIntent, Value,
+    BlockChoice, EthCall, EthCallError, GasLimits, Limits, Outcome, RunInput, TxIntent, Value,
 };
 use serde_json::json;
 
@@ -14,7 +14,10 @@ const FROM: Address = address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
 fn given() -> RunInput {
     RunInput {
         limits: Limits {
-            gas_limit: Some(500_000),
+            gas: GasLimits {
+                of_job: Some(500_000),
+                ..GasLimits::default()
+            },
             ..Limits::default()
         },
         ..input([
@@ -298,4 +301,28 @@ async fn without_an_estimate_the_limit_is_the_answer() {
     assert_eq!(output(&outcome, "a"), &Value::Uint(500_000));
     let outcome = estimate("", Err(EthCallError::UnknownChain { evm_chain_id: 5 })).await;
     assert!(error(&outcome, "a").starts_with("invalid EVM chain ID"));
+}
+
+#[tokio::test]
+async fn where_a_job_has_no_limit_the_one_of_the_tasks_chain_counts() {
+    let given = || RunInput {
+        limits: Limits {
+            gas: GasLimits {
+                of_job: None,
+                of_chains: [(5, 300_000), (31337, 700_000)].into(),
+            },
+            ..Limits::default()
+        },
+        ..input([])
+    };
+    let gone = || Err(EthCallError::Unavailable("no endpoint".into()));
+    for (chain, expected) in [(5, 300_000), (31337, 700_000)] {
+        let source =
+            format!("a [type=estimategaslimit to=\"{TO}\" data=\"0x01\" evmChainID={chain}]");
+        let (outcome, _) = run_in(&source, World::default().gas(gone()), given()).await;
+        assert_eq!(output(&outcome, "a"), &Value::Uint(expected));
+        let source = format!("a [type=ethtx to=\"{TO}\" data=\"0x01\" evmChainID={chain}]");
+        let (outcome, _) = run_in(&source, World::default(), given()).await;
+        assert_eq!(outcome.transactions[0].gas_limit, Some(expected));
+    }
 }

@@ -132,7 +132,7 @@ fn limits_of(json: &Json) -> Limits {
     for (key, value) in json.as_object().unwrap() {
         let seconds = || Duration::from_secs(value.as_u64().unwrap());
         match key.as_str() {
-            "gas_limit" => limits.gas_limit = value.as_u64(),
+            "gas_limit" => limits.gas.of_job = value.as_u64(),
             "bridge_cache_ttl_seconds" => limits.bridge_cache_ttl = seconds(),
             "default_http_timeout_seconds" => limits.default_http_timeout = Some(seconds()),
             "max_response_bytes" => limits.max_response_bytes = value.as_u64().unwrap() as usize,

@@ -191,7 +191,7 @@ async fn a_database_of_a_newer_version_is_refused_with_both_numbers() {
         let StoreError::Newer { found, known, .. } = &error else {
             panic!("{error}")
         };
-        assert_eq!((*found, *known), (42, 2));
+        assert_eq!((*found, *known), (42, 3));
         let sentence = error.to_string();
         assert!(
             sentence.contains("schema 42, this version knows 2"),

@@ -333,6 +333,7 @@ pub(crate) fn payment(n: u8) -> NewTx {
         request_row: None,
         min_confirmations: Some(1),
         fail_on_revert: true,
+        simulate: false,
         signal_needed: false,
         meta: "{}".to_owned(),
     }

@@ -331,6 +331,7 @@ impl Scene {
             request_row: None,
             min_confirmations: Some(1),
             fail_on_revert: true,
+            simulate: false,
             signal_needed: false,
             meta: "{}".to_owned(),
         }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    scene::{Db, Scene},
+    scene::{Db, Scene, task},
     specs::Spec,
 };
 
@@ -221,4 +221,40 @@ async fn a_bridge_that_answers_after_the_node_was_killed_is_heard_on_sqlite() {
 #[tokio::test]
 async fn a_bridge_that_answers_after_the_node_was_killed_is_heard_on_postgresql() {
     a_bridge_that_answers_after_the_node_was_killed_is_heard(Db::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_would_revert_is_not_sent_where_its_task_asks_for_a_trial() {
+    let scene = Scene::on(Db::Sqlite).await;
+    let hook = |data: &str| {
+        format!(
+            r#"
+type = "webhook"
+schemaVersion = 1
+observationSource = '''
+  send [type=ethtx to="{operator}" data="{data}" evmChainID="31337" minConfirmations=1
+        transmitChecker=<{{"CheckerType": "simulate"}}>]
+'''
+"#,
+            operator = scene.world.operator,
+        )
+    };
+    // acceptOwnership(), which nobody offered.
+    let job = scene.api().create_job(&hook("0x79ba5097")).await;
+    json_of(&scene.node.cli(&["--json", "jobs", "run", &job.id]));
+    let run = scene.run_in_state(&job, "errored").await;
+    let error = task(&run, "send")["error"].to_string();
+    assert!(error.contains("reverted during simulation: "), "{error}");
+    scene.assert_sent(0).await;
+
+    // owner(), which anybody may call.
+    let job = scene.api().create_job(&hook("0x8da5cb5b")).await;
+    json_of(&scene.node.cli(&["--json", "jobs", "run", &job.id]));
+    until("its transaction is mined", || async {
+        (scene.anvil.nonce(scene.key).await == 1).then_some(())
+    })
+    .await;
+    scene.anvil.mine(2).await;
+    scene.run_in_state(&job, "completed").await;
+    scene.assert_sent(1).await;
 }

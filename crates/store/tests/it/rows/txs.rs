@@ -111,6 +111,7 @@ async fn queue_together(t: &mut Transcript) {
         task_run_id: Some(Uuid::from_u128(0x7004)),
         value_wei: U256::MAX,
         fail_on_revert: true,
+        simulate: false,
         min_confirmations: Some(3),
         meta: "{\"note\":\"\0 \\u0000\"}".to_owned(),
         ..answer.clone()
