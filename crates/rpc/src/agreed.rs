@@ -28,6 +28,31 @@ impl Agreed {
         let place = usize::from(anchor.number > 0);
         self.lock()[place] = Some(anchor);
     }
+
+    /// What others of the same chain agreed on before these endpoints were there.
+    pub(crate) fn take_over(&self, before: &Self) {
+        let before = *before.lock();
+        *self.lock() = before;
+    }
+
+    /// What was above the first block may be another one now, and nobody is to blame.
+    pub(crate) fn forget_lasting(&self) {
+        self.lock()[1] = None;
+    }
+
+    /// The verdict about the first block, unless it comes from one endpoint alone and speaks against
+    /// what was agreed on: nobody is their own witness.
+    pub(crate) fn first_block(&self, verdict: Verdict, voices: &[Voice]) -> Verdict {
+        let [first, _] = *self.lock();
+        match (first, voices) {
+            (Some(first), [only]) if first.hash != only.hash => Verdict {
+                hash: first.hash,
+                out: vec![only.node],
+                tie: false,
+            },
+            _ => verdict,
+        }
+    }
 }
 
 /// Says what is wrong with a block an endpoint shows.
@@ -37,7 +62,7 @@ pub(crate) fn differs(shown: Anchor, agreed: B256) -> String {
         number => format!("its block {number}, which cannot change any more,"),
     };
     format!(
-        "{which} is {} and not {agreed} as at the others: it is on another chain; find out which one is right and remove the wrong one",
+        "{which} is {} and not {agreed} as agreed on before or at the others: it is on another chain; find out which one is right and remove the wrong one",
         shown.hash
     )
 }
@@ -145,6 +170,25 @@ mod tests {
         let mut preferred = voices(&[("", 1), ("", 2)]);
         preferred[1].order = 1;
         assert_eq!(verdict(&preferred).unwrap().out, [0]);
+    }
+
+    #[test]
+    fn one_alone_does_not_overrule_what_was_agreed_on_and_several_do() {
+        let agreed = Agreed::default();
+        let first = |list: &[(&str, u8)]| {
+            let voices = voices(list);
+            agreed.first_block(verdict(&voices).unwrap(), &voices).hash
+        };
+        assert_eq!(first(&[("", 1)]), B256::repeat_byte(1));
+        agreed.set(Anchor {
+            number: 0,
+            hash: B256::repeat_byte(1),
+        });
+        assert_eq!(first(&[("", 2)]), B256::repeat_byte(1));
+        assert_eq!(first(&[("", 2), ("", 2)]), B256::repeat_byte(2));
+        let later = Agreed::default();
+        later.take_over(&agreed);
+        assert_eq!(later.blocks(), agreed.blocks());
     }
 
     #[test]

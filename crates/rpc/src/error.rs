@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy::primitives::Bytes;
 
 use crate::revert;
+use crate::rounded::Rounded;
 
 /// The pool cannot be built as configured.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum RpcError {
         url: String,
         cause: String,
     },
-    #[error("{node} did not answer {method} within {after:?}")]
+    #[error("{node} did not answer {method} within {}", Rounded(*after))]
     Timeout {
         node: String,
         method: String,
@@ -53,7 +54,7 @@ pub enum RpcError {
         got: u64,
     },
     /// HTTP 429 or the like: ask less, or later.
-    #[error("{node} refuses requests for now (rate limit): {message}")]
+    #[error("{node} is out of quota for now (rate limit): {message}")]
     RateLimited { node: String, message: String },
     /// We ask it as much as it may be asked: another one, or later.
     #[error("{node} is asked as much as it may be for now")]

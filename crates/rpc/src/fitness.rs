@@ -47,6 +47,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// answered well.
 const PROBATION: Duration = Duration::from_secs(30);
 const PROBATION_ANSWERS: u32 = 200;
+/// Where hardly anything is asked, so many answers would take for ever.
+const LONGEST_PROBATION: Duration = Duration::from_secs(300);
 
 pub(crate) struct Fitness {
     in_flight: AtomicU32,
@@ -309,6 +311,23 @@ impl Fitness {
             .store(PROBATION_ANSWERS + 1, Ordering::Relaxed);
     }
 
+    /// It is gone: who is not there has nothing to prove.
+    pub(crate) fn end_probation(&self) {
+        self.marks().probation_until = None;
+        self.on_probation.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets go of whoever was not asked often enough to prove anything.
+    pub(crate) fn look_at_probation(&self, now: Instant) {
+        let over = self
+            .marks()
+            .probation_until
+            .is_some_and(|until| now >= until + (LONGEST_PROBATION - PROBATION));
+        if over {
+            self.end_probation();
+        }
+    }
+
     pub(crate) fn is_on_probation(&self) -> bool {
         self.on_probation.load(Ordering::Relaxed) > 0
     }
@@ -497,5 +516,22 @@ mod tests {
         fitness.marks().probation_until = Some(now);
         fitness.did_well("eth_call", Duration::from_millis(1));
         assert!(!fitness.is_on_probation());
+    }
+
+    #[test]
+    fn who_came_back_and_is_asked_nothing_has_proven_itself_after_some_minutes() {
+        let (fitness, now) = (Fitness::default(), Instant::now());
+        fitness.put_on_probation(now);
+        fitness.look_at_probation(now + LONGEST_PROBATION - Duration::from_secs(1));
+        assert_eq!(
+            words(&fitness),
+            ["came back lately and gets a part of the questions"]
+        );
+        fitness.look_at_probation(now + LONGEST_PROBATION);
+        assert!(words(&fitness).is_empty() && !fitness.is_on_probation());
+        // Gone again, it has nothing to prove until it is back.
+        fitness.put_on_probation(now);
+        fitness.end_probation();
+        assert!(words(&fitness).is_empty());
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Condition {
     pub(crate) client_version: Option<String>,
     /// What it says about its own syncing; none once it says that it is not.
     pub(crate) syncing: Option<Box<serde_json::value::RawValue>>,
+    /// What it says instead of showing its head, while it says that it is asked too much.
+    pub(crate) throttled: Option<String>,
     /// The highest blocks it called safe and finalized.
     pub(crate) safe: Option<u64>,
     pub(crate) finalized: Option<Anchor>,
@@ -157,6 +159,7 @@ impl Node {
                 risen: Instant::now(),
                 client_version: None,
                 syncing: None,
+                throttled: None,
                 safe: None,
                 finalized: None,
                 finalized_risen: Instant::now(),
@@ -218,6 +221,7 @@ impl Node {
                 // Whoever comes back may be somebody else.
                 condition.first = None;
                 condition.shows_at = None;
+                condition.throttled = None;
             }
             if state == NodeState::Alive && !before.answers() {
                 condition.risen = Instant::now();
@@ -235,6 +239,9 @@ impl Node {
                 self.fitness.put_on_probation(Instant::now());
             }
         }
+        if !state.answers() {
+            self.fitness.end_probation();
+        }
         self.meters.turned(before, state, reason.as_deref());
     }
 
@@ -243,6 +250,11 @@ impl Node {
         let number = head.number;
         let header = Arc::new(head.clone());
         let mut condition = self.condition();
+        condition.throttled = None;
+        if condition.head.is_some_and(|before| number < before.number) {
+            // A chain that begins anew is shorter than it was: it is asked for its first block again.
+            condition.first = None;
+        }
         condition.header = Some(header);
         condition.head = Some(Spot {
             number,
@@ -274,6 +286,8 @@ impl Node {
             Err(error @ RpcError::WrongChain { .. }) => {
                 self.turn(NodeState::InvalidChainId, Some(error.to_string()))
             }
+            // Who says "too many" is there.
+            Err(RpcError::RateLimited { .. }) if self.state().answers() => {}
             Err(error) => self.lost(error),
         }
         verdict
@@ -452,7 +466,9 @@ impl Node {
             active,
             highest_head: condition.highest,
             last_head_age: condition.highest.map(|_| condition.risen.elapsed()),
-            latency: (micros > 0).then(|| Duration::from_micros(micros)),
+            // What it was before it was gone says nothing about now.
+            latency: (micros > 0 && condition.state.answers())
+                .then(|| Duration::from_micros(micros)),
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             client_version: condition.client_version.clone(),

@@ -74,7 +74,7 @@ impl Pool {
             Err(RpcError::Timeout { node, after, .. }) if several => {
                 return Err(RpcError::TooManyResults {
                     node,
-                    message: format!("no answer within {after:?}"),
+                    message: format!("no answer within {}", crate::rounded::Rounded(after)),
                 });
             }
             Err(RpcError::TooLarge { node, limit, .. }) if several => {

@@ -28,15 +28,24 @@ impl fmt::Debug for EndpointTls {
 }
 
 impl EndpointTls {
-    /// The error is a sentence about the settings.
+    /// Whether TLS can be spoken like this; the error begins with the setting at fault: `ca: …`.
+    pub fn check(&self) -> Result<(), String> {
+        // The system's roots take a while to read and are nobody's setting.
+        match *self == Self::default() {
+            true => Ok(()),
+            false => self.config().map(drop),
+        }
+    }
+
+    /// The error begins with the setting at fault.
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, String> {
         let mut roots = RootCertStore::empty();
         match &self.ca {
             Some(pem) => {
-                for certificate in certificates(pem, "the CA file")? {
+                for certificate in certificates(pem, "ca")? {
                     roots
                         .add(certificate)
-                        .map_err(|cause| format!("the CA file is not right: {cause}"))?;
+                        .map_err(|cause| format!("ca: it is not right: {cause}"))?;
                 }
             }
             // A machine without any fails when it connects, and says so then.
@@ -52,11 +61,11 @@ impl EndpointTls {
         let config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
-                let chain = certificates(chain, "the certificate shown to it")?;
+                let chain = certificates(chain, "certificate")?;
                 let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|_| "the key file holds no private key in PEM".to_owned())?;
+                    .map_err(|_| "key: it holds no private key in PEM".to_owned())?;
                 builder.with_client_auth_cert(chain, key).map_err(|cause| {
-                    format!("certificate and key do not belong together: {cause}")
+                    format!("key: it does not belong to the certificate: {cause}")
                 })?
             }
         };
@@ -75,12 +84,12 @@ pub(crate) fn nobody() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(pem: &[u8], key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let list = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .unwrap_or_default();
     if list.is_empty() {
-        return Err(format!("{what} holds no certificate in PEM"));
+        return Err(format!("{key}: it holds no certificate in PEM"));
     }
     Ok(list)
 }

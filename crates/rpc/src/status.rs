@@ -99,7 +99,7 @@ impl NodeState {
         (
             &[Self::Alive, Self::Syncing],
             Self::OutOfSync,
-            "it is too far behind the pool, or without a new head or a new finalized head for too long",
+            "it is too far behind the pool, or without a new head or a new finalized head for too long, or out of quota",
         ),
         (
             &[Self::Alive, Self::OutOfSync],

@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     pub(crate) finalized: Option<(u64, Duration)>,
     /// What it says about its own syncing, in words.
     pub(crate) syncing: Option<String>,
+    /// What it says while it answers that it is asked too much.
+    pub(crate) throttled: Option<String>,
     /// The highest head of the alive endpoints.
     pub(crate) best: Option<u64>,
     /// The usual time between two blocks, once it is known.
@@ -61,9 +63,13 @@ pub(crate) fn judged(
             ..limits
         },
     };
-    let bad = match &progress.syncing {
-        Some(words) => Some((NodeState::Syncing, words.clone())),
-        None => out_of_sync(progress, limits).map(|why| (NodeState::OutOfSync, why)),
+    let bad = match (&progress.throttled, &progress.syncing) {
+        (Some(words), _) => Some((
+            NodeState::OutOfSync,
+            format!("it is out of quota, so its head is not known: {words}"),
+        )),
+        (None, Some(words)) => Some((NodeState::Syncing, words.clone())),
+        (None, None) => out_of_sync(progress, limits).map(|why| (NodeState::OutOfSync, why)),
     };
     match bad {
         Some((to, why)) => {
@@ -192,6 +198,17 @@ mod tests {
         assert_eq!(judge(Alive, &syncing), Some(Syncing));
         assert_eq!(judge(Syncing, &at(16, 16)), None);
         assert_eq!(judge(Syncing, &at(16, 16)), Some(Alive));
+        let throttled = Progress {
+            throttled: Some("HTTP 429".to_owned()),
+            ..at(16, 16)
+        };
+        assert_eq!(
+            judged(Alive, &throttled, LIMITS, &mut 0),
+            Some((
+                OutOfSync,
+                Some("it is out of quota, so its head is not known: HTTP 429".to_owned())
+            ))
+        );
         for state in [Unreachable, InvalidChainId, Forked, Undialed] {
             assert_eq!(judge(state, &at(1, 999)), None);
         }

@@ -10,11 +10,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::dice::Dice;
 use crate::endpoints::Shared;
 use crate::error::RpcError;
+use crate::gateway::said_wait;
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
 use crate::observe;
@@ -34,6 +35,10 @@ const STATES_EVERY: Duration = Duration::from_millis(6500);
 const PENDING_POLL: Duration = Duration::from_secs(1);
 /// After an endpoint refused to tell of them.
 const PENDING_PAUSE: Duration = Duration::from_secs(60);
+/// So many polls in a row that were answered with "too many", and its head is not known any more.
+const THROTTLED_POLLS: u32 = 2;
+/// Whoever wants to be left alone for longer is not known at once.
+const LONG_WAIT: Duration = Duration::from_secs(5);
 const SYNCING: &str = "it says itself that it is still syncing";
 
 /// Runs until `stop` is done.
@@ -192,7 +197,8 @@ async fn follow(pool: &Shared, node: &Node) {
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heads.reset();
     polls.reset();
-    let mut failed_polls = 0;
+    let (mut failed_polls, mut throttled) = (0, 0);
+    let mut quiet_until = None;
     let mut polls_done = 0;
     let mut polled_before = None;
 
@@ -202,7 +208,7 @@ async fn follow(pool: &Shared, node: &Node) {
         let polled = tokio::select! {
             // In this order, so that quick ticks for heads never starve it.
             biased;
-            _ = polls.tick(), if !config.poll_interval.is_zero() => {
+            _ = polls.tick(), if !config.poll_interval.is_zero() && !is_quiet(quiet_until) => {
                 polls_done += 1;
                 if polls_done % CHAIN_CHECK_POLLS == 0 && matches!(node.check_chain().await, Err(RpcError::WrongChain { .. })) {
                     return;
@@ -214,14 +220,27 @@ async fn follow(pool: &Shared, node: &Node) {
                 }
                 Some(polled)
             }
-            _ = heads.tick() => if subscribed() { None } else { Some(node.latest().await) },
+            _ = heads.tick() => if subscribed() || is_quiet(quiet_until) { None } else { Some(node.latest().await) },
         };
         match polled {
             None => {}
             Some(Ok(head)) => {
                 node.meters.polled(true);
                 failed_polls = u32::saturating_sub(failed_polls, 1);
+                throttled = 0;
                 pool.head_seen(node, &head);
+            }
+            // It is there, and wants to be asked less.
+            Some(Err(RpcError::RateLimited { message, .. })) => {
+                node.meters.polled(false);
+                throttled += 1;
+                let wait = said_wait(&message);
+                quiet_until = wait.map(|wait| Instant::now() + wait);
+                let for_long =
+                    throttled >= THROTTLED_POLLS || wait.is_some_and(|wait| wait > LONG_WAIT);
+                if for_long && !subscribed() {
+                    node.condition().throttled = Some(message);
+                }
             }
             Some(Err(error)) => {
                 node.meters.polled(false);
@@ -235,6 +254,11 @@ async fn follow(pool: &Shared, node: &Node) {
         }
         judge_sync(pool, node);
     }
+}
+
+/// Whether it asked for a pause that is not over.
+fn is_quiet(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| until > Instant::now())
 }
 
 /// Alive, out of sync or syncing, by what is known now.
@@ -254,6 +278,7 @@ fn judge_sync(pool: &Shared, node: &Node) {
                 .finalized
                 .map(|at| (at.number, condition.finalized_risen.elapsed())),
             syncing: condition.syncing.as_ref().map(|_| SYNCING.to_owned()),
+            throttled: condition.throttled.clone(),
             best,
             block_time: pool.rhythm.block_time(),
         };
@@ -268,8 +293,9 @@ fn judge_sync(pool: &Shared, node: &Node) {
 /// Keeps one verified, subscribed connection to the endpoint.
 async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
     let mut pause = Pause::default();
+    let mut told = Told::default();
     loop {
-        let cause = match connected(pool, node, ws, &mut pause).await {
+        let cause = match connected(pool, node, ws, &mut pause, &mut told).await {
             Err(error) => {
                 // Beside an HTTP URL of our chain, only the socket is not used.
                 if node.http.is_none() && matches!(error, RpcError::WrongChain { .. }) {
@@ -279,7 +305,7 @@ async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
             }
             Ok(cause) => cause,
         };
-        node.meters.subscription_lost(&cause);
+        told.lost(node, &cause);
         ws.set(Link::Down(Some(cause)));
         pause.wait(&pool.dice).await;
     }
@@ -291,6 +317,7 @@ async fn connected(
     node: &Node,
     ws: &WsEndpoint,
     pause: &mut Pause,
+    told: &mut Told,
 ) -> Result<String, RpcError> {
     let dialed = ws.connect().await;
     node.meters.dialed(dialed.is_ok());
@@ -322,7 +349,7 @@ async fn connected(
             .await;
         if let (Err(error @ RpcError::Refused { .. }), None) = (&subscribed, &node.http) {
             // Still good for calls, and for polling heads.
-            node.meters.subscription_lost(&error.cause());
+            told.lost(node, &error.cause());
             return Ok(false);
         }
         subscribed?;
@@ -344,6 +371,9 @@ async fn connected(
         prepared = prepare => prepared?,
     };
     *pause = Pause::default();
+    if subscribed {
+        *told = Told::default();
+    }
     ws.set(Link::Up {
         connection: connection.clone(),
         subscribed,
@@ -454,6 +484,19 @@ fn state_counts(pool: &Shared) -> impl Iterator<Item = (NodeState, u32)> {
             .count();
         (state, u32::try_from(count).unwrap_or(u32::MAX))
     })
+}
+
+/// Why there is no subscription, as it was told last: an endpoint that never has one is news once.
+#[derive(Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn lost(&mut self, node: &Node, cause: &str) {
+        if self.0.as_deref() != Some(cause) {
+            node.meters.subscription_lost(cause);
+            self.0 = Some(cause.to_owned());
+        }
+    }
 }
 
 /// Pauses between attempts: doubling, up to a limit, jittered so that replicas spread.

@@ -26,6 +26,7 @@ use url::Url;
 
 use crate::error::RpcError;
 use crate::masked::masked;
+use crate::rounded::Rounded;
 use crate::wire::Envelope;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -235,7 +236,9 @@ impl WsEndpoint {
         )
         .await;
         let (socket, _) = dialed
-            .map_err(|_| self.unreachable(format!("no WebSocket within {:?}", self.timeout)))?
+            .map_err(|_| {
+                self.unreachable(format!("no WebSocket within {}", Rounded(self.timeout)))
+            })?
             .map_err(|error| self.failed(&error))?;
 
         let (requests, queue) = mpsc::channel(WRITE_QUEUE);
@@ -393,7 +396,7 @@ async fn read_all(
 ) -> String {
     loop {
         let text = match timeout(SILENCE_LIMIT, stream.next()).await {
-            Err(_) => return format!("not a sign of life for {SILENCE_LIMIT:?}"),
+            Err(_) => return format!("not a sign of life for {}", Rounded(SILENCE_LIMIT)),
             Ok(None) => return "the endpoint closed the connection".to_owned(),
             Ok(Some(Err(error))) => return error.to_string(),
             Ok(Some(Ok(Message::Text(text)))) => text,

@@ -39,13 +39,11 @@ pub enum ListenError {
     Interface {
         listen: SocketAddr,
         interface: String,
-        #[source]
         cause: std::io::Error,
     },
     #[error("cannot listen on {listen}: {cause}")]
     Other {
         listen: SocketAddr,
-        #[source]
         cause: std::io::Error,
     },
 }

@@ -243,6 +243,15 @@ impl ChainView {
         self.poke();
     }
 
+    /// The chain ends below what was called safe or final, which was put back on purpose.
+    pub(crate) fn lower_finality(&self, number: u64) {
+        for of in [&self.safe, &self.finalized] {
+            if of.load(Ordering::Acquire) != NONE {
+                of.fetch_min(number, Ordering::AcqRel);
+            }
+        }
+    }
+
     /// The tags of finality, which only rise.
     pub(crate) fn finality(&self, safe: Option<u64>, finalized: Option<u64>) {
         let raise = |of: &AtomicU64, to: Option<u64>| {
@@ -392,5 +401,9 @@ pub(super) mod tests {
         view.finality(Some(85), None);
         let tags = view.tags().unwrap();
         assert_eq!((tags.safe, tags.finalized), (Some(90), Some(80)));
+        // Unless the whole chain is put back.
+        view.lower_finality(85);
+        let tags = view.tags().unwrap();
+        assert_eq!((tags.safe, tags.finalized), (Some(85), Some(80)));
     }
 }

@@ -146,7 +146,10 @@ impl Core {
                 })
             })
             .collect();
-        let verdict = verdict(&voices)?;
+        let mut verdict = verdict(&voices)?;
+        if number == 0 {
+            verdict = self.pool.0.agreed.first_block(verdict, &voices);
+        }
         let agreed = Anchor {
             number,
             hash: verdict.hash,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::Core;
 use super::chain::Block;
 use super::observe;
+use super::probe::family;
 use super::tip::{self, Move, Seen};
 use crate::gate::Priority;
 use crate::head::Head;
@@ -28,6 +29,11 @@ const DEEPER: usize = 8;
 const LOOK: Duration = Duration::from_millis(500);
 /// A tip nobody who is left has is kept for so long.
 const HOLD: Duration = Duration::from_secs(30);
+/// The same where the only endpoint is a development chain: nobody else has another word, and it is
+/// put back on purpose (`evm_revert`).
+const HOLD_DEVELOPMENT: Duration = Duration::from_millis(700);
+/// Programs that make blocks by themselves and follow no network.
+const DEVELOPMENT: &[&str] = &["anvil", "hardhatnetwork", "ganache", "ethereumjs testrpc"];
 /// One question of the loop.
 const WITHIN: Duration = Duration::from_secs(3);
 /// The first block is looked for only once endpoints were compared, or after this.
@@ -60,6 +66,10 @@ impl Core {
                 observe::load(chain_id, &node.name, node.gate.load());
             }
             self.compare_slowness();
+            let now = Instant::now();
+            for node in &self.pool.0.nodes {
+                node.fitness.look_at_probation(now);
+            }
         }
     }
 
@@ -168,6 +178,10 @@ impl Core {
             }
             Move::Behind(best) => {
                 let since = *behind_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > HOLD_DEVELOPMENT && self.is_put_back_on_purpose() {
+                    *behind_since = None;
+                    return self.put_back(seen, best).await;
+                }
                 if since.elapsed() > HOLD
                     && self
                         .chain
@@ -184,6 +198,29 @@ impl Core {
                 self.go_to(seen, target).await
             }
         }
+    }
+
+    /// Whether a shorter chain is no delay: there is one endpoint, and it is a development chain.
+    fn is_put_back_on_purpose(&self) -> bool {
+        let mut primaries = self.pool.0.nodes.iter().filter(|node| !node.send_only);
+        let (Some(only), None) = (primaries.next(), primaries.next()) else {
+            return false;
+        };
+        let condition = only.condition();
+        let client = condition.client_version.as_deref().map(family);
+        client.is_some_and(|client| DEVELOPMENT.contains(&&*client))
+    }
+
+    /// The chain ends here now: what was above has left it.
+    async fn put_back(&self, seen: &mut Seen, best: Spot) -> bool {
+        self.chain.lower_finality(best.number);
+        self.pool.0.agreed.forget_lasting();
+        if self.chain.hash_at(best.number) != Some(best.hash) {
+            return self.go_to(seen, best).await;
+        }
+        let removed = self.chain.advance(best.number, Vec::new());
+        observe::reorganised(self.pool.chain_id(), removed, best.number);
+        removed > 0
     }
 
     /// Remembers who stands on another branch, so that nobody is answered from there.

@@ -62,6 +62,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
+pub use crate::public::may_be_public;
 pub use access::{Access, ApiKey, KeyHash, new_key};
 pub use bind::ListenError;
 #[cfg(test)]
@@ -71,7 +72,7 @@ pub use config::GatewayConfig;
 pub(crate) use envelope::{Body, Request, read as read_body};
 pub use jwt::{JwtConfig, JwtConfigError};
 pub use policy::MethodRules;
-pub use probe::{FeeCap, Finding, UpstreamVerdict, chain_of, probe};
+pub use probe::{ChainError, FeeCap, Finding, UpstreamVerdict, chain_of, probe};
 pub use quota::Quota;
 pub use reload::{Gateway, ReloadError, Reloaded};
 pub use tls::{TlsError, TlsFiles};
@@ -84,6 +85,7 @@ pub(crate) use envelope::Answer;
 pub(crate) use method::{At, Method};
 pub(crate) use question::Asked;
 pub(crate) use reading::Plan;
+pub(crate) use route::said_wait;
 
 use access::Doorman;
 use budget::Budget;
@@ -140,7 +142,7 @@ pub(crate) struct Kept {
     pub(crate) history: History,
     pub(crate) buckets: Arc<Buckets>,
     /// KiB of request bodies that may still be held.
-    pub(crate) held: Semaphore,
+    pub(crate) held: Arc<Semaphore>,
     /// How many sets of settings there have been, and what the last reload that failed said.
     pub(crate) generation: AtomicU64,
     pub(crate) reload_failed: std::sync::Mutex<Option<String>>,
@@ -173,7 +175,9 @@ impl Core {
             metrics: Box::new(metrics),
             history: History::default(),
             buckets: Arc::default(),
-            held: Semaphore::new((config.max_held_bytes >> 10).min(Semaphore::MAX_PERMITS)),
+            held: Arc::new(Semaphore::new(
+                (config.max_held_bytes >> 10).min(Semaphore::MAX_PERMITS),
+            )),
             generation: AtomicU64::new(1),
             reload_failed: std::sync::Mutex::default(),
         };

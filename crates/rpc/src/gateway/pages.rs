@@ -1,8 +1,10 @@
 //! What people and load balancers look at: health, readiness, metrics, the status page.
 
+mod drawing;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -10,19 +12,26 @@ use maud::{DOCTYPE, html};
 use serde_json::json;
 
 use super::Core;
+use super::access::without_key;
 use super::envelope::Pieces;
-use super::history::{KEPT, Sample};
+use super::history::{EVERY, Sample};
 use super::observe;
 use super::server::{json, of_type, plain};
+use crate::rounded::Rounded;
 use crate::status::{NodeState, NodeStatus};
+use drawing::drawing;
+
+/// Looks the present error rate is made of: five minutes.
+const LATELY: usize = 60;
 
 /// Pages that say nothing worth hiding and are asked for by machines that have no key.
 pub(crate) fn is_open(path: &str) -> bool {
     matches!(path, "/health" | "/healthz" | "/readyz" | "/ready")
 }
 
+/// `path` is as it was asked for, with the key of whoever asked, if it has one.
 pub(crate) fn page(core: &Arc<Core>, path: &str) -> Response<Pieces> {
-    match path {
+    match without_key(path) {
         "/health" | "/healthz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" | "/ready" => ready(core),
         "/metrics" => {
@@ -47,7 +56,7 @@ pub(crate) fn page(core: &Arc<Core>, path: &str) -> Response<Pieces> {
             let mut page = of_type(
                 StatusCode::OK,
                 "text/html; charset=utf-8",
-                Pieces::one(screen(core)),
+                Pieces::one(screen(core, last_of(path))),
             );
             // Names and reasons come from outside; nothing of them may become active.
             page.headers_mut().insert(
@@ -63,6 +72,12 @@ pub(crate) fn page(core: &Arc<Core>, path: &str) -> Response<Pieces> {
             "JSON-RPC is POST /; there are also GET /, /status, /health, /readyz and /metrics\n",
         ),
     }
+}
+
+/// The last piece of a path, which links beside it have to begin with: the browser takes it for the
+/// name of a page. Empty where the path ends with a slash.
+fn last_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// Ready: a chain is known, somebody answers for it, and nobody told us to stop.
@@ -89,7 +104,25 @@ struct Upstream {
     lag: Option<u64>,
     blemishes: Vec<String>,
     in_flight: u32,
+    lately: Lately,
     history: Vec<Sample>,
+}
+
+/// What became of the calls of the last minutes.
+#[derive(Default)]
+struct Lately {
+    calls: u64,
+    failures: u64,
+}
+
+impl Lately {
+    fn of(history: &[Sample]) -> Self {
+        let samples = history.iter().rev().take(LATELY);
+        samples.fold(Self::default(), |sum, sample| Self {
+            calls: sum.calls + sample.calls,
+            failures: sum.failures + sample.failures,
+        })
+    }
 }
 
 fn upstreams(core: &Core) -> Vec<Upstream> {
@@ -98,21 +131,21 @@ fn upstreams(core: &Core) -> Vec<Upstream> {
     nodes
         .map(|(status, node)| {
             let at = node.condition().head.map(|head| head.number);
+            let history = core.kept.history.of(&status.name);
             Upstream {
                 lag: latest.zip(at).map(|(tip, at)| tip.saturating_sub(at)),
                 blemishes: node.fitness.blemishes(Instant::now()),
                 in_flight: node.fitness.in_flight(),
-                history: core.kept.history.of(&status.name),
+                lately: Lately::of(&history),
+                history,
                 status,
             }
         })
         .collect()
 }
 
-fn error_percent(status: &NodeStatus) -> u64 {
-    (status.failures * 100)
-        .checked_div(status.calls)
-        .unwrap_or(0)
+fn percent(failures: u64, calls: u64) -> u64 {
+    (failures * 100).checked_div(calls).unwrap_or(0)
 }
 
 fn status(core: &Core) -> serde_json::Value {
@@ -133,7 +166,13 @@ fn status(core: &Core) -> serde_json::Value {
                 "latencyMs": status.latency.map(|latency| latency.as_secs_f64() * 1000.0),
                 "calls": status.calls,
                 "failures": status.failures,
-                "errorPercent": error_percent(status),
+                "errorPercent": percent(status.failures, status.calls),
+                "lately": {
+                    "seconds": LATELY as u64 * EVERY.as_secs(),
+                    "calls": upstream.lately.calls,
+                    "failures": upstream.lately.failures,
+                    "errorPercent": percent(upstream.lately.failures, upstream.lately.calls),
+                },
                 "inFlight": upstream.in_flight,
                 "notAsked": upstream.blemishes,
                 "client": status.client_version,
@@ -160,16 +199,20 @@ fn refused(core: &Core) -> Option<String> {
     core.kept.reload_failed.lock().ok()?.clone()
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2330;background:#fff}\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2330;background:#fff;overflow-wrap:anywhere}\
     h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #dde2ea;vertical-align:top}\
-    a{color:#1a55b0}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
-    tr.over td{border-bottom:none}tr.drawn td{padding-top:0}svg{display:block;width:100%;height:64px}svg text{font:11px system-ui,sans-serif;fill:#5b6573}\
+    td.n,th.n{text-align:right;overflow-wrap:normal;font-variant-numeric:tabular-nums}a{color:#1a55b0}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
+    tr.over td{border-bottom:none}tr.drawn td{padding-top:0}svg{display:block;width:100%;height:64px}\
     .s-good{fill:#2c9a56}.s-bad{fill:#d0343b}.s-idle{fill:#d8a400}.lat{fill:none;stroke:#2f6fd0;stroke-width:1.5;vector-effect:non-scaling-stroke}\
     .lag{fill:#d8a400;fill-opacity:.45}.err{fill:#d0343b}.base{stroke:#dde2ea;vector-effect:non-scaling-stroke}.refused{background:#fde8e8;color:#a3161c;padding:.6rem .8rem}\
-    @media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#14181f}a{color:#8ab8ff}th,td{border-color:#2c3440}.good{color:#63cf8b}.bad{color:#ff8a8a}.idle{color:#e2c05a}small{color:#98a3b3}\
-    svg text{fill:#98a3b3}.lat{stroke:#7fb0ff}.base{stroke:#2c3440}.refused{background:#3a1a1c;color:#ff8a8a}}";
+    @media(max-width:760px){body{margin:1rem auto}thead{display:none}table,tbody,tr,td{display:block}tr.over td{padding:.1rem 0}\
+    tr.over td.n,td[data-of=client]{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 .6rem;text-align:right}td.n br{display:none}td.n small{flex-basis:100%}\
+    td:empty,td[data-of=client]:has(small:empty){display:none!important}td[data-of]::before{content:attr(data-of);color:#5b6573}tr.drawn td{padding:.3rem 0 .8rem;margin-bottom:.8rem}}\
+    @media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#14181f}a{color:#8ab8ff}th,td{border-color:#2c3440}.good{color:#63cf8b}.bad{color:#ff8a8a}.idle{color:#e2c05a}\
+    small,td[data-of]::before{color:#98a3b3}.lat{stroke:#7fb0ff}.base{stroke:#2c3440}.refused{background:#3a1a1c;color:#ff8a8a}}";
 
-fn screen(core: &Core) -> String {
+/// `beside` is what links begin with.
+fn screen(core: &Core, beside: &str) -> String {
     let tags = core.chain.tags();
     let shown = |number: Option<u64>| number.map_or("unknown".to_owned(), |n| n.to_string());
     html! {
@@ -191,21 +234,39 @@ fn screen(core: &Core) -> String {
                     "latest " b { (shown(tags.map(|tags| tags.latest))) }
                     ", safe " (shown(tags.and_then(|tags| tags.safe)))
                     ", finalized " (shown(tags.and_then(|tags| tags.finalized)))
-                    ", " (observe::sockets()) " WebSocket clients, up " (core.kept.started.elapsed().as_secs()) " s"
+                    ", " (observe::sockets()) " WebSocket clients, up " (long(core.kept.started.elapsed()))
                     @if let Some(tls) = &core.tls { ", certificate good for " (tls.left().as_secs() / 86_400) " days" }
                 }
                 table {
                     thead { tr {
                         th { "upstream" } th { "state" } th.n { "head" } th.n { "lag" } th.n { "head age" }
-                        th.n { "latency" } th.n { "errors" } th.n { "in flight" } th { "client" }
+                        th.n { "latency" } th.n { "errors, 5 min" } th.n { "in flight" } th { "client" }
                     } }
-                    tbody { @for upstream in upstreams(core) { (row(&upstream)) (drawing(&upstream)) } }
+                    tbody { @for upstream in upstreams(core) { (row(&upstream)) (drawing(&upstream.status.name, &upstream.history)) } }
                 }
-                p { small { "Lag is in blocks behind what the gateway speaks about; errors count all calls since the start. Drawn: the last half hour, one look every 5 seconds, newest at the right: state (band), latency (line), lag (area), looks with failed calls (red). The page renews itself; " a href="status" { "the same as JSON" } ", " a href="metrics" { "metrics" } "." } }
+                p { small { "Lag is in blocks behind what the gateway speaks about; errors are those of all calls of the last five minutes, and since the start. Drawn: the last half hour, one look every 5 seconds, newest at the right: state (band), latency (line), lag (area), looks with failed calls (red). The page renews itself; " a href=(link(beside, "status")) { "the same as JSON" } ", " a href=(link(beside, "metrics")) { "metrics" } "." } }
             }
         }
     }
     .into_string()
+}
+
+fn link(beside: &str, page: &str) -> String {
+    match beside {
+        "" => page.to_owned(),
+        beside => format!("{beside}/{page}"),
+    }
+}
+
+/// How long something has been going on.
+fn long(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    match minutes {
+        0..3 => format!("{} s", time.as_secs()),
+        3..180 => format!("{minutes} min"),
+        180..4320 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    }
 }
 
 fn class(state: NodeState) -> &'static str {
@@ -227,134 +288,68 @@ fn row(upstream: &Upstream) -> maud::Markup {
                 @if let Some(reason) = &status.reason { br; small { (reason) } }
                 @for blemish in &upstream.blemishes { br; small { (blemish) } }
             }
-            td.n { (number(status.highest_head)) }
-            td.n { (number(upstream.lag)) }
-            td.n { @if let Some(age) = status.last_head_age { (age.as_secs()) " s" } }
-            td.n { @if let Some(latency) = status.latency { (format!("{:.1} ms", latency.as_secs_f64() * 1000.0)) } }
-            td.n { (status.failures) " of " (status.calls) " (" (error_percent(status)) " %)" }
-            td.n { (upstream.in_flight) }
-            td { small { (status.client_version.as_deref().unwrap_or_default()) } }
-        }
-    }
-}
-
-/// Units of the drawing: one look is one wide.
-const HEIGHT: f64 = 48.0;
-/// Blocks the drawing of a lag reaches up to, at least.
-const LEAST_SCALE: u64 = 5;
-
-fn drawing(upstream: &Upstream) -> maud::Markup {
-    let samples = &upstream.history;
-    let slowest = samples
-        .iter()
-        .filter_map(|sample| sample.latency)
-        .map(|latency| latency.as_secs_f64() * 1000.0)
-        .fold(1.0, f64::max);
-    let furthest = samples
-        .iter()
-        .filter_map(|sample| sample.lag)
-        .max()
-        .unwrap_or(0);
-    // Of one scale, so that a block or two do not look like a disaster.
-    let scale = furthest.max(LEAST_SCALE);
-    let (latency, lag) = (latency_line(samples, slowest), lag_area(samples, scale));
-    let first = KEPT - samples.len().min(KEPT);
-    html! {
-        tr.drawn { td colspan="9" {
-            svg viewBox=(format!("0 0 {KEPT} 64")) preserveAspectRatio="none" role="img"
-                aria-label=(format!("{} over the last half hour", upstream.status.name)) {
-                @for (from, length, state) in runs(samples) {
-                    rect class=(format!("s-{}", class(state))) x=(first + from) y="0" width=(length) height="6" {}
-                }
-                line.base x1="0" y1="63" x2=(KEPT) y2="63" {}
-                path.lag d=(lag) {}
-                path.lat d=(latency) {}
-                @for (at, sample) in samples.iter().enumerate() {
-                    @if sample.failures > 0 { rect.err x=(first + at) y="58" width="1" height="6" {} }
-                }
+            td.n data-of="head" { (number(status.highest_head)) }
+            td.n data-of="lag" { (number(upstream.lag)) }
+            td.n data-of="head age" { @if let Some(age) = status.last_head_age { (long(age)) } }
+            td.n data-of="latency" { @if let Some(latency) = status.latency { (Rounded(latency)) } }
+            td.n data-of="errors, 5 min" {
+                (upstream.lately.failures) " of " (upstream.lately.calls)
+                " (" (percent(upstream.lately.failures, upstream.lately.calls)) " %)"
+                br; small { "since start " (status.failures) " of " (status.calls) }
             }
-            small { "up to " (format!("{slowest:.1}")) " ms, up to " (furthest) " blocks behind" }
-        } }
-    }
-}
-
-/// Looks in a row that saw the same state: from where, how many.
-fn runs(samples: &[Sample]) -> Vec<(usize, usize, NodeState)> {
-    let mut runs: Vec<(usize, usize, NodeState)> = Vec::new();
-    for (at, sample) in samples.iter().enumerate() {
-        match runs.last_mut() {
-            Some((_, length, state)) if *state == sample.state => *length += 1,
-            _ => runs.push((at, 1, sample.state)),
+            td.n data-of="in flight" { (upstream.in_flight) }
+            td data-of="client" { small { (status.client_version.as_deref().unwrap_or_default()) } }
         }
     }
-    runs
-}
-
-fn latency_line(samples: &[Sample], slowest: f64) -> String {
-    let first = KEPT - samples.len().min(KEPT);
-    let (mut path, mut pen_down) = (String::new(), false);
-    for (at, sample) in samples.iter().enumerate() {
-        let Some(latency) = sample.latency else {
-            pen_down = false;
-            continue;
-        };
-        let y = 62.0 - HEIGHT * latency.as_secs_f64() * 1000.0 / slowest;
-        path.push_str(&format!(
-            "{}{} {y:.1}",
-            if pen_down { "L" } else { "M" },
-            first + at
-        ));
-        pen_down = true;
-    }
-    path
-}
-
-#[allow(clippy::cast_precision_loss, reason = "blocks on a drawing")]
-fn lag_area(samples: &[Sample], furthest: u64) -> String {
-    if furthest == 0 {
-        return String::new();
-    }
-    let first = KEPT - samples.len().min(KEPT);
-    let mut path = format!("M{first} 63");
-    for (at, sample) in samples.iter().enumerate() {
-        let y = 63.0 - HEIGHT * sample.lag.unwrap_or(0) as f64 / furthest as f64;
-        path.push_str(&format!("L{} {y:.1}L{} {y:.1}", first + at, first + at + 1));
-    }
-    path.push_str(&format!("L{KEPT} 63Z"));
-    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn sample(state: NodeState, lag: u64, latency: Option<u64>) -> Sample {
-        Sample {
-            state,
-            lag: Some(lag),
-            latency: latency.map(Duration::from_millis),
-            calls: 1,
-            failures: 0,
+    #[test]
+    fn links_stay_beside_the_page_also_behind_a_key_in_the_path() {
+        for (path, to) in [
+            ("/", "status"),
+            ("/key/K", "K/status"),
+            ("/key/K/", "status"),
+        ] {
+            assert_eq!(link(last_of(path), "status"), to, "{path}");
+            let page = url::Url::parse(&format!("http://gw{path}")).unwrap();
+            let led = page.join(to).unwrap();
+            assert_eq!(without_key(led.path()), "/status", "{path}");
         }
     }
 
     #[test]
-    fn what_was_seen_is_drawn_at_the_right_edge_and_a_silence_leaves_a_hole() {
-        let samples = [
-            sample(NodeState::Alive, 0, Some(10)),
-            sample(NodeState::Alive, 5, None),
-            sample(NodeState::Unreachable, 10, Some(20)),
-        ];
-        assert_eq!(
-            runs(&samples),
-            [(0, 2, NodeState::Alive), (2, 1, NodeState::Unreachable)]
-        );
-        assert_eq!(latency_line(&samples, 20.0), "M357 38.0M359 14.0");
-        assert_eq!(
-            lag_area(&samples, 10),
-            "M357 63L357 63.0L358 63.0L358 39.0L359 39.0L359 15.0L360 15.0L360 63Z"
-        );
-        assert_eq!(lag_area(&samples[..1], 0), "");
+    fn a_long_time_is_told_in_the_unit_that_fits() {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (179, "179 s"),
+            (180, "3 min"),
+            (10_800, "3 h"),
+            (300_000, "3 days"),
+        ] {
+            assert_eq!(long(Duration::from_secs(seconds)), told);
+        }
+    }
+
+    #[test]
+    fn the_error_rate_is_that_of_the_last_minutes_and_not_of_all_time() {
+        let sample = |failures| Sample {
+            state: NodeState::Alive,
+            lag: None,
+            latency: None,
+            calls: 10,
+            failures,
+        };
+        let history: Vec<_> = (0..LATELY)
+            .map(|_| sample(10))
+            .chain((0..LATELY).map(|_| sample(1)))
+            .collect();
+        let lately = Lately::of(&history);
+        assert_eq!((lately.calls, lately.failures), (600, 60));
+        assert_eq!(percent(lately.failures, lately.calls), 10);
+        assert_eq!(percent(0, 0), 0);
     }
 }

@@ -4,17 +4,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use alloy::primitives::B256;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
-use url::Url;
 
 use crate::config::{NodeConfig, PoolConfig};
 use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
+use crate::public::may_be_public;
 use crate::quantity::Small;
 use crate::status::NodeReport;
 use crate::ws::{Connection, WsEndpoint};
@@ -47,6 +48,8 @@ pub struct UpstreamVerdict {
     pub url: String,
     pub client: Option<String>,
     pub chain_id: Option<u64>,
+    /// The hash of its first block; none where it does not show it.
+    pub genesis: Option<B256>,
     pub head: Option<u64>,
     /// Seconds since the head's own time.
     pub head_age: Option<u64>,
@@ -68,25 +71,30 @@ pub enum FeeCap {
     Capped(String),
 }
 
+/// Why a client did not say which chain it belongs to.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// It could not be asked, and cannot be later.
+    #[error(transparent)]
+    Settings(#[from] PoolError),
+    #[error(transparent)]
+    Asked(#[from] RpcError),
+}
+
 /// Asks which chain a URL belongs to; the time-out is five seconds.
-pub async fn chain_of(node: NodeConfig) -> Result<u64, RpcError> {
+pub async fn chain_of(node: NodeConfig) -> Result<u64, ChainError> {
     let mut config = PoolConfig::new(0, vec![node]);
     config.request_timeout = Duration::from_secs(5);
-    let pool = Endpoints::new(config).map_err(|error: PoolError| RpcError::NoLiveNode {
-        chain_id: 0,
-        reasons: error.to_string(),
-    })?;
+    let pool = Endpoints::new(config)?;
     let node = &pool.0.nodes[0];
     if let (None, Some(ws)) = (&node.http, &node.ws) {
         let (connection, driver) = ws.connect().await?;
         return tokio::select! {
-            id = node.ask_on::<Small>(ws, &connection, "eth_chainId", [(); 0]) => id.map(|Small(id)| id),
-            cause = driver.run(|_| {}) => Err(ws.unreachable(cause)),
+            id = node.ask_on::<Small>(ws, &connection, "eth_chainId", [(); 0]) => Ok(id?.0),
+            cause = driver.run(|_| {}) => Err(ws.unreachable(cause).into()),
         };
     }
-    node.ask::<Small>("eth_chainId", [(); 0])
-        .await
-        .map(|Small(id)| id)
+    Ok(node.ask::<Small>("eth_chainId", [(); 0]).await?.0)
 }
 
 /// Methods a caller is likely to need, with harmless parameters.
@@ -163,10 +171,16 @@ async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
     verdict.client.clone_from(&verified.client_version);
     verdict.chain_id = Some(verified.chain_id);
     verdict.head = verified.head.as_ref().map(|head| head.number);
-    if let Some(problem) = &report.ws_problem {
-        verdict.warn(format!(
+    match &report.ws_problem {
+        None => {}
+        Some(RpcError::WrongChain { expected, got, .. }) => {
+            verdict.findings.push(Finding::Fail(format!(
+                "its WebSocket address belongs to chain {got} and its HTTP address to chain {expected}: correct one of them"
+            )));
+        }
+        Some(problem) => verdict.warn(format!(
             "its WebSocket does not work, heads would be polled: {problem}"
-        ));
+        )),
     }
     let http = Line { node, socket: None };
     if node.send_only {
@@ -260,6 +274,7 @@ async fn agree(http: &Line<'_>, socket: &Line<'_>, verdict: &mut UpstreamVerdict
 
 /// Everything that is asked of any upstream that may be read from.
 async fn look(line: &Line<'_>, verdict: &mut UpstreamVerdict) {
+    verdict.genesis = line.genesis().await.map(|first| first.hash);
     let latest = line
         .ask::<Head>("eth_getBlockByNumber", (BlockTag::Latest, false))
         .await;
@@ -397,6 +412,26 @@ pub(super) fn family(client: &str) -> String {
     client.split('/').next().unwrap_or_default().to_lowercase()
 }
 
+/// Chains of one number that begin with different blocks are different chains.
+fn different_beginnings(upstreams: &[&UpstreamVerdict]) -> Option<Finding> {
+    let mut beginnings: BTreeMap<B256, Vec<&str>> = BTreeMap::new();
+    for upstream in upstreams {
+        if let Some(genesis) = upstream.genesis {
+            beginnings.entry(genesis).or_default().push(&upstream.name);
+        }
+    }
+    (beginnings.len() > 1).then(|| {
+        let sides: Vec<String> = beginnings
+            .iter()
+            .map(|(genesis, names)| format!("{genesis} at {}", names.join(", ")))
+            .collect();
+        Finding::Fail(format!(
+            "the upstreams belong to different chains: their first block is {}; remove the strangers",
+            sides.join(", and ")
+        ))
+    })
+}
+
 fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Finding> {
     let mut findings = Vec::new();
     let readable: Vec<&UpstreamVerdict> = verdicts
@@ -424,6 +459,7 @@ fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(different_beginnings(&readable));
     let heads = || readable.iter().filter_map(|verdict| verdict.head);
     if let (Some(lowest), Some(highest)) = (heads().min(), heads().max())
         && highest - lowest > pool.0.config.sync_threshold
@@ -445,7 +481,7 @@ fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Finding> {
         [&node.http_url, &node.ws_url]
             .into_iter()
             .flatten()
-            .any(|url| matches!(url.scheme(), "http" | "ws") && is_public(url))
+            .any(|url| matches!(url.scheme(), "http" | "ws") && may_be_public(url))
     });
     for node in plain_public {
         findings.push(Finding::Warn(format!(
@@ -456,17 +492,64 @@ fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Finding> {
     findings
 }
 
-/// Whether a URL's host is an address of the open network. Names are not looked up.
-fn is_public(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => {
-            let [a, b, ..] = ip.octets();
-            !(ip.is_loopback()
-                || ip.is_private()
-                || ip.is_link_local()
-                || (a == 100 && (64..128).contains(&b)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(urls: &[&str], verdicts: &[UpstreamVerdict]) -> Vec<Finding> {
+        let nodes = urls
+            .iter()
+            .map(|url| NodeConfig::primary(*url, url.parse().unwrap()));
+        let pool = Endpoints::new(PoolConfig::new(1, nodes.collect())).unwrap();
+        together(verdicts, &pool)
+    }
+
+    fn verdict(name: &str, genesis: u8) -> UpstreamVerdict {
+        UpstreamVerdict {
+            name: name.to_owned(),
+            chain_id: Some(1),
+            genesis: Some(B256::repeat_byte(genesis)),
+            ..UpstreamVerdict::default()
         }
-        Some(url::Host::Ipv6(ip)) => !(ip.is_loopback() || ip.is_unique_local()),
-        _ => false,
+    }
+
+    #[test]
+    fn a_plain_address_on_the_open_network_is_a_warning_whether_number_or_name() {
+        let urls = [
+            "http://geth.example.com",
+            "ws://8.8.8.8",
+            "http://10.0.0.1",
+            "https://geth.example.com:1",
+        ];
+        let found = findings(&urls, &[]);
+        for (url, warned) in urls.iter().zip([true, true, false, false]) {
+            let warning = Finding::Warn(format!(
+                "{url} is reached over the open network without TLS: use https or wss, or a VPN"
+            ));
+            assert_eq!(found.contains(&warning), warned, "{url}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn upstreams_that_begin_with_different_blocks_are_a_failure_that_names_both_sides() {
+        let urls = ["http://a", "http://b", "http://c"];
+        let sides = [verdict("a", 1), verdict("b", 2), verdict("c", 1)];
+        let found = findings(&urls, &sides);
+        let fails = found.iter().filter_map(|finding| match finding {
+            Finding::Fail(what) => Some(what),
+            Finding::Warn(_) => None,
+        });
+        let fails: Vec<_> = fails.collect();
+        assert_eq!(fails.len(), 1, "{found:?}");
+        assert!(
+            fails[0].contains("0101 at a, c, and 0x0202"),
+            "{}",
+            fails[0]
+        );
+        let same = findings(&urls, &[verdict("a", 1), verdict("b", 1), verdict("c", 1)]);
+        assert!(
+            same.iter()
+                .all(|finding| matches!(finding, Finding::Warn(_)))
+        );
     }
 }

@@ -69,7 +69,7 @@ pub enum ReloadError {
         "none of the new upstreams could be used within {} s: {why}", CAUGHT_UP_WITHIN.as_secs()
     )]
     NobodyThere { why: String },
-    #[error("the new address could not be used: {0}")]
+    #[error(transparent)]
     Listen(#[from] ListenError),
 }
 
@@ -217,6 +217,7 @@ impl Gateway {
         let upstreams_changed = pool != old.pool.0.config;
         let (new, handle) = if upstreams_changed {
             let pool = Endpoints::new(pool)?;
+            pool.0.agreed.take_over(&old.pool.0.agreed);
             let new = old.next(pool, config)?;
             let handle = self.watch(&new.pool);
             if let Err(error) = caught_up(&old, &new.pool).await {
@@ -276,12 +277,18 @@ async fn caught_up(old: &Core, pool: &Endpoints) -> Result<(), ReloadError> {
         }
     };
     timeout(CAUGHT_UP_WITHIN, there).await.map_err(|_| {
+        let tip = old.chain.tags().map_or(0, |tags| tags.latest);
         let reasons: Vec<String> = pool
             .nodes(|_| false)
             .into_iter()
+            .filter(|node| !node.send_only)
             .map(|node| {
-                let reason = node.reason.unwrap_or_else(|| "it is behind".to_owned());
-                format!("{}: {reason}", node.name)
+                let why = match (node.reason, node.highest_head) {
+                    (Some(reason), _) => reason,
+                    (None, Some(at)) => format!("it is behind, at block {at} instead of {tip}"),
+                    (None, None) => "it did not show a block".to_owned(),
+                };
+                format!("{}: {why}", node.name)
             })
             .collect();
         ReloadError::NobodyThere {

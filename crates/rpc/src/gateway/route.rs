@@ -357,7 +357,7 @@ fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
 }
 
 /// How long a rate limit says to wait, in any of the words in use; bounded.
-fn said_wait(message: &str) -> Option<Duration> {
+pub(crate) fn said_wait(message: &str) -> Option<Duration> {
     const WORDS: &[&str] = &["retry after ", "try again in ", "retry in ", "backoff "];
     let lower = message.to_lowercase();
     let rest = WORDS

@@ -147,7 +147,7 @@ async fn a_hanging_endpoint_is_given_up_after_the_time_out() {
     let verdict = pool.verify().await.remove(0).verdict.unwrap_err();
     assert_eq!(
         verdict.to_string(),
-        "slow did not answer eth_chainId within 200ms"
+        "slow did not answer eth_chainId within 200 ms"
     );
 }
 

@@ -267,3 +267,62 @@ async fn g10_an_only_upstream_that_is_slow_and_failing_is_still_asked() {
     calls(&door, 5).await;
     assert_eq!(door.status_of("a").await["state"], "Alive");
 }
+
+#[tokio::test]
+async fn g3_the_only_upstream_that_begins_anew_as_another_chain_is_not_asked_any_more() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    until("the first block is known", || async {
+        (clients[0].asked_with("eth_getBlockByNumber"))
+            .iter()
+            .any(|params| params[0] == "0x0")
+            .then_some(())
+    })
+    .await;
+    // Without a failed request in between: only its shorter chain gives it away.
+    clients[0].begins_elsewhere(true).is_at(3);
+    let reason = reaches(&door, "a", "Forked").await;
+    assert!(reason.contains("its first block is"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_polls_with_429_is_out_of_quota_and_not_unreachable() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    clients[0].suffers(Fault::Limits(2));
+    let reason = reaches(&door, "a", "OutOfSync").await;
+    assert!(
+        reason.contains("out of quota") && reason.contains("HTTP 429"),
+        "{reason}"
+    );
+    calls(&door, 20).await;
+    // It is left alone as long as it said.
+    let polled = clients[0].asked("eth_getBlockByNumber");
+    assert!(polled < 100, "{polled}");
+    clients[0].suffers(Fault::Well);
+    reaches(&door, "a", "Alive").await;
+}
+
+#[tokio::test]
+async fn what_an_upstream_was_before_it_died_is_not_shown_as_if_it_were_now() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    reaches(&door, "a", "Alive").await;
+    calls(&door, 5).await;
+    assert!(door.status_of("a").await["latencyMs"].is_number());
+    clients[0].dies();
+    reaches(&door, "a", "Unreachable").await;
+    clients[0].rises().await;
+    reaches(&door, "a", "Alive").await;
+    let proves_itself = |status: &Value| {
+        let words = status["notAsked"].to_string();
+        words.contains("came back lately")
+    };
+    assert!(proves_itself(&door.status_of("a").await));
+    clients[0].dies();
+    reaches(&door, "a", "Unreachable").await;
+    let status = door.status_of("a").await;
+    assert!(!proves_itself(&status), "{status}");
+    assert!(status["latencyMs"].is_null(), "{status}");
+    assert_eq!(status["lately"]["seconds"], 300);
+}

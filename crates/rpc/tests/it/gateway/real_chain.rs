@@ -39,3 +39,49 @@ async fn heads_and_reads_of_a_real_chain_agree() {
         .await;
     assert_eq!(logs, json!([]));
 }
+
+#[tokio::test]
+async fn a_development_chain_that_is_put_back_is_followed_at_once_and_what_left_is_told() {
+    let anvil = Anvil::start(Options::blocks_on_demand()).await;
+    let node = NodeConfig {
+        ws_url: Some(anvil.ws_url().parse().unwrap()),
+        ..NodeConfig::primary("anvil", anvil.http_url().parse().unwrap())
+    };
+    let pool = PoolConfig {
+        poll_interval: Duration::from_millis(500),
+        ..PoolConfig::new(31337, vec![node])
+    };
+    let door = Door::open(pool, GatewayConfig::default()).await;
+    anvil.mine(3).await;
+    door.reaches(3).await;
+    let snapshot = anvil.snapshot().await;
+    anvil.mine(4).await;
+    door.reaches(7).await;
+    let left = door
+        .result("eth_getBlockByNumber", json!(["0x4", false]))
+        .await;
+    let filter = door.result("eth_newBlockFilter", json!([])).await;
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["newHeads"])).await;
+
+    let began = std::time::Instant::now();
+    anvil.revert(snapshot).await;
+    door.reaches(3).await;
+    // Long before the half minute a lagging client of a real chain is waited for.
+    assert!(began.elapsed() < Duration::from_secs(15));
+    let gone = door
+        .result("eth_getBlockByNumber", json!(["0x4", false]))
+        .await;
+    assert!(gone.is_null(), "{gone}");
+
+    anvil.mine(1).await;
+    let (_, head) = socket.told().await;
+    assert_eq!(number(&head["number"]), 4);
+    let now = door
+        .result("eth_getBlockByNumber", json!(["0x4", false]))
+        .await;
+    assert_eq!(now["hash"], head["hash"]);
+    let told = door.result("eth_getFilterChanges", json!([filter])).await;
+    assert_eq!(told, json!([head["hash"]]));
+    assert_eq!(left["number"], now["number"]);
+}

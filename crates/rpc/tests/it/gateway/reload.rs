@@ -176,3 +176,28 @@ async fn a_gateway_told_to_stop_says_so_first_and_answers_meanwhile_and_then_tak
     (&mut door.running).await.unwrap();
     assert!(tokio::net::TcpStream::connect(door.address).await.is_err());
 }
+
+#[tokio::test]
+async fn an_upstream_that_begins_elsewhere_is_refused_at_a_reload_for_that_reason() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients[..1]).await;
+    clients[1].begins_elsewhere(true).is_at(200);
+    // What it begins with is compared once somebody has said what the chain begins with.
+    until("the first block is known", || async {
+        (clients[0].asked_with("eth_getBlockByNumber"))
+            .iter()
+            .any(|params| params[0] == "0x0")
+            .then_some(())
+    })
+    .await;
+    let refused = door
+        .gateway
+        .reload(pool_of(&clients[1..]), usual(&door))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("its first block is"), "{refused}");
+    assert!(!refused.contains("behind"), "{refused}");
+    assert_eq!(door.block_number().await, 100);
+    assert_eq!(clients[1].asked("eth_call"), 0);
+}
