@@ -332,7 +332,7 @@ fn shown(headers: &HeaderMap, path: &str) -> Option<String> {
         return Some(of_authorization(value).unwrap_or_default());
     }
     path.strip_prefix(KEY_PATH)
-        .map(|key| key.trim_end_matches('/').to_owned())
+        .map(|rest| rest.split('/').next().unwrap_or_default().to_owned())
 }
 
 fn of_authorization(value: &HeaderValue) -> Option<String> {
@@ -350,11 +350,10 @@ fn of_authorization(value: &HeaderValue) -> Option<String> {
 
 /// A path without the key that may be in it.
 pub(crate) fn without_key(path: &str) -> &str {
-    if path.starts_with(KEY_PATH) {
-        "/"
-    } else {
-        path
-    }
+    let Some(rest) = path.strip_prefix(KEY_PATH) else {
+        return path;
+    };
+    rest.find('/').map_or("/", |end| &rest[end..])
 }
 
 #[cfg(test)]

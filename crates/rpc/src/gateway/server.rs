@@ -37,7 +37,8 @@ const HEADER_BYTES: usize = 16 << 10;
 /// Pause after a connection could not be accepted (out of file handles, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a request waits while more bodies are held than there is room for.
-const ROOM_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const ROOM_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const NO_ROOM: &str = "the gateway holds as many requests as it has room for";
 /// Bytes of a refused request's body that are read all the same, and for how long.
 const FORGOTTEN: usize = 1 << 20;
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
@@ -316,9 +317,7 @@ async fn respond(link: &Arc<Link>, mut request: Request<Incoming>) -> Response<P
                 Method::GET if asks_for_socket(request.headers()) => {
                     upgrade(link, Arc::clone(&core), &mut request, caller)
                 }
-                Method::GET | Method::HEAD => {
-                    pages::page(&core, access::without_key(request.uri().path()))
-                }
+                Method::GET | Method::HEAD => pages::page(&core, request.uri().path()),
                 _ => plain(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "JSON-RPC is POST here; GET / shows the status page\n",
@@ -481,8 +480,7 @@ async fn post(
     let announced = request.body().size_hint().exact().unwrap_or(most as u64);
     let room = core.kept.held.acquire_many(room_for(announced, most));
     let Ok(Ok(_room)) = timeout(ROOM_WITHIN, room).await else {
-        let text = "the gateway holds as many requests as it has room for";
-        let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, text);
+        let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, NO_ROOM);
         let response = wait_for(response, ROOM_WITHIN);
         return unheard(response, request.version(), request.body_mut()).await;
     };

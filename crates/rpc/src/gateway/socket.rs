@@ -7,18 +7,20 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::io::AsyncReadExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::Core;
 use super::access::Caller;
+use super::envelope::{self, Answer, Body, Writer};
 use super::handle::From;
 use super::observe;
-use super::server::{Cores, Pass, farewells};
+use super::server::{Cores, NO_ROOM, Pass, ROOM_WITHIN, farewells, room_for};
 use super::subscriptions::{Client, Subscriber};
 
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -28,6 +30,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// How long a closing client gets to take its leave.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The close code of a message that is too big.
+const TOO_BIG: u16 = 1009;
 
 /// Somebody who was let in under some settings and stays under others.
 pub(crate) struct Guest {
@@ -85,6 +89,7 @@ pub(crate) async fn serve(
     // They may have changed while the connection was agreed on.
     cores.mark_changed();
     let _counted = observe::SocketOpen::new();
+    let mut waiting: Option<Waiting> = None;
 
     loop {
         let message = tokio::select! {
@@ -131,8 +136,15 @@ pub(crate) async fn serve(
                 Message::Ping(Bytes::new())
             }
             // A client with enough under way is not listened to until some of it is done.
-            came = next(&mut stream, &slots) => {
-                let Some((message, slot)) = came else { return };
+            came = next(&mut stream, &slots), if waiting.is_none() => {
+                let (message, slot) = match came {
+                    Came::Message(message, slot) => (message, slot),
+                    Came::TooLarge => {
+                        client.finish(TOO_BIG, &too_large(&guest.core));
+                        break;
+                    }
+                    Came::Nothing => return,
+                };
                 heard = Instant::now();
                 let text = match message {
                     Message::Text(text) => Bytes::from(text),
@@ -145,20 +157,26 @@ pub(crate) async fn serve(
                     client.finish(1008, why);
                     break;
                 }
-                let (core, client) = (Arc::clone(&guest.core), Arc::clone(&client));
-                let caller = Arc::clone(&guest.caller);
-                tokio::spawn(async move {
-                    let subscriber = Subscriber::new(Arc::clone(&client));
-                    let from = From {
-                        caller: &caller,
-                        socket: Some(&subscriber),
-                    };
-                    if let Some(answer) = core.handle(&text, &from).await.pieces {
-                        client.push(answer.whole());
+                if text.len() > guest.core.config.max_request_bytes {
+                    client.finish(TOO_BIG, &too_large(&guest.core));
+                    break;
+                }
+                match try_room(&guest.core, text.len()) {
+                    Some(room) => begin(&guest, &client, text, (slot, room)),
+                    None => {
+                        let until = Instant::now() + ROOM_WITHIN;
+                        waiting = Some(Waiting { text, slot, until });
                     }
-                    subscriber.activate(&core);
-                    drop(slot);
-                });
+                }
+                continue;
+            }
+            // Nor is it while all messages and bodies together are as large as they may be.
+            room = room(&guest.core, waiting.as_ref()), if waiting.is_some() => {
+                let Some(Waiting { text, slot, .. }) = waiting.take() else { continue };
+                match room {
+                    Some(room) => begin(&guest, &client, text, (slot, room)),
+                    None => client.push(no_room(&guest.core, &text)),
+                }
                 continue;
             }
         };
@@ -185,9 +203,40 @@ pub(crate) async fn serve(
             }
             let _ = sink.send(Message::Close(Some(frame))).await;
             while let Some(Ok(_)) = stream.next().await {}
+            // Of a message that is too large the rest is on its way. Closing on it would take our
+            // last words from the client.
+            if code == TOO_BIG
+                && let Ok(mut socket) = stream.reunite(sink)
+            {
+                let mut forgotten = vec![0; 16 << 10];
+                while matches!(socket.get_mut().read(&mut forgotten).await, Ok(1..)) {}
+            }
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
+}
+
+/// Has a request answered, which holds a slot and room meanwhile.
+fn begin(
+    guest: &Guest,
+    client: &Arc<Client>,
+    text: Bytes,
+    held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+) {
+    let (core, client) = (Arc::clone(&guest.core), Arc::clone(client));
+    let caller = Arc::clone(&guest.caller);
+    tokio::spawn(async move {
+        let subscriber = Subscriber::new(Arc::clone(&client));
+        let from = From {
+            caller: &caller,
+            socket: Some(&subscriber),
+        };
+        if let Some(answer) = core.handle(&text, &from).await.pieces {
+            client.push(answer.whole());
+        }
+        subscriber.activate(&core);
+        drop(held);
+    });
 }
 
 /// Not everybody in the same moment, or they would all come back in the same moment.
@@ -201,13 +250,66 @@ fn send_away(client: &Arc<Client>) {
     });
 }
 
-type Came = (Message, tokio::sync::OwnedSemaphorePermit);
+/// What was read next.
+enum Came {
+    Message(Message, OwnedSemaphorePermit),
+    /// More than one message may have.
+    TooLarge,
+    /// The end.
+    Nothing,
+}
+
+/// A request that waits for room.
+struct Waiting {
+    text: Bytes,
+    slot: OwnedSemaphorePermit,
+    until: Instant,
+}
+
+fn try_room(core: &Core, length: usize) -> Option<OwnedSemaphorePermit> {
+    let room = room_for(length as u64, core.config.max_request_bytes);
+    Arc::clone(&core.kept.held)
+        .try_acquire_many_owned(room)
+        .ok()
+}
+
+/// Room for a request that came; none if there is none for too long.
+async fn room(core: &Core, waiting: Option<&Waiting>) -> Option<OwnedSemaphorePermit> {
+    let waiting = waiting?;
+    let (length, most) = (waiting.text.len() as u64, core.config.max_request_bytes);
+    let held = Arc::clone(&core.kept.held);
+    let room = held.acquire_many_owned(room_for(length, most));
+    timeout_at(waiting.until, room).await.ok()?.ok()
+}
+
+/// Said to a single request under its id.
+fn no_room(core: &Core, text: &[u8]) -> Bytes {
+    let id = match envelope::read(text, core.config.max_batch) {
+        Ok(Body::One(Ok(request))) => request.id,
+        _ => None,
+    };
+    let mut writer = Writer::default();
+    writer.answer(id.unwrap_or("null"), Answer::error(-32005, NO_ROOM));
+    writer.done().whole()
+}
+
+fn too_large(core: &Core) -> String {
+    format!(
+        "a message may have {} bytes at most",
+        core.config.max_request_bytes
+    )
+}
 
 async fn next(
     stream: &mut (impl StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin),
     slots: &Arc<Semaphore>,
-) -> Option<Came> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    let message = stream.next().await?.ok()?;
-    Some((message, slot))
+) -> Came {
+    let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+        return Came::Nothing;
+    };
+    match stream.next().await {
+        Some(Ok(message)) => Came::Message(message, slot),
+        Some(Err(Error::Capacity(_))) => Came::TooLarge,
+        _ => Came::Nothing,
+    }
 }

@@ -671,3 +671,184 @@ async fn what_nests_too_deeply_comes_too_slowly_or_has_two_lengths_is_not_read()
     let smuggled = says("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n").await;
     assert!(smuggled.starts_with("HTTP/1.1 400"), "{smuggled}");
 }
+
+#[tokio::test]
+async fn a_message_larger_than_a_body_may_be_closes_its_socket_with_code_1009_and_why() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_request_bytes: 100_000,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config.clone(), |_| {}).await;
+    let words = (1009, "a message may have 100000 bytes at most".to_owned());
+    for length in [100_001, 3_000_000] {
+        let mut socket = door.socket().await;
+        let large = Message::text(" ".repeat(length));
+        // The end may come before all of it is sent.
+        let _ = socket.socket.send(large).await;
+        assert_eq!(farewell(&mut socket).await, words, "{length}");
+    }
+    // Settings that allow less hold for sockets that were there before.
+    let mut socket = door.socket().await;
+    let less = GatewayConfig {
+        listen: door.address,
+        max_request_bytes: 1000,
+        ..config
+    };
+    door.gateway.reload(pool_of(&clients), less).await.unwrap();
+    socket
+        .socket
+        .send(Message::text(" ".repeat(1001)))
+        .await
+        .unwrap();
+    assert_eq!(farewell(&mut socket).await.0, 1009);
+}
+
+#[tokio::test]
+async fn messages_of_sockets_take_room_like_bodies_and_who_waits_for_it_in_vain_is_told() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_request_bytes: 100_000,
+        max_held_bytes: 100 << 10,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |pool| {
+        pool.request_timeout = Duration::from_secs(10);
+    })
+    .await;
+    clients[0].suffers(super::upstream::Fault::SlowAt(
+        "eth_call",
+        Duration::from_secs(4),
+    ));
+    let mut holder = door.socket().await;
+    let padding = " ".repeat(90_000);
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{}, "latest"]});
+    let large = Message::text(format!("{request}{padding}"));
+    holder.socket.send(large.clone()).await.unwrap();
+    until_asked(&clients[0], "eth_call").await;
+
+    let mut socket = door.socket().await;
+    socket.socket.send(large).await.unwrap();
+    let refused = socket.message().await.unwrap();
+    assert_eq!(
+        (refused["id"].as_i64(), refused["error"]["code"].as_i64()),
+        (Some(1), Some(-32005)),
+        "{refused}"
+    );
+    assert!(socket.ask("eth_blockNumber", json!([])).await["error"].is_null());
+    let status = door
+        .client
+        .post(&door.url)
+        .body(padding)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(status.status(), 503);
+    // Small ones fit beside it, and the one that holds the room is answered.
+    let mut small = door.socket().await;
+    assert_eq!(
+        small.ask("eth_blockNumber", json!([])).await["result"],
+        "0x64"
+    );
+    let answer = holder.message().await.unwrap();
+    assert_eq!(answer["result"], "0x64");
+}
+
+async fn until_asked(upstream: &super::upstream::Upstream, method: &'static str) {
+    dodona_testkit::until(method, || async {
+        (upstream.asked(method) > 0).then_some(())
+    })
+    .await;
+}
+
+/// Passes bytes on to the door and counts who connected.
+async fn counted(door: &Door) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (to, counter) = (door.address, std::sync::Arc::clone(&count));
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut to = tokio::net::TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            });
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn over_http2_a_refused_request_leaves_its_connection_usable_and_bodies_have_the_same_limit()
+{
+    let clients = upstreams(1).await;
+    let (secret, known) = key("node", |_| {});
+    let config = GatewayConfig {
+        max_request_bytes: 100_000,
+        ..with(Access {
+            keys: vec![known],
+            ..Access::default()
+        })
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let (url, connections) = counted(&door).await;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    for (key, origin, length, status) in [
+        ("", "", 300_000, 401),
+        (&*secret, "https://evil.example", 300_000, 403),
+        (&*secret, "", 100_001, 413),
+        // More than is read of a refused body.
+        (&*secret, "", 4_000_000, 413),
+        ("", "", 4_000_000, 401),
+        (&*secret, "", 10, 200),
+    ] {
+        let mut request = client.post(&url).body(" ".repeat(length));
+        if !key.is_empty() {
+            request = request.header("x-api-key", key);
+        }
+        if !origin.is_empty() {
+            request = request.header("origin", origin);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+        assert_eq!(answer.status(), status, "{length}");
+        assert!(!answer.text().await.unwrap().is_empty());
+    }
+    let count = connections.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(count, 1, "a connection broke");
+}
+
+#[tokio::test]
+async fn pages_behind_a_key_in_the_path_lead_to_each_other() {
+    let clients = upstreams(1).await;
+    let (secret, known) = key("node", |_| {});
+    let access = Access {
+        keys: vec![known],
+        ..Access::default()
+    };
+    let door = Door::with(&clients, with(access), |_| {}).await;
+    for start in [format!("/key/{secret}"), format!("/key/{secret}/")] {
+        let (status, page) = door.get(&start).await;
+        assert_eq!(status, 200);
+        let links: Vec<&str> = page
+            .split("href=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert_eq!(links.len(), 2, "{page}");
+        let base = url::Url::parse(&format!("http://gw{start}")).unwrap();
+        for (link, words) in links.iter().zip(["\"upstreams\"", "metrics 1"]) {
+            let (status, body) = door.get(base.join(link).unwrap().path()).await;
+            assert!(
+                status == 200 && body.contains(words),
+                "{start} {link}: {body}"
+            );
+        }
+    }
+    assert_eq!(door.get("/key/dgw_wrong/status").await.0, 401);
+}
