@@ -10,6 +10,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
+use crate::cmd::gateway::addresses;
+
 #[derive(Debug, Parser)]
 #[command(name = "dodona", version = crate::version::long(), disable_version_flag = true, about = "An oracle node for EVM chains, and the commands that talk to it.")]
 pub struct Cli {
@@ -163,49 +165,59 @@ pub struct StartArgs {
     pub debug: bool,
 }
 
+/// Which clients a gateway has, as it and its check are both told.
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Clients to use: http, https, ws or wss; a WebSocket address right behind an HTTP address of the same host belongs to it
+    #[arg(value_name = "URL", value_parser = addresses::any)]
+    pub urls: Vec<Url>,
+    /// TOML file with the clients and everything else
+    #[arg(
+        long,
+        short = 'c',
+        id = "gateway_config",
+        value_name = "FILE",
+        conflicts_with_all = ["urls", "allow_plain", "chain_id", "send_only"]
+    )]
+    pub config: Option<PathBuf>,
+    /// Let clients be reached without TLS although they may be on the open network
+    #[arg(long)]
+    pub allow_plain: bool,
+    /// Chain the clients have to belong to; asked of them when missing
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chain_id: Option<u64>,
+    /// Client that only ever receives signed transactions; repeatable
+    #[arg(long, value_name = "URL", value_parser = addresses::http)]
+    pub send_only: Vec<Url>,
+}
+
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     override_usage = "dodona gateway [URL]..."
 )]
 pub struct GatewayArgs {
-    /// Clients to use: http, https, ws or wss; a WebSocket address right behind an HTTP address of the same host belongs to it
-    #[arg(value_name = "URL")]
-    pub urls: Vec<Url>,
-    /// TOML file with the clients and everything else
+    #[command(flatten)]
+    pub clients: ClientArgs,
+    /// Address to listen on; beyond loopback it needs --interface, or a certificate in the file
     #[arg(
         long,
-        short = 'c',
-        value_name = "FILE",
-        conflicts_with_all = [
-            "urls", "listen", "interface", "allow_plain", "chain_id", "send_only", "allow_method", "allow_origin",
-            "allow_host",
-        ]
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8545",
+        conflicts_with = "gateway_config"
     )]
-    pub config: Option<PathBuf>,
-    /// Address to listen on; beyond loopback it needs --interface, or a certificate in the file
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
     pub listen: std::net::SocketAddr,
     /// Private or VPN interface the address belongs to; connections through others are not taken
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "gateway_config")]
     pub interface: Option<String>,
-    /// Let clients be reached without TLS although they may be on the open network
-    #[arg(long)]
-    pub allow_plain: bool,
-    /// Chain the clients have to belong to; asked of them when missing
-    #[arg(long, value_name = "ID")]
-    pub chain_id: Option<u64>,
-    /// Client that only ever receives signed transactions; repeatable
-    #[arg(long, value_name = "URL")]
-    pub send_only: Vec<Url>,
     /// Method to let through although it is refused by default, or its beginning and `*`; repeatable
-    #[arg(long, value_name = "METHOD")]
+    #[arg(long, value_name = "METHOD", conflicts_with = "gateway_config")]
     pub allow_method: Vec<String>,
     /// Origin of web pages that may use the gateway; repeatable
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", conflicts_with = "gateway_config")]
     pub allow_origin: Vec<String>,
     /// Host name clients may use for the gateway; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "gateway_config")]
     pub allow_host: Vec<String>,
     #[command(subcommand)]
     pub command: Option<GatewayCommand>,
@@ -214,14 +226,7 @@ pub struct GatewayArgs {
 #[derive(Debug, Subcommand)]
 pub enum GatewayCommand {
     /// Ask the clients once what they are, and say what is wrong with them
-    Check {
-        /// Clients to look at
-        #[arg(value_name = "URL")]
-        urls: Vec<Url>,
-        /// TOML file with the clients
-        #[arg(long, short = 'c', value_name = "FILE", conflicts_with = "urls")]
-        config: Option<PathBuf>,
-    },
+    Check(ClientArgs),
     /// Make an API key for a client of the gateway; it is shown once
     Key {
         /// What the client is called

@@ -5,9 +5,7 @@
 
 mod admin;
 mod bridges;
-mod gateway;
-mod gateway_config;
-mod gateway_file;
+pub(crate) mod gateway;
 mod health;
 mod initiators;
 mod job_tools;

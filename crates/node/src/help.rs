@@ -87,7 +87,33 @@ Examples:
 pub fn command() -> Command {
     let command = Cli::command();
     let overview = overview(&command);
-    command.override_help(overview)
+    of_this_machine(command).override_help(overview)
+}
+
+/// The gateway talks to no node: options for that are understood, because they are everywhere, and
+/// not shown. Results as JSON have those of its verbs that print one.
+fn of_this_machine(command: Command) -> Command {
+    let everywhere: Vec<Arg> = command
+        .get_arguments()
+        .filter(|argument| argument.is_global_set())
+        .cloned()
+        .collect();
+    command.mut_subcommand("gateway", |gateway| {
+        let gateway = gateway.args(
+            everywhere
+                .iter()
+                .map(|argument| argument.clone().hide(true)),
+        );
+        ["check", "key"].into_iter().fold(gateway, |gateway, verb| {
+            gateway.mut_subcommand(verb, |verb| {
+                verb.args(
+                    everywhere
+                        .iter()
+                        .filter(|argument| argument.get_id() == "json"),
+                )
+            })
+        })
+    })
 }
 
 /// What to show when somebody names a group and no verb: the group's verbs.
@@ -314,6 +340,38 @@ mod tests {
         sorted.sort();
         expected.sort();
         assert_eq!(sorted, expected);
+    }
+
+    #[test]
+    fn the_gateways_help_shows_what_means_something_to_it() {
+        let help = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            of_group(&words)
+        };
+        for words in [&["gateway"][..], &["gateway", "check"], &["gateway", "key"]] {
+            let said = help(words);
+            for option in ["--remote-node-url", "--admin-credentials", "--insecure"] {
+                assert!(!said.contains(option), "{words:?}: {said}");
+            }
+            assert_eq!(
+                said.contains("--json"),
+                words.len() > 1,
+                "{words:?}: {said}"
+            );
+        }
+        assert!(help(&["jobs", "list"]).contains("--remote-node-url"));
+        let parsed = command().try_get_matches_from([
+            "dodona",
+            "--remote-node-url",
+            "http://x",
+            "gateway",
+            "check",
+            "-j",
+            "http://127.0.0.1:8545",
+        ]);
+        use clap::FromArgMatches as _;
+        let cli = Cli::from_arg_matches(&parsed.unwrap()).unwrap();
+        assert!(cli.remote.json && cli.remote.remote_node_url.as_str() == "http://x/");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::{Json, Router, routing::post};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -11,9 +12,14 @@ use tokio::time::{Instant, sleep};
 
 /// A client at block 100 that answers what a gateway asks.
 async fn client() -> String {
-    async fn answer(Json(request): Json<Value>) -> Json<Value> {
+    client_of(100).await
+}
+
+/// The same on a chain of its own: `hash` is that of all its blocks.
+async fn client_of(hash: u64) -> String {
+    async fn answer(State(hash): State<u64>, Json(request): Json<Value>) -> Json<Value> {
         let block = json!({
-            "number": "0x64", "hash": format!("0x{:064x}", 100), "parentHash": format!("0x{:064x}", 99),
+            "number": "0x64", "hash": format!("0x{hash:064x}"), "parentHash": format!("0x{:064x}", 99),
             "timestamp": "0x1", "gasLimit": "0x1", "receiptsRoot": format!("0x{:064x}", 1), "transactions": [],
         });
         let result = match request["method"].as_str().unwrap() {
@@ -30,7 +36,11 @@ async fn client() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let _ = axum::serve(listener, Router::new().route("/", post(answer))).await;
+        let _ = axum::serve(
+            listener,
+            Router::new().route("/", post(answer)).with_state(hash),
+        )
+        .await;
     });
     url
 }
@@ -211,6 +221,46 @@ async fn check_prints_a_table_for_people_and_the_same_for_programs() {
 }
 
 #[tokio::test]
+async fn check_takes_the_options_of_the_gateway_and_fails_for_strangers() {
+    let (one, other, relay) = (client().await, client_of(101).await, client().await);
+    let run = |arguments: Vec<String>| async move {
+        let output = dodona()
+            .args(["gateway", "check"])
+            .args(arguments)
+            .output()
+            .await
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let list = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (code, said) = run(list(&["--chain-id", "4242", &one, "--send-only", &relay])).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches("Scripted/v1").count(), 2, "{said}");
+
+    // Another chain under the same number.
+    let (code, said) = run(list(&[&one, &other])).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("FAIL the upstreams belong to different chains"),
+        "{said}"
+    );
+
+    let (code, said) = run(list(&["--chain-id", "5", &one])).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is an endpoint of chain 4242"), "{said}");
+
+    let (code, said) = run(list(&["http://geth.example.com"])).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--allow-plain"), "{said}");
+}
+
+#[tokio::test]
 async fn what_will_not_work_ends_with_a_sentence_and_a_code() {
     for (arguments, words) in [
         (
@@ -234,10 +284,60 @@ async fn what_will_not_work_ends_with_a_sentence_and_a_code() {
             "cannot be read",
         ),
         (&["gateway", "key", "it's"], "without quotes"),
+        (
+            &["gateway", "localhost:8545"],
+            "as in http://localhost:8545",
+        ),
+        (&["gateway", "htp://127.0.0.1:8545"], "begins with http://"),
+        (
+            &["gateway", "check", "localhost:8545"],
+            "as in http://localhost:8545",
+        ),
+        (
+            &[
+                "gateway",
+                "--send-only",
+                "ws://127.0.0.1:1",
+                "http://127.0.0.1:1",
+            ],
+            "http:// or https://, and this one with ws://",
+        ),
+        (
+            &["gateway", "--send-only", "http://127.0.0.1:1"],
+            "nothing could be read",
+        ),
+        (
+            &["gateway", "http://127.0.0.1:1", "http://127.0.0.1:1"],
+            "have the same address",
+        ),
+        (
+            &[
+                "gateway",
+                "--allow-origin",
+                "https://a.example/x",
+                "http://127.0.0.1:1",
+            ],
+            "--allow-origin: \"https://a.example/x\" is not what a browser sends",
+        ),
+        (
+            &[
+                "gateway",
+                "--chain-id",
+                "1",
+                "--listen",
+                "10.255.255.1:0",
+                "--interface",
+                "nosuch0",
+                "http://127.0.0.1:1",
+            ],
+            "interface nosuch0: No such device (os error 19); is that",
+        ),
     ] {
         let output = dodona().args(arguments).output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
         assert!(said.contains(words), "{arguments:?}: {said}");
+        // A cause is told once.
+        assert!(said.matches("(os error").count() <= 1, "{said}");
     }
 }

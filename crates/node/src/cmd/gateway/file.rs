@@ -1,19 +1,19 @@
 //! The file of `dodona gateway --config`: what may stand in it, and what it means.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dodona_rpc::gateway::{Access, ApiKey, GatewayConfig, JwtConfig, MethodRules, Quota, TlsFiles};
+use dodona_rpc::gateway::{Access, ApiKey, GatewayConfig, JwtConfig, MethodRules, TlsFiles};
 use dodona_rpc::{EndpointTls, NodeConfig};
-use ipnet::IpNet;
 use secrecy::SecretSlice;
 use serde::Deserialize;
-use url::Url;
 
-use super::gateway_config::{Settings, checked_origins, refuse_plain};
+use super::addresses::{HTTP, WS, address, refuse_plain, refuse_twice};
+use super::misread::misread;
+use super::rules::{self, limit, networks, quota, seconds};
+use super::settings::Settings;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,8 +85,8 @@ struct AccessSection {
     deny_from: Vec<String>,
     #[serde(default)]
     trusted_proxies: Vec<String>,
-    units_per_second: Option<NonZeroU32>,
-    burst: Option<NonZeroU32>,
+    units_per_second: Option<u32>,
+    burst: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,8 +102,8 @@ struct Key {
     allow: Vec<String>,
     #[serde(default)]
     from: Vec<String>,
-    units_per_second: Option<NonZeroU32>,
-    burst: Option<NonZeroU32>,
+    units_per_second: Option<u32>,
+    burst: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,16 +136,16 @@ struct Methods {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Limits {
-    request_bytes: Option<usize>,
-    held_bytes: Option<usize>,
-    depth: Option<usize>,
-    batch: Option<usize>,
-    concurrent: Option<usize>,
-    connections: Option<usize>,
-    subscriptions: Option<usize>,
-    queued_bytes: Option<usize>,
+    request_bytes: Option<u64>,
+    held_bytes: Option<u64>,
+    depth: Option<u64>,
+    batch: Option<u64>,
+    concurrent: Option<u64>,
+    connections: Option<u64>,
+    subscriptions: Option<u64>,
+    queued_bytes: Option<u64>,
     log_range: Option<u64>,
-    filters: Option<usize>,
+    filters: Option<u64>,
     cache_bytes: Option<u64>,
     headers_seconds: Option<u64>,
     body_seconds: Option<u64>,
@@ -177,55 +177,89 @@ impl Reader<'_> {
         path
     }
 
-    fn bytes(&mut self, path: &Path) -> anyhow::Result<Vec<u8>> {
+    /// `place` is the setting that names the file.
+    fn bytes(&mut self, place: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
         let path = self.path(path);
-        std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))
+        std::fs::read(&path).with_context(|| format!("{place}: {} cannot be read", path.display()))
     }
 
     /// `env:NAME` and `file:PATH` keep secrets out of the file; anything else is itself.
-    fn resolved(&mut self, text: &str) -> anyhow::Result<String> {
+    fn resolved(&mut self, place: &str, text: &str) -> anyhow::Result<String> {
         if let Some(name) = text.strip_prefix("env:") {
             return std::env::var_os(name)
                 .and_then(|value| value.into_string().ok())
-                .with_context(|| format!("the environment variable {name} is not set"));
+                .with_context(|| format!("{place}: the environment variable {name} is not set"));
         }
         if let Some(path) = text
             .strip_prefix("file:")
             .filter(|path| !path.starts_with("//"))
         {
-            let bytes = self.bytes(Path::new(path))?;
+            let bytes = self.bytes(place, Path::new(path))?;
             let text = String::from_utf8(bytes)
-                .map_err(|_| anyhow::anyhow!("{path} holds something else than text"))?;
+                .map_err(|_| anyhow::anyhow!("{place}: {path} holds something else than text"))?;
             return Ok(text.trim().to_owned());
         }
         Ok(text.to_owned())
     }
 
     fn upstream(&mut self, upstream: Upstream) -> anyhow::Result<NodeConfig> {
-        let name = upstream.name;
-        let url = |what: &str, text: Option<String>, reader: &mut Self| {
+        let table = format!("[[upstream]] {:?}", upstream.name);
+        let mut url = |key: &str, text: Option<String>, schemes: &[&str]| {
             let Some(text) = text else { return Ok(None) };
+            let place = format!("{table} {key}");
             // The text may be a secret; it is not repeated.
-            let text = reader
-                .resolved(&text)
-                .with_context(|| format!("{what} of upstream {name:?}"))?;
-            let url = Url::parse(text.trim())
-                .map_err(|_| anyhow::anyhow!("{what} of upstream {name:?} is not a URL"))?;
+            let text = self.resolved(&place, &text)?;
+            let url = address(&text, schemes).map_err(|what| anyhow::anyhow!("{place}: {what}"))?;
             if !upstream.plain {
-                refuse_plain(&url, &name, "plain = true")?;
+                refuse_plain(&url, &place, "plain = true")?;
             }
             Ok::<_, anyhow::Error>(Some(url))
         };
-        let (http_url, ws_url) = (
-            url("http", upstream.http, self)?,
-            url("ws", upstream.ws, self)?,
+        let http_url = url("http", upstream.http, HTTP)?;
+        let ws_url = url("ws", upstream.ws, WS)?;
+        anyhow::ensure!(
+            http_url.is_some() || (ws_url.is_some() && !upstream.send_only),
+            "{table}: {}",
+            match upstream.send_only {
+                true =>
+                    "what is send_only needs http, an address that begins with http:// or https://",
+                false => "it has no address: give it http or ws, or both",
+            }
+        );
+        anyhow::ensure!(
+            (1..=100).contains(&upstream.priority),
+            "{table} priority: it has to be 1 to 100, the lowest is asked first"
+        );
+        anyhow::ensure!(
+            upstream
+                .requests_per_second
+                .is_none_or(|rate| rate > 0.0 && rate.is_finite()),
+            "{table} requests_per_second: it has to be more than 0, or left out for as many as the client takes"
+        );
+        anyhow::ensure!(
+            upstream.concurrent != Some(0),
+            "{table} concurrent: with 0 it could never be asked; give at least 1, or leave it out to have it learned"
         );
         let identity = match (upstream.certificate, upstream.key) {
-            (Some(certificate), Some(key)) => Some((self.bytes(&certificate)?, self.bytes(&key)?)),
+            (Some(certificate), Some(key)) => Some((
+                self.bytes(&format!("{table} certificate"), &certificate)?,
+                self.bytes(&format!("{table} key"), &key)?,
+            )),
             (None, None) => None,
-            _ => anyhow::bail!("upstream {name:?} has a certificate or a key and needs both"),
+            (Some(_), None) => {
+                anyhow::bail!("{table} certificate: it needs its key beside it (key)")
+            }
+            (None, Some(_)) => {
+                anyhow::bail!("{table} key: it needs its certificate beside it (certificate)")
+            }
         };
-        let ca = upstream.ca.map(|path| self.bytes(&path)).transpose()?;
+        let ca = upstream
+            .ca
+            .map(|path| self.bytes(&format!("{table} ca"), &path))
+            .transpose()?;
+        let tls = EndpointTls { ca, identity };
+        tls.check()
+            .map_err(|what| anyhow::anyhow!("{table} {what}"))?;
         Ok(NodeConfig {
             http_url,
             ws_url,
@@ -234,9 +268,35 @@ impl Reader<'_> {
             order: upstream.priority,
             rate_per_second: upstream.requests_per_second,
             max_concurrent: upstream.concurrent,
-            tls: EndpointTls { ca, identity },
-            name,
+            tls,
+            name: upstream.name,
         })
+    }
+
+    fn upstreams(&mut self, list: Vec<Upstream>) -> anyhow::Result<Vec<NodeConfig>> {
+        anyhow::ensure!(
+            !list.is_empty(),
+            "no [[upstream]] is given: name at least one Ethereum client"
+        );
+        let mut nodes: Vec<NodeConfig> = Vec::new();
+        for upstream in list {
+            anyhow::ensure!(
+                !upstream.name.trim().is_empty(),
+                "[[upstream]] name: it is empty; call each client something"
+            );
+            anyhow::ensure!(
+                nodes.iter().all(|other| other.name != upstream.name),
+                "[[upstream]] name: two are called {:?}; give each its own",
+                upstream.name
+            );
+            nodes.push(self.upstream(upstream)?);
+        }
+        anyhow::ensure!(
+            nodes.iter().any(|node| !node.send_only),
+            "[[upstream]] send_only: it stands at every upstream, so nothing could be read; name one without it"
+        );
+        refuse_twice(&nodes).context("[[upstream]]")?;
+        Ok(nodes)
     }
 
     fn jwt(&mut self, jwt: Jwt) -> anyhow::Result<JwtConfig> {
@@ -245,12 +305,18 @@ impl Reader<'_> {
             Some(text) => {
                 anyhow::ensure!(
                     text.starts_with("env:") || text.starts_with("file:"),
-                    "the secret of [jwt] has to be env:NAME or file:PATH, so that it is not in this file"
+                    "[jwt] secret: it has to be env:NAME or file:PATH, so that it is not in this file"
                 );
-                let text = self.resolved(&text).context("the secret of [jwt]")?;
+                let text = self.resolved("[jwt] secret", &text)?;
                 Some(SecretSlice::from(text.into_bytes()))
             }
         };
+        for (key, value) in [("issuer", &jwt.issuer), ("audience", &jwt.audience)] {
+            anyhow::ensure!(
+                !value.is_empty(),
+                "[jwt] {key}: it is empty, and no token says so; write what tokens say"
+            );
+        }
         Ok(JwtConfig {
             keys: jwt.keys.iter().map(|path| self.path(path)).collect(),
             secret,
@@ -264,33 +330,26 @@ impl Reader<'_> {
 fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
     let file: File = toml::from_str(text).map_err(|error| misread(text, &error))?;
     anyhow::ensure!(
-        !file.upstream.is_empty(),
-        "no [[upstream]] is given: name at least one Ethereum client"
+        file.chain_id != Some(0),
+        "chain_id: no chain has the number 0; leave it out, and the clients are asked"
     );
     let mut reader = Reader {
         folder,
         files: Vec::new(),
     };
-    let nodes = file
-        .upstream
-        .into_iter()
-        .map(|upstream| reader.upstream(upstream))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let defaults = GatewayConfig::default();
+    let nodes = reader.upstreams(file.upstream)?;
     let access = file.access;
     let access = Access {
         keys: keys(file.key)?,
         jwt: file.jwt.map(|jwt| reader.jwt(jwt)).transpose()?,
-        allow_from: networks("access.allow_from", &access.allow_from)?,
-        deny_from: networks("access.deny_from", &access.deny_from)?,
-        trusted_proxies: networks("access.trusted_proxies", &access.trusted_proxies)?,
+        allow_from: networks("[access] allow_from", &access.allow_from)?,
+        deny_from: networks("[access] deny_from", &access.deny_from)?,
+        trusted_proxies: networks("[access] trusted_proxies", &access.trusted_proxies)?,
         anonymous: access.anonymous,
         quota: quota("[access]", access.units_per_second, access.burst)?,
     };
-    let limits = file.limits;
-    let seconds = |given: Option<u64>, usual: Duration| given.map_or(usual, Duration::from_secs);
     let door = GatewayConfig {
-        listen: file.listen.unwrap_or(defaults.listen),
+        listen: file.listen.unwrap_or(GatewayConfig::default().listen),
         interface: file.interface,
         tls: file.tls.map(|tls| TlsFiles {
             certificate: reader.path(&tls.certificate),
@@ -298,32 +357,10 @@ fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
             client_ca: tls.client_ca.map(|path| reader.path(&path)),
         }),
         access,
-        methods: MethodRules {
-            only: file.methods.only,
-            // What is refused to begin with stays refused; only `allow` opens it.
-            deny: [defaults.methods.deny, file.methods.deny].concat(),
-            allow: file.methods.allow,
-        },
-        origins: checked_origins(&file.allow_origins)?,
-        hosts: file.allow_hosts,
-        max_request_bytes: limits.request_bytes.unwrap_or(defaults.max_request_bytes),
-        max_held_bytes: limits.held_bytes.unwrap_or(defaults.max_held_bytes),
-        max_depth: limits.depth.unwrap_or(defaults.max_depth),
-        max_batch: limits.batch.unwrap_or(defaults.max_batch),
-        max_concurrent: limits.concurrent.unwrap_or(defaults.max_concurrent).max(1),
-        max_connections: limits
-            .connections
-            .unwrap_or(defaults.max_connections)
-            .max(1),
-        max_subscriptions: limits.subscriptions.unwrap_or(defaults.max_subscriptions),
-        max_queued_bytes: limits.queued_bytes.unwrap_or(defaults.max_queued_bytes),
-        max_log_range: limits.log_range.unwrap_or(defaults.max_log_range),
-        max_filters: limits.filters.unwrap_or(defaults.max_filters),
-        cache_bytes: limits.cache_bytes.unwrap_or(defaults.cache_bytes),
-        headers_within: seconds(limits.headers_seconds, defaults.headers_within),
-        body_within: seconds(limits.body_seconds, defaults.body_within),
-        drain_notice: limits.drain_notice_seconds.map(Duration::from_secs),
-        drain: seconds(limits.drain_seconds, defaults.drain),
+        methods: of_everybody(file.methods)?,
+        origins: rules::origins("allow_origins", file.allow_origins)?,
+        hosts: rules::hosts("allow_hosts", file.allow_hosts)?,
+        ..file.limits.door()?
     };
     Ok(Settings {
         chain_id: file.chain_id,
@@ -333,44 +370,67 @@ fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
     })
 }
 
-/// Where and why a file is not TOML of ours. Nothing of the file is repeated but the names of
-/// settings: the line at fault may well be the one with the key of a provider in it.
-fn misread(text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let why = without_values(error.message());
-    match error.span() {
-        Some(span) => {
-            let place = dodona_pipeline::Place::of(text, span.start);
-            anyhow::anyhow!("{place}: {why}")
-        }
-        None => anyhow::anyhow!(why),
-    }
+/// What anybody may ask.
+fn of_everybody(methods: Methods) -> anyhow::Result<MethodRules> {
+    let denied = rules::methods("[methods] deny", methods.deny)?;
+    Ok(MethodRules {
+        only: rules::methods("[methods] only", methods.only)?,
+        // What is refused to begin with stays refused; only `allow` opens it.
+        deny: [GatewayConfig::default().methods.deny, denied].concat(),
+        allow: rules::methods("[methods] allow", methods.allow)?,
+    })
 }
 
-/// The parser's sentence without what it quotes of the file: texts (`string "…"`), and names that
-/// do not look like one of a setting, because a misplaced key may stand where a name belongs.
-fn without_values(message: &str) -> String {
-    let mut said = message.trim().replace('\n', ", ");
-    if let (Some(first), Some(last)) = (said.find('"'), said.rfind('"'))
-        && first < last
-    {
-        said.replace_range(first + 1..last, "…");
+impl Limits {
+    /// A door with these limits.
+    fn door(self) -> anyhow::Result<GatewayConfig> {
+        /// Larger than any memory these are held in.
+        const BYTES: u64 = 1 << 40;
+        /// More than a machine has file handles or a person has time.
+        const COUNT: u64 = 10_000_000;
+        let usual = GatewayConfig::default();
+        let count = |key: &str, given, usual| limit(key, given, usual, 1..=COUNT);
+        let bytes = |key: &str, given, usual| limit(key, given, usual, 1..=BYTES);
+        // Of these, none at all is something one may want.
+        let even_none = |key: &str, given, usual| limit(key, given, usual, 0..=COUNT);
+        let door = GatewayConfig {
+            max_request_bytes: bytes("request_bytes", self.request_bytes, usual.max_request_bytes)?,
+            max_held_bytes: bytes("held_bytes", self.held_bytes, usual.max_held_bytes)?,
+            max_depth: count("depth", self.depth, usual.max_depth)?,
+            max_batch: count("batch", self.batch, usual.max_batch)?,
+            max_concurrent: count("concurrent", self.concurrent, usual.max_concurrent)?,
+            max_connections: count("connections", self.connections, usual.max_connections)?,
+            max_subscriptions: even_none(
+                "subscriptions",
+                self.subscriptions,
+                usual.max_subscriptions,
+            )?,
+            max_queued_bytes: bytes("queued_bytes", self.queued_bytes, usual.max_queued_bytes)?,
+            max_log_range: limit("log_range", self.log_range, 100_000, 1..=u64::MAX)? as u64,
+            max_filters: even_none("filters", self.filters, usual.max_filters)?,
+            cache_bytes: limit("cache_bytes", self.cache_bytes, 256 << 20, 0..=BYTES)? as u64,
+            headers_within: seconds(
+                "headers_seconds",
+                self.headers_seconds,
+                usual.headers_within,
+                1,
+            )?,
+            body_within: seconds("body_seconds", self.body_seconds, usual.body_within, 1)?,
+            drain_notice: self
+                .drain_notice_seconds
+                .map(|given| seconds("drain_notice_seconds", Some(given), Duration::ZERO, 0))
+                .transpose()?,
+            drain: seconds("drain_seconds", self.drain_seconds, usual.drain, 0)?,
+            ..usual
+        };
+        anyhow::ensure!(
+            door.max_held_bytes >= door.max_request_bytes,
+            "[limits] held_bytes: a request of request_bytes ({}) would never fit into {}: give at least as much",
+            door.max_request_bytes,
+            door.max_held_bytes
+        );
+        Ok(door)
     }
-    let unknown = said
-        .strip_prefix("unknown field `")
-        .and_then(|rest| Some((rest, rest.find("`, expected").or_else(|| rest.find('`'))?)));
-    if let Some((rest, end)) = unknown
-        && !is_like_a_setting(&rest[..end])
-    {
-        said = format!("unknown field{}", &rest[end + 1..]);
-    }
-    said
-}
-
-fn is_like_a_setting(name: &str) -> bool {
-    (1..=24).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-')
 }
 
 fn keys(list: Vec<Key>) -> anyhow::Result<Vec<ApiKey>> {
@@ -378,62 +438,37 @@ fn keys(list: Vec<Key>) -> anyhow::Result<Vec<ApiKey>> {
     for key in list {
         let name = key.name;
         anyhow::ensure!(
-            keys.iter().all(|other| other.name != name),
-            "two [[key]] are called {name:?}: give each its own name"
+            !name.trim().is_empty(),
+            "[[key]] name: it is empty; call each client something"
         );
+        anyhow::ensure!(
+            keys.iter().all(|other| other.name != name),
+            "[[key]] name: two are called {name:?}; give each its own"
+        );
+        let table = format!("[[key]] {name:?}");
         let hash = key
             .hash
             .parse()
-            .map_err(|what: &str| anyhow::anyhow!("hash of key {name:?}: {what}"))?;
+            .map_err(|what: &str| anyhow::anyhow!("{table} hash: {what}"))?;
+        if let Some(other) = keys.iter().find(|other| other.hash == hash) {
+            anyhow::bail!(
+                "{table} hash: it is that of {:?} as well; make each client its own with `dodona gateway key`",
+                other.name
+            );
+        }
         keys.push(ApiKey {
             hash,
             methods: MethodRules {
-                only: key.only,
-                deny: key.deny,
-                allow: key.allow,
+                only: rules::methods(&format!("{table} only"), key.only)?,
+                deny: rules::methods(&format!("{table} deny"), key.deny)?,
+                allow: rules::methods(&format!("{table} allow"), key.allow)?,
             },
-            quota: quota(&format!("key {name:?}"), key.units_per_second, key.burst)?,
-            from: networks(&format!("from of key {name:?}"), &key.from)?,
+            quota: quota(&table, key.units_per_second, key.burst)?,
+            from: networks(&format!("{table} from"), &key.from)?,
             name,
         });
     }
     Ok(keys)
-}
-
-/// Without a burst, ten seconds' worth may be spent at once.
-fn quota(
-    whose: &str,
-    units_per_second: Option<NonZeroU32>,
-    burst: Option<NonZeroU32>,
-) -> anyhow::Result<Option<Quota>> {
-    let Some(units_per_second) = units_per_second else {
-        anyhow::ensure!(
-            burst.is_none(),
-            "burst of {whose} means nothing without units_per_second"
-        );
-        return Ok(None);
-    };
-    let ten = NonZeroU32::MIN.saturating_add(9);
-    Ok(Some(Quota {
-        units_per_second,
-        burst: burst.unwrap_or(units_per_second.saturating_mul(ten)),
-    }))
-}
-
-/// Networks (`10.0.0.0/8`) and single addresses.
-fn networks(what: &str, list: &[String]) -> anyhow::Result<Vec<IpNet>> {
-    list.iter()
-        .map(|text| {
-            text.parse::<IpNet>()
-                .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-                .map(|net| net.trunc())
-                .map_err(|_| {
-                    anyhow::anyhow!(
-                        "{what}: {text:?} is neither an address nor a network like 10.0.0.0/8"
-                    )
-                })
-        })
-        .collect()
 }
 
 /// What is in all files the settings came from, as one number; a change of it is a change of them.
@@ -527,7 +562,7 @@ mod tests {
         for (line, words) in [
             (
                 "https = 'https://eth.example.com/v3/S3CRETKEY'",
-                "line 3, column 1: unknown field `https`",
+                "line 3, column 1, in [[upstream]]: unknown field `https`",
             ),
             (
                 "http = 'https://eth.example.com/v3/S3CRETKEY",
@@ -535,16 +570,16 @@ mod tests {
             ),
             (
                 "http = 'https://h/S3CRETKEY'\nhttp = 'https://h/S3CRETKEY'",
-                "line 4, column 1: duplicate key",
+                "line 4, column 1, in [[upstream]]: duplicate key",
             ),
             (
                 "http = ['https://h/S3CRETKEY']",
-                "line 3, column 8: invalid type",
+                "line 3, column 8, in [[upstream]]: invalid type",
             ),
             ("http = https://h/S3CRETKEY", "line 3, column "),
             (
                 "priority = 'S3CRETKEY \"quoted\" S3CRETKEY'",
-                "line 3, column 12: invalid type: string \"…\"",
+                "line 3, column 12, in [[upstream]]: invalid type: string \"…\"",
             ),
             (
                 "concurrent = '''\nS3CRETKEY'''",
@@ -552,11 +587,11 @@ mod tests {
             ),
             (
                 "S3CRETKEY = 1",
-                "line 3, column 1: unknown field, expected one of",
+                "line 3, column 1, in [[upstream]]: unknown field, expected one of",
             ),
             (
                 "\"https://h/S3CRETKEY` x\" = 1",
-                "line 3, column 1: unknown field",
+                "line 3, column 1, in [[upstream]]: unknown field",
             ),
             ("name.S3CRETKEY = 1", "line 3, column"),
             ("S3CRETKEY", "line 3, column "),
@@ -604,7 +639,71 @@ mod tests {
         for (text, words) in [
             ("", "[[upstream]]"),
             ("chainid = 1", "unknown field"),
-            ("[[upstream]]\nname='a'\nhttp='s3cret'", "is not a URL"),
+            (
+                "[[upstream]]\nname='a'\nhttp='s3cret'",
+                "[[upstream]] \"a\" http: an address begins with http://",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='ws://10.0.0.1/s3cret'",
+                "and this one with ws://",
+            ),
+            (
+                "[[upstream]]\nname='a'\nws='localhost:8546'",
+                "[[upstream]] \"a\" ws: an address begins with ws:// or wss://, as in ws://localhost:8546",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\nsend_only=true",
+                "stands at every upstream",
+            ),
+            (
+                "[[upstream]]\nname='a'\nws='ws://10.0.0.1'\nsend_only=true",
+                "[[upstream]] \"a\": what is send_only needs http",
+            ),
+            (
+                "[[upstream]]\nname='a'",
+                "[[upstream]] \"a\": it has no address",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\n[[upstream]]\nname='a'\nhttp='http://10.0.0.2'",
+                "two are called \"a\"",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\npriority=0",
+                "[[upstream]] \"a\" priority: it has to be 1 to 100",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\nrequests_per_second=0",
+                "[[upstream]] \"a\" requests_per_second: it has to be more than 0",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='http://10.0.0.1'\nconcurrent=0",
+                "[[upstream]] \"a\" concurrent: with 0",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='https://10.0.0.1'\nca='nothing.pem'",
+                "[[upstream]] \"a\" ca: /etc/dodona/nothing.pem cannot be read",
+            ),
+            (
+                "[[upstream]]\nname='a'\nhttp='https://10.0.0.1/s3cret'\nca='/dev/null'",
+                "[[upstream]] \"a\" ca: it holds no certificate in PEM",
+            ),
+            ("chain_id=0", "chain_id: no chain has the number 0"),
+            ("allow_hosts=['https://a.example']", "allow_hosts: "),
+            ("[methods]\nallow=['debug_a, debug_b']", "[methods] allow: "),
+            (
+                "[limits]\nbatch=0",
+                "[limits] batch: 0 would let nothing through",
+            ),
+            ("[limits]\nheaders_seconds=0", "[limits] headers_seconds: 0"),
+            (
+                "[limits]\nqueued_bytes=18446744073709551615",
+                "[limits] queued_bytes: ",
+            ),
+            (
+                "[limits]\nbody_seconds=9223372036854775807",
+                "[limits] body_seconds: ",
+            ),
+            ("[limits]\nheld_bytes=1000", "would never fit into 1000"),
             (
                 "[[upstream]]\nname='a'\nhttp='env:DODONA_NOT_SET_ANYWHERE'",
                 "is not set",
@@ -615,13 +714,16 @@ mod tests {
             ),
             (
                 "[[upstream]]\nname='a'\nhttp='https://h.example'\nkey='k'",
-                "needs both",
+                "[[upstream]] \"a\" key: it needs its certificate",
             ),
-            ("allow_origins=['*']", "origins are exact"),
+            ("allow_origins=['*']", "allow_origins: origins are exact"),
             ("[[key]]\nname='k'\nhash='s3cret'", "dodona gateway key"),
             ("[access]\nallow_from=['10.0.0.0/33']", "neither an address"),
             ("[access]\nburst=7", "means nothing"),
-            ("[access]\nunits_per_second=0", "nonzero"),
+            (
+                "[access]\nunits_per_second=0",
+                "[access] units_per_second: 0 would let nothing",
+            ),
             (
                 "[jwt]\nissuer='i'\naudience='a'\nsecret='s3cret'",
                 "file:PATH",
