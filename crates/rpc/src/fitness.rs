@@ -5,6 +5,7 @@
 //! States say whether an endpoint is used at all; this says whether it is a good choice just now.
 //! It never takes an endpoint out: when nobody is fit, whoever is left is asked.
 
+mod probation;
 mod window;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use probation::Probation;
 pub(crate) use window::Shown;
 
 /// A method an endpoint does not have is not asked of it for so long.
@@ -43,21 +45,13 @@ const QUICK_ENOUGH: Duration = Duration::from_millis(5);
 const METHODS: usize = 256;
 /// After "too many requests" without a time.
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// Who came back gets a part of the questions until this time has passed, and so many were
-/// answered well.
-const PROBATION: Duration = Duration::from_secs(30);
-const PROBATION_ANSWERS: u32 = 200;
-/// Where hardly anything is asked, so many answers would take for ever.
-const LONGEST_PROBATION: Duration = Duration::from_secs(300);
-
 pub(crate) struct Fitness {
     in_flight: AtomicU32,
     /// Set while `methods` holds a mark, so that a healthy endpoint costs one load.
     blemished: AtomicU64,
     /// Its head is on another branch than the one everybody speaks about.
     strays: AtomicBool,
-    /// Good answers it still owes before it is trusted again; 0 for most.
-    on_probation: AtomicU32,
+    probation: Probation,
     born: Instant,
     marks: Mutex<Marks>,
 }
@@ -68,7 +62,7 @@ impl Default for Fitness {
             in_flight: AtomicU32::new(0),
             blemished: AtomicU64::new(0),
             strays: AtomicBool::new(false),
-            on_probation: AtomicU32::new(0),
+            probation: Probation::default(),
             born: Instant::now(),
             marks: Mutex::default(),
         }
@@ -78,7 +72,6 @@ impl Default for Fitness {
 #[derive(Default)]
 struct Marks {
     hold_back_until: Option<Instant>,
-    probation_until: Option<Instant>,
     methods: HashMap<Cow<'static, str>, Method>,
 }
 
@@ -161,11 +154,8 @@ impl Fitness {
 
     /// It answered the method as it should.
     pub(crate) fn did_well(&self, method: &str, took: Duration) {
-        let owed = self.on_probation.load(Ordering::Relaxed);
-        if owed > 1 {
-            self.on_probation.fetch_sub(1, Ordering::Relaxed);
-        }
         let now = Instant::now();
+        self.probation.answered(now);
         let mut marks = self.marks();
         let second = self.second(now);
         if let Some(mark) = marks.method(method) {
@@ -185,10 +175,6 @@ impl Fitness {
                 mark.pauses = 0;
                 self.count(&marks);
             }
-        }
-        if owed == 1 && marks.probation_until.is_none_or(|until| until <= now) {
-            marks.probation_until = None;
-            self.on_probation.store(0, Ordering::Relaxed);
         }
     }
 
@@ -304,32 +290,21 @@ impl Fitness {
 
     /// It came back: it gets a part of the questions until it has proven itself.
     pub(crate) fn put_on_probation(&self, now: Instant) {
-        let mut marks = self.marks();
-        marks.probation_until = Some(now + PROBATION);
-        // One more than is owed: the last one is let go by the clock.
-        self.on_probation
-            .store(PROBATION_ANSWERS + 1, Ordering::Relaxed);
+        self.probation.begin(now);
     }
 
     /// It is gone: who is not there has nothing to prove.
     pub(crate) fn end_probation(&self) {
-        self.marks().probation_until = None;
-        self.on_probation.store(0, Ordering::Relaxed);
+        self.probation.end();
     }
 
     /// Lets go of whoever was not asked often enough to prove anything.
     pub(crate) fn look_at_probation(&self, now: Instant) {
-        let over = self
-            .marks()
-            .probation_until
-            .is_some_and(|until| now >= until + (LONGEST_PROBATION - PROBATION));
-        if over {
-            self.end_probation();
-        }
+        self.probation.look(now);
     }
 
     pub(crate) fn is_on_probation(&self) -> bool {
-        self.on_probation.load(Ordering::Relaxed) > 0
+        self.probation.is_on()
     }
 
     /// The methods asked lately and what became of that.
@@ -503,35 +478,5 @@ mod tests {
         }
         fitness.compare_slowness("eth_call", usual, Instant::now());
         assert!(!fitness.is_slow_at("eth_call"));
-    }
-
-    #[test]
-    fn who_came_back_proves_itself_by_answers_and_by_time() {
-        let (fitness, now) = (Fitness::default(), Instant::now());
-        fitness.put_on_probation(now);
-        for _ in 0..2 * PROBATION_ANSWERS {
-            fitness.did_well("eth_call", Duration::from_millis(1));
-        }
-        assert!(fitness.is_on_probation(), "not yet half a minute");
-        fitness.marks().probation_until = Some(now);
-        fitness.did_well("eth_call", Duration::from_millis(1));
-        assert!(!fitness.is_on_probation());
-    }
-
-    #[test]
-    fn who_came_back_and_is_asked_nothing_has_proven_itself_after_some_minutes() {
-        let (fitness, now) = (Fitness::default(), Instant::now());
-        fitness.put_on_probation(now);
-        fitness.look_at_probation(now + LONGEST_PROBATION - Duration::from_secs(1));
-        assert_eq!(
-            words(&fitness),
-            ["came back lately and gets a part of the questions"]
-        );
-        fitness.look_at_probation(now + LONGEST_PROBATION);
-        assert!(words(&fitness).is_empty() && !fitness.is_on_probation());
-        // Gone again, it has nothing to prove until it is back.
-        fitness.put_on_probation(now);
-        fitness.end_probation();
-        assert!(words(&fitness).is_empty());
     }
 }

@@ -4,25 +4,28 @@
 //! connected and subscribed. Without a subscription heads are polled; a subscription that goes
 //! silent is noticed by comparing it with a poll.
 
-use std::convert::Infallible;
+mod pending;
+mod socket;
+
 use std::future::{Future, pending};
-use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use self::pending::poll_pending;
+use self::socket::keep_connected;
 use crate::dice::Dice;
 use crate::endpoints::Shared;
 use crate::error::RpcError;
 use crate::gateway::said_wait;
-use crate::head::{BlockTag, Head};
+use crate::head::BlockTag;
 use crate::node::Node;
 use crate::observe;
 use crate::quantity::Small;
 use crate::status::{NodeReport, NodeState, Verified};
 use crate::sync::{Progress, SyncLimits, judged};
-use crate::ws::{Connection, Link, WsEndpoint};
+use crate::ws::{Link, WsEndpoint};
 
 /// Heads are polled so often where no subscription brings them.
 const HEAD_POLL: Duration = Duration::from_secs(1);
@@ -31,10 +34,6 @@ const CHAIN_CHECK_POLLS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const STATES_EVERY: Duration = Duration::from_millis(6500);
-/// Transactions that wait are asked for so often where no subscription brings them.
-const PENDING_POLL: Duration = Duration::from_secs(1);
-/// After an endpoint refused to tell of them.
-const PENDING_PAUSE: Duration = Duration::from_secs(60);
 /// So many polls in a row that were answered with "too many", and its head is not known any more.
 const THROTTLED_POLLS: u32 = 2;
 /// Whoever wants to be left alone for longer is not known at once.
@@ -290,170 +289,6 @@ fn judge_sync(pool: &Shared, node: &Node) {
     }
 }
 
-/// Keeps one verified, subscribed connection to the endpoint.
-async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
-    let mut pause = Pause::default();
-    let mut told = Told::default();
-    loop {
-        let cause = match connected(pool, node, ws, &mut pause, &mut told).await {
-            Err(error) => {
-                // Beside an HTTP URL of our chain, only the socket is not used.
-                if node.http.is_none() && matches!(error, RpcError::WrongChain { .. }) {
-                    node.turn(NodeState::InvalidChainId, Some(error.to_string()));
-                }
-                error.cause()
-            }
-            Ok(cause) => cause,
-        };
-        told.lost(node, &cause);
-        ws.set(Link::Down(Some(cause)));
-        pause.wait(&pool.dice).await;
-    }
-}
-
-/// One connection from its beginning to its end; says why it ended.
-async fn connected(
-    pool: &Shared,
-    node: &Node,
-    ws: &WsEndpoint,
-    pause: &mut Pause,
-    told: &mut Told,
-) -> Result<String, RpcError> {
-    let dialed = ws.connect().await;
-    node.meters.dialed(dialed.is_ok());
-    let (connection, driver) = dialed?;
-    let mut driving = pin!(driver.run(|content| {
-        // A head is an object, a waiting transaction a text.
-        if content.starts_with('"') {
-            if let Ok(hash) = serde_json::from_str(content) {
-                pool.pending.saw(hash);
-            }
-            return;
-        }
-        match serde_json::from_str::<Head>(content) {
-            Ok(head) => {
-                ws.notified(head.number);
-                pool.head_seen(node, &head);
-            }
-            Err(cause) => node.meters.unreadable_head(&cause),
-        }
-    }));
-    let prepare = async {
-        let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
-        node.same_chain(chain_id)?;
-        if !pool.config.new_heads_poll_interval.is_zero() {
-            return Ok(false);
-        }
-        let subscribed = node
-            .ask_on::<serde_json::Value>(ws, &connection, "eth_subscribe", ["newHeads"])
-            .await;
-        if let (Err(error @ RpcError::Refused { .. }), None) = (&subscribed, &node.http) {
-            // Still good for calls, and for polling heads.
-            told.lost(node, &error.cause());
-            return Ok(false);
-        }
-        subscribed?;
-        // Asked after subscribing, so that no block can fall between the two.
-        let head: Head = node
-            .ask_on(
-                ws,
-                &connection,
-                "eth_getBlockByNumber",
-                (BlockTag::Latest, false),
-            )
-            .await?;
-        ws.notified(head.number);
-        pool.head_seen(node, &head);
-        Ok::<bool, RpcError>(true)
-    };
-    let subscribed = tokio::select! {
-        cause = &mut driving => return Err(ws.unreachable(cause)),
-        prepared = prepare => prepared?,
-    };
-    *pause = Pause::default();
-    if subscribed {
-        *told = Told::default();
-    }
-    ws.set(Link::Up {
-        connection: connection.clone(),
-        subscribed,
-    });
-    tokio::select! {
-        cause = driving => Ok(cause),
-        cause = ws.found_silent() => Ok(cause),
-        never = subscribe_pending(pool, node, ws, &connection) => match never {},
-    }
-}
-
-/// Subscribes to waiting transactions while somebody wants to know of them.
-async fn subscribe_pending(
-    pool: &Shared,
-    node: &Node,
-    ws: &WsEndpoint,
-    connection: &Connection,
-) -> Infallible {
-    loop {
-        pool.pending.wanted(true).await;
-        let subscribed = node
-            .ask_on::<serde_json::Value>(
-                ws,
-                connection,
-                "eth_subscribe",
-                ["newPendingTransactions"],
-            )
-            .await;
-        let Ok(subscription) = subscribed else {
-            sleep(PENDING_PAUSE).await;
-            continue;
-        };
-        pool.pending.wanted(false).await;
-        // If it does not understand, it goes on telling, and nobody listens.
-        let _ = node
-            .ask_on::<serde_json::Value>(ws, connection, "eth_unsubscribe", [subscription])
-            .await;
-    }
-}
-
-/// Asks an endpoint without a subscription for waiting transactions, by a filter of its own.
-async fn poll_pending(pool: &Shared, node: &Node) {
-    loop {
-        pool.pending.wanted(true).await;
-        let filter = match node.state().is_readable() {
-            true => {
-                node.ask::<serde_json::Value>("eth_newPendingTransactionFilter", [(); 0])
-                    .await
-            }
-            false => {
-                sleep(PENDING_POLL).await;
-                continue;
-            }
-        };
-        let Ok(filter) = filter else {
-            sleep(PENDING_PAUSE).await;
-            continue;
-        };
-        loop {
-            tokio::select! {
-                () = sleep(PENDING_POLL) => {}
-                () = pool.pending.wanted(false) => break,
-            }
-            let changes = node
-                .ask::<Vec<serde_json::Value>>("eth_getFilterChanges", [&filter])
-                .await;
-            // Lost, as filters are when their owner restarts: make a new one.
-            let Ok(changes) = changes else { break };
-            for hash in changes {
-                if let Ok(hash) = serde_json::from_value(hash) {
-                    pool.pending.saw(hash);
-                }
-            }
-        }
-        let _ = node
-            .ask::<serde_json::Value>("eth_uninstallFilter", [&filter])
-            .await;
-    }
-}
-
 async fn report_states(pool: &Shared) {
     let mut every = interval(STATES_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -484,19 +319,6 @@ fn state_counts(pool: &Shared) -> impl Iterator<Item = (NodeState, u32)> {
             .count();
         (state, u32::try_from(count).unwrap_or(u32::MAX))
     })
-}
-
-/// Why there is no subscription, as it was told last: an endpoint that never has one is news once.
-#[derive(Default)]
-struct Told(Option<String>);
-
-impl Told {
-    fn lost(&mut self, node: &Node, cause: &str) {
-        if self.0.as_deref() != Some(cause) {
-            node.meters.subscription_lost(cause);
-            self.0 = Some(cause.to_owned());
-        }
-    }
 }
 
 /// Pauses between attempts: doubling, up to a limit, jittered so that replicas spread.

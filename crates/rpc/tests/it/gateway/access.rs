@@ -722,7 +722,8 @@ async fn messages_of_sockets_take_room_like_bodies_and_who_waits_for_it_in_vain_
     ));
     let mut holder = door.socket().await;
     let padding = " ".repeat(90_000);
-    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{}, "latest"]});
+    let request =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{}, "latest"]});
     let large = Message::text(format!("{request}{padding}"));
     holder.socket.send(large.clone()).await.unwrap();
     until_asked(&clients[0], "eth_call").await;

@@ -1,0 +1,121 @@
+//! The WebSocket of an endpoint: kept connected, verified and subscribed to heads.
+
+use std::pin::pin;
+
+use super::Pause;
+use super::pending::subscribe_pending;
+use crate::endpoints::Shared;
+use crate::error::RpcError;
+use crate::head::{BlockTag, Head};
+use crate::node::Node;
+use crate::quantity::Small;
+use crate::status::NodeState;
+use crate::ws::{Link, WsEndpoint};
+
+/// Keeps one verified, subscribed connection to the endpoint.
+pub(super) async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
+    let mut pause = Pause::default();
+    let mut told = Told::default();
+    loop {
+        let cause = match connected(pool, node, ws, &mut pause, &mut told).await {
+            Err(error) => {
+                // Beside an HTTP URL of our chain, only the socket is not used.
+                if node.http.is_none() && matches!(error, RpcError::WrongChain { .. }) {
+                    node.turn(NodeState::InvalidChainId, Some(error.to_string()));
+                }
+                error.cause()
+            }
+            Ok(cause) => cause,
+        };
+        told.lost(node, &cause);
+        ws.set(Link::Down(Some(cause)));
+        pause.wait(&pool.dice).await;
+    }
+}
+
+/// One connection from its beginning to its end; says why it ended.
+async fn connected(
+    pool: &Shared,
+    node: &Node,
+    ws: &WsEndpoint,
+    pause: &mut Pause,
+    told: &mut Told,
+) -> Result<String, RpcError> {
+    let dialed = ws.connect().await;
+    node.meters.dialed(dialed.is_ok());
+    let (connection, driver) = dialed?;
+    let mut driving = pin!(driver.run(|content| {
+        // A head is an object, a waiting transaction a text.
+        if content.starts_with('"') {
+            if let Ok(hash) = serde_json::from_str(content) {
+                pool.pending.saw(hash);
+            }
+            return;
+        }
+        match serde_json::from_str::<Head>(content) {
+            Ok(head) => {
+                ws.notified(head.number);
+                pool.head_seen(node, &head);
+            }
+            Err(cause) => node.meters.unreadable_head(&cause),
+        }
+    }));
+    let prepare = async {
+        let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
+        node.same_chain(chain_id)?;
+        if !pool.config.new_heads_poll_interval.is_zero() {
+            return Ok(false);
+        }
+        let subscribed = node
+            .ask_on::<serde_json::Value>(ws, &connection, "eth_subscribe", ["newHeads"])
+            .await;
+        if let (Err(error @ RpcError::Refused { .. }), None) = (&subscribed, &node.http) {
+            // Still good for calls, and for polling heads.
+            told.lost(node, &error.cause());
+            return Ok(false);
+        }
+        subscribed?;
+        // Asked after subscribing, so that no block can fall between the two.
+        let head: Head = node
+            .ask_on(
+                ws,
+                &connection,
+                "eth_getBlockByNumber",
+                (BlockTag::Latest, false),
+            )
+            .await?;
+        ws.notified(head.number);
+        pool.head_seen(node, &head);
+        Ok::<bool, RpcError>(true)
+    };
+    let subscribed = tokio::select! {
+        cause = &mut driving => return Err(ws.unreachable(cause)),
+        prepared = prepare => prepared?,
+    };
+    *pause = Pause::default();
+    if subscribed {
+        *told = Told::default();
+    }
+    ws.set(Link::Up {
+        connection: connection.clone(),
+        subscribed,
+    });
+    tokio::select! {
+        cause = driving => Ok(cause),
+        cause = ws.found_silent() => Ok(cause),
+        never = subscribe_pending(pool, node, ws, &connection) => match never {},
+    }
+}
+
+/// Why there is no subscription, as it was told last: an endpoint that never has one is news once.
+#[derive(Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn lost(&mut self, node: &Node, cause: &str) {
+        if self.0.as_deref() != Some(cause) {
+            node.meters.subscription_lost(cause);
+            self.0 = Some(cause.to_owned());
+        }
+    }
+}
