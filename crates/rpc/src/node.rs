@@ -152,7 +152,7 @@ impl Node {
             check_syncing: pool.check_syncing,
             condition: Mutex::new(Condition {
                 state: NodeState::Undialed,
-                reason: None,
+                reason: Some("it was not looked at yet".to_owned()),
                 highest: None,
                 head: None,
                 header: None,

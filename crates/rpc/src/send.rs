@@ -100,6 +100,10 @@ impl SendOutcome {
 }
 
 /// What several endpoints' answers mean together; none if there are none.
+///
+/// For whoever sent it and acts on it: what calls for the most is the answer, whoever says it. A
+/// stranger behind the gateway, who cannot look, gets what most say instead, and else what is least
+/// final (`gateway::send::decide`); the two rules differ in every case of disagreement.
 pub(crate) fn combine<'a>(
     answers: impl IntoIterator<Item = &'a SendOutcome>,
 ) -> Option<SendOutcome> {

@@ -195,6 +195,26 @@ pub struct NodeStatus {
     pub client_version: Option<String>,
 }
 
+impl NodeStatus {
+    /// The reason where name and URL stand beside it.
+    pub(crate) fn reason_alone(&self) -> Option<String> {
+        let reason = self.reason.as_deref()?;
+        Some(without_name(reason, &self.name, &self.url))
+    }
+}
+
+/// A sentence about an endpoint, where it is clear which one it is about.
+pub(crate) fn without_name(sentence: &str, name: &str, url: &str) -> String {
+    let Some(rest) = sentence.strip_prefix(name) else {
+        return sentence.to_owned();
+    };
+    let rest = rest.strip_prefix(&format!(" ({url})")).unwrap_or(rest);
+    match rest.strip_prefix(' ') {
+        Some(rest) => format!("it {rest}"),
+        None => sentence.to_owned(),
+    }
+}
+
 /// What an endpoint said when it was asked once, at start.
 #[derive(Debug, Clone)]
 pub struct NodeReport {
@@ -238,6 +258,18 @@ mod tests {
             page.contains(&table),
             "docs/reference/endpoint-states.md has another table than this:\n{table}"
         );
+    }
+
+    #[test]
+    fn beside_its_name_an_endpoint_is_it() {
+        let alone = |sentence| without_name(sentence, "a", "http://x");
+        assert_eq!(
+            alone("a (http://x) cannot be reached: refused"),
+            "it cannot be reached: refused"
+        );
+        assert_eq!(alone("a did not answer"), "it did not answer");
+        assert_eq!(alone("another day"), "another day");
+        assert_eq!(alone("it is behind"), "it is behind");
     }
 
     #[test]

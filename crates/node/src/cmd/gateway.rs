@@ -60,7 +60,11 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     let pool = settings::pool(chain_id, settings.nodes);
-    let gateway = Gateway::new(pool, settings.door, move || metrics.render())?;
+    let gateway = Gateway::new(pool, settings.door, move || metrics.render());
+    let gateway = match &arguments.clients.config {
+        Some(file) => gateway.with_context(|| file::not_right(file))?,
+        None => gateway?,
+    };
     let listener = gateway
         .bind()
         .await

@@ -37,22 +37,24 @@ pub struct JwtConfig {
 /// Why tokens cannot be checked with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum JwtConfigError {
-    #[error("[jwt] names neither public keys nor a secret: nothing could be checked")]
+    #[error(
+        "[jwt]: it names neither public keys (keys) nor a secret (secret), so nothing could be checked"
+    )]
     NoKey,
-    #[error("the secret of [jwt] has {0} bytes: it has to have at least {SECRET_BYTES}")]
+    #[error("[jwt] secret: it has {0} bytes: it needs at least {SECRET_BYTES}")]
     ShortSecret(usize),
-    #[error("{} cannot be read: {cause}", file.display())]
+    #[error("[jwt] keys: {} cannot be read: {cause}", file.display())]
     Unreadable {
         file: PathBuf,
         cause: std::io::Error,
     },
     #[error(
-        "{} holds no key for checking tokens: it has to be a public key in PEM (RSA of at least 2048 bits, P-256 or Ed25519) or a key set in JSON",
+        "[jwt] keys: {} holds no key for checking tokens: it has to be a public key in PEM (RSA of at least 2048 bits, P-256 or Ed25519) or a key set in JSON",
         file.display()
     )]
     NoKeyInFile { file: PathBuf },
     #[error(
-        "{} holds a private key: the gateway only checks tokens and has to be given the public one",
+        "[jwt] keys: {} holds a private key: the gateway only checks tokens and has to be given the public one",
         file.display()
     )]
     PrivateKey { file: PathBuf },

@@ -138,7 +138,11 @@ fn upstreams(core: &Core) -> Vec<Upstream> {
                 in_flight: node.fitness.in_flight(),
                 lately: Lately::of(&history),
                 history,
-                status,
+                // Whose reason it is stands beside it.
+                status: NodeStatus {
+                    reason: status.reason_alone(),
+                    ..status
+                },
             }
         })
         .collect()
@@ -201,7 +205,7 @@ fn refused(core: &Core) -> Option<String> {
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2330;background:#fff;overflow-wrap:anywhere}\
     h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #dde2ea;vertical-align:top}\
-    td.n,th.n{text-align:right;overflow-wrap:normal;font-variant-numeric:tabular-nums}a{color:#1a55b0}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
+    td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}td[data-of=client]{min-width:8rem}a{color:#1a55b0}.good{color:#116b35}.bad{color:#a3161c}.idle{color:#6a5200}small{color:#5b6573}\
     tr.over td{border-bottom:none}tr.drawn td{padding-top:0}svg{display:block;width:100%;height:64px}\
     .s-good{fill:#2c9a56}.s-bad{fill:#d0343b}.s-idle{fill:#d8a400}.lat{fill:none;stroke:#2f6fd0;stroke-width:1.5;vector-effect:non-scaling-stroke}\
     .lag{fill:#d8a400;fill-opacity:.45}.err{fill:#d0343b}.base{stroke:#dde2ea;vector-effect:non-scaling-stroke}.refused{background:#fde8e8;color:#a3161c;padding:.6rem .8rem}\

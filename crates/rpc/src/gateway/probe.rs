@@ -17,7 +17,7 @@ use crate::head::{BlockTag, Head};
 use crate::node::Node;
 use crate::public::may_be_public;
 use crate::quantity::Small;
-use crate::status::NodeReport;
+use crate::status::{NodeReport, without_name};
 use crate::ws::{Connection, WsEndpoint};
 use futures_util::future::join_all;
 
@@ -164,7 +164,8 @@ async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
     let verified = match &report.verdict {
         Ok(verified) => verified,
         Err(error) => {
-            verdict.findings.push(Finding::Fail(error.to_string()));
+            let why = without_name(&error.to_string(), &report.name, &report.url);
+            verdict.findings.push(Finding::Fail(why));
             return verdict;
         }
     };
@@ -179,7 +180,8 @@ async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
             )));
         }
         Some(problem) => verdict.warn(format!(
-            "its WebSocket does not work, heads would be polled: {problem}"
+            "its WebSocket does not work, heads would be polled: {}",
+            problem.cause()
         )),
     }
     let http = Line { node, socket: None };

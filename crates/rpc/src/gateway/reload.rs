@@ -283,7 +283,7 @@ async fn caught_up(old: &Core, pool: &Endpoints) -> Result<(), ReloadError> {
             .into_iter()
             .filter(|node| !node.send_only)
             .map(|node| {
-                let why = match (node.reason, node.highest_head) {
+                let why = match (node.reason_alone(), node.highest_head) {
                     (Some(reason), _) => reason,
                     (None, Some(at)) => format!("it is behind, at block {at} instead of {tip}"),
                     (None, None) => "it did not show a block".to_owned(),

@@ -14,6 +14,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// A certificate with less than this is spoken of as something to be done.
 pub(crate) const SOON: Duration = Duration::from_secs(21 * 24 * 3600);
 
+/// The settings that name files.
+const CERTIFICATE: &str = "certificate";
+const KEY: &str = "key";
+const CLIENT_CA: &str = "client_ca";
+
 /// Where certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -28,22 +33,31 @@ pub struct TlsFiles {
 /// Why there is no TLS with these files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{} cannot be read: {cause}", file.display())]
+    #[error("[tls] {setting}: {} cannot be read: {cause}", file.display())]
     Unreadable {
+        setting: &'static str,
         file: PathBuf,
         cause: std::io::Error,
     },
-    #[error("{} holds no {what} in PEM", file.display())]
-    Nothing { file: PathBuf, what: &'static str },
-    #[error("{} is not right: {cause}", file.display())]
-    Bad { file: PathBuf, cause: String },
-    #[error("the key {} does not belong to the certificate {}, or one of them is damaged: {cause}", key.display(), certificate.display())]
+    #[error("[tls] {setting}: {} holds no {what} in PEM", file.display())]
+    Nothing {
+        setting: &'static str,
+        file: PathBuf,
+        what: &'static str,
+    },
+    #[error("[tls] {setting}: {} is not right: {cause}", file.display())]
+    Bad {
+        setting: &'static str,
+        file: PathBuf,
+        cause: String,
+    },
+    #[error("[tls] key: the key {} does not belong to the certificate {}, or one of them is damaged: {cause}", key.display(), certificate.display())]
     Mismatch {
         certificate: PathBuf,
         key: PathBuf,
         cause: String,
     },
-    #[error("the certificate {} has expired: renew it", file.display())]
+    #[error("[tls] certificate: {} has expired: renew it", file.display())]
     Expired { file: PathBuf },
 }
 
@@ -56,8 +70,9 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, TlsError> {
-        let chain = certificates(&files.certificate)?;
+        let chain = certificates(CERTIFICATE, &files.certificate)?;
         let expires = expiry(&chain[0]).map_err(|cause| TlsError::Bad {
+            setting: CERTIFICATE,
             file: files.certificate.clone(),
             cause,
         })?;
@@ -66,8 +81,9 @@ impl Tls {
                 file: files.certificate.clone(),
             });
         }
-        let bytes = read(&files.key)?;
+        let bytes = read(KEY, &files.key)?;
         let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| TlsError::Nothing {
+            setting: KEY,
             file: files.key.clone(),
             what: "private key",
         })?;
@@ -75,6 +91,7 @@ impl Tls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|cause| TlsError::Bad {
+                setting: CERTIFICATE,
                 file: files.certificate.clone(),
                 cause: cause.to_string(),
             })?;
@@ -86,6 +103,7 @@ impl Tls {
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                         .build()
                         .map_err(|cause| TlsError::Bad {
+                            setting: CLIENT_CA,
                             file: file.clone(),
                             cause: cause.to_string(),
                         })?;
@@ -118,21 +136,26 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(file).map_err(|cause| TlsError::Unreadable {
+        setting,
         file: file.to_owned(),
         cause,
     })
 }
 
 /// The certificates of a file; at least one.
-pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(file)?;
+fn certificates(
+    setting: &'static str,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(setting, file)?;
     let list = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
         .unwrap_or_default();
     if list.is_empty() {
         return Err(TlsError::Nothing {
+            setting,
             file: file.to_owned(),
             what: "certificate",
         });
@@ -142,8 +165,9 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in certificates(CLIENT_CA, file)? {
         roots.add(certificate).map_err(|cause| TlsError::Bad {
+            setting: CLIENT_CA,
             file: file.to_owned(),
             cause: cause.to_string(),
         })?;

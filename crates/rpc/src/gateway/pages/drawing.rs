@@ -42,7 +42,10 @@ pub(super) fn drawing(name: &str, samples: &[Sample]) -> maud::Markup {
                     @if sample.failures > 0 { rect.err x=(first + at) y="58" width="1" height="6" {} }
                 }
             }
-            small { "up to " (format!("{slowest:.1}")) " ms, up to " (furthest) " blocks behind" }
+            small {
+                @if samples.iter().any(|sample| sample.latency.is_some()) { "up to " (format!("{slowest:.1}")) " ms" }
+                @if samples.iter().any(|sample| sample.lag.is_some()) { ", up to " (furthest) " blocks behind" }
+            }
         } }
     }
 }

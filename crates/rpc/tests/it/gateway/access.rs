@@ -730,21 +730,16 @@ async fn messages_of_sockets_take_room_like_bodies_and_who_waits_for_it_in_vain_
 
     let mut socket = door.socket().await;
     socket.socket.send(large).await.unwrap();
-    let refused = socket.message().await.unwrap();
+    let post = door.client.post(&door.url).body(padding).send();
+    let (refused, post) = tokio::join!(socket.message(), post);
+    let refused = refused.unwrap();
     assert_eq!(
         (refused["id"].as_i64(), refused["error"]["code"].as_i64()),
         (Some(1), Some(-32005)),
         "{refused}"
     );
+    assert_eq!(post.unwrap().status(), 503);
     assert!(socket.ask("eth_blockNumber", json!([])).await["error"].is_null());
-    let status = door
-        .client
-        .post(&door.url)
-        .body(padding)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(status.status(), 503);
     // Small ones fit beside it, and the one that holds the room is answered.
     let mut small = door.socket().await;
     assert_eq!(

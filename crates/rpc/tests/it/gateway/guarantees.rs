@@ -5,10 +5,12 @@ use std::time::Duration;
 use alloy::primitives::keccak256;
 use dodona_rpc::gateway::GatewayConfig;
 use dodona_testkit::until;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::upstream::Fault;
-use super::{Door, number, upstreams};
+use super::{Door, number, pool_of, upstreams};
 
 #[tokio::test]
 async fn g1_no_caller_sees_the_chain_go_backwards_when_upstreams_lag() {
@@ -216,6 +218,44 @@ async fn g9_what_is_too_large_is_refused_in_words() {
     socket.subscribe(json!(["newHeads"])).await;
     let third = socket.ask("eth_subscribe", json!(["newHeads"])).await;
     assert_eq!(third["error"]["code"], -32005);
+}
+
+#[tokio::test]
+async fn g9_a_socket_that_is_not_read_is_closed_and_others_notice_nothing() {
+    const ASKED: usize = 20_000;
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_queued_bytes: 100_000,
+        ..GatewayConfig::default()
+    };
+    let door = Door::open(pool_of(&clients), config).await;
+    let mut socket = door.socket().await.socket;
+    let request = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "eth_feeHistory", "params": ["0x1", "latest", []]
+    });
+    let request = Message::text(request.to_string());
+    let mut sent = 0;
+    // Ten kilobytes of answer each: two hundred megabytes, if all were kept for it.
+    while sent < ASKED {
+        let sending = tokio::time::timeout(Duration::from_secs(20), socket.send(request.clone()));
+        if !matches!(sending.await, Ok(Ok(()))) {
+            break;
+        }
+        sent += 1;
+    }
+    assert!(sent < ASKED, "nobody minded");
+    assert_eq!(door.block_number().await, 100);
+    // What the network held is still there; then comes the end, with its reason if that fitted in.
+    let mut read = 0;
+    loop {
+        let came = tokio::time::timeout(Duration::from_secs(20), socket.next()).await;
+        match came.expect("no end came for 20 s") {
+            Some(Ok(Message::Close(Some(frame)))) => assert_eq!(u16::from(frame.code), 1013),
+            Some(Ok(_)) => read += 1,
+            Some(Err(_)) | None => break,
+        }
+    }
+    assert!(read < sent, "{read} of {sent}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dodona_rpc::gateway::GatewayConfig;
+use dodona_rpc::gateway::{Finding, GatewayConfig};
 use dodona_testkit::until;
 use serde_json::{Value, json};
 
@@ -325,4 +325,38 @@ async fn what_an_upstream_was_before_it_died_is_not_shown_as_if_it_were_now() {
     assert!(!proves_itself(&status), "{status}");
     assert!(status["latencyMs"].is_null(), "{status}");
     assert_eq!(status["lately"]["seconds"], 300);
+}
+
+#[tokio::test]
+async fn a_websocket_of_another_chain_than_its_http_address_fails_the_check() {
+    let clients = upstreams(2).await;
+    let check = || async {
+        let mut pool = super::pool_of(&clients[..1]);
+        pool.nodes[0].ws_url = Some(clients[1].ws());
+        let (verdicts, _) = dodona_rpc::gateway::probe(pool).await.unwrap();
+        verdicts[0].findings.clone()
+    };
+    let fails = |findings: &[Finding]| -> Vec<String> {
+        let fails = findings.iter().filter_map(|finding| match finding {
+            Finding::Fail(what) => Some(what.clone()),
+            Finding::Warn(_) => None,
+        });
+        fails.collect()
+    };
+    assert_eq!(fails(&check().await), Vec::<String>::new());
+    clients[1].belongs_to(5);
+    assert_eq!(
+        fails(&check().await),
+        [
+            "its WebSocket address belongs to chain 5 and its HTTP address to chain 4242: correct one of them"
+        ]
+    );
+    // The same number and another first block is another chain, too.
+    clients[1]
+        .belongs_to(super::upstream::CHAIN)
+        .begins_elsewhere(true);
+    assert_eq!(
+        fails(&check().await),
+        ["its HTTP and its WebSocket address belong to different chains"]
+    );
 }

@@ -197,12 +197,17 @@ async fn files_that_are_not_right_are_named_before_anything_starts() {
     };
     let error = error_of(locked(missing), &clients);
     assert!(matches!(error, TlsError::Unreadable { .. }), "{error}");
+    assert!(error.to_string().starts_with("[tls] key: "), "{error}");
     let no_ca = TlsFiles {
         client_ca: Some(authority.write("empty", "")),
         ..files()
     };
     let error = error_of(locked(no_ca), &clients);
     assert!(matches!(error, TlsError::Nothing { .. }), "{error}");
+    assert!(
+        error.to_string().starts_with("[tls] client_ca: "),
+        "{error}"
+    );
     let late = authority.writes_door(&authority.issues("localhost", 2021));
     let error = error_of(locked(late), &clients);
     assert!(matches!(error, TlsError::Expired { .. }), "{error}");
