@@ -1,6 +1,9 @@
 //! Looking at upstreams once, before anything depends on them: what is there, what is missing, what
 //! would make somebody get up at night.
 
+mod caps;
+mod together;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,16 +18,16 @@ use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
-use crate::public::may_be_public;
 use crate::quantity::Small;
 use crate::status::{NodeReport, without_name};
 use crate::ws::{Connection, WsEndpoint};
+pub use caps::FeeCap;
+use caps::{fee_cap, gas_cap};
 use futures_util::future::join_all;
+use together::together;
 
 /// Blocks the two addresses of one client may differ by when they are asked one after the other.
 const HEADS_APART: u64 = 2;
-/// A head older than this, in seconds, is spoken of.
-const OLD_HEAD: u64 = 180;
 /// Less than this and calls of ordinary size fail; the usual cap of geth is five times as much.
 const MUCH_GAS: u64 = 10_000_000;
 const FORBIDDEN: &[&str] = &[
@@ -59,16 +62,6 @@ pub struct UpstreamVerdict {
     /// Whether a transaction with a very high fee would be taken: what it says if not.
     pub fee_cap: Option<FeeCap>,
     pub findings: Vec<Finding>,
-}
-
-/// What became of a transaction that offers a hundred whole coins as its fee, from an account that
-/// has nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FeeCap {
-    /// Refused for another reason: fees of that size are let through.
-    Lifted,
-    /// In the client's words.
-    Capped(String),
 }
 
 /// Why a client did not say which chain it belongs to.
@@ -355,53 +348,6 @@ async fn forbidden(line: &Line<'_>, verdict: &mut UpstreamVerdict) {
     }
 }
 
-/// Most gas a call gets: a contract that is created for one call and says how much it has left.
-async fn gas_cap(line: &Line<'_>) -> Option<u64> {
-    /// `GAS PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN`
-    const TELLS_GAS: &str = "0x5a60005260206000f3";
-    const ASKED: u64 = 0xffff_ffff_ffff;
-    let call = json!([{"data": TELLS_GAS, "gas": format!("{ASKED:#x}")}, "latest"]);
-    let word = line.ask::<String>("eth_call", call).await.ok()?;
-    let left = u64::try_from(crate::quantity::parse(&word)?).ok()?;
-    // What creating costs was taken off; half of what was asked is no cap any more.
-    (left < ASKED / 2).then_some(left)
-}
-
-/// Offers a fee of a hundred coins from an account made for this, which has none of them.
-async fn fee_cap(line: &Line<'_>, chain_id: u64) -> Option<FeeCap> {
-    use alloy::consensus::{SignableTransaction, TxLegacy};
-    use alloy::eips::eip2718::Encodable2718;
-    use alloy::primitives::{Address, TxKind, U256};
-    use alloy::signers::SignerSync;
-
-    const GAS: u64 = 21_000;
-    const COINS: u128 = 100_000_000_000_000_000_000;
-    let transaction = TxLegacy {
-        chain_id: Some(chain_id),
-        nonce: 0,
-        gas_price: COINS / u128::from(GAS),
-        gas_limit: GAS,
-        to: TxKind::Call(Address::ZERO),
-        value: U256::ZERO,
-        input: Default::default(),
-    };
-    let signer = alloy::signers::local::PrivateKeySigner::random();
-    let signature = signer.sign_hash_sync(&transaction.signature_hash()).ok()?;
-    let raw = transaction.into_signed(signature).encoded_2718();
-    let raw = alloy::primitives::Bytes::from(raw);
-    match line.ask::<Value>("eth_sendRawTransaction", [raw]).await {
-        Ok(_) => Some(FeeCap::Lifted),
-        Err(RpcError::Refused { message, .. }) => {
-            let lower = message.to_lowercase();
-            Some(match lower.contains("cap") && lower.contains("exceed") {
-                true => FeeCap::Capped(message),
-                false => FeeCap::Lifted,
-            })
-        }
-        Err(_) => None,
-    }
-}
-
 fn brief(error: &RpcError) -> String {
     match error {
         RpcError::Refused { code, message, .. } => format!("error {code}: {message}"),
@@ -412,146 +358,4 @@ fn brief(error: &RpcError) -> String {
 /// Which program a version string speaks of.
 pub(super) fn family(client: &str) -> String {
     client.split('/').next().unwrap_or_default().to_lowercase()
-}
-
-/// Chains of one number that begin with different blocks are different chains.
-fn different_beginnings(upstreams: &[&UpstreamVerdict]) -> Option<Finding> {
-    let mut beginnings: BTreeMap<B256, Vec<&str>> = BTreeMap::new();
-    for upstream in upstreams {
-        if let Some(genesis) = upstream.genesis {
-            beginnings.entry(genesis).or_default().push(&upstream.name);
-        }
-    }
-    (beginnings.len() > 1).then(|| {
-        let sides: Vec<String> = beginnings
-            .iter()
-            .map(|(genesis, names)| format!("{genesis} at {}", names.join(", ")))
-            .collect();
-        Finding::Fail(format!(
-            "the upstreams belong to different chains: their first block is {}; remove the strangers",
-            sides.join(", and ")
-        ))
-    })
-}
-
-fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let readable: Vec<&UpstreamVerdict> = verdicts
-        .iter()
-        .zip(&pool.0.nodes)
-        .filter(|(verdict, node)| !node.send_only && verdict.chain_id.is_some())
-        .map(|(verdict, _)| verdict)
-        .collect();
-    match readable.len() {
-        0 => findings.push(Finding::Fail("no upstream can be read from".to_owned())),
-        1 => findings.push(Finding::Warn(
-            "only one upstream can be read from: its loss is an outage".to_owned(),
-        )),
-        _ => {
-            let mut families: Vec<String> = readable
-                .iter()
-                .filter_map(|verdict| verdict.client.as_deref().map(family))
-                .collect();
-            families.sort();
-            families.dedup();
-            if let [only] = families.as_slice() {
-                findings.push(Finding::Warn(format!(
-                    "all upstreams run {only}: a bug of that program is a bug of all of them"
-                )));
-            }
-        }
-    }
-    findings.extend(different_beginnings(&readable));
-    let heads = || readable.iter().filter_map(|verdict| verdict.head);
-    if let (Some(lowest), Some(highest)) = (heads().min(), heads().max())
-        && highest - lowest > pool.0.config.sync_threshold
-    {
-        findings.push(Finding::Warn(format!(
-            "the upstreams are {} blocks apart",
-            highest - lowest
-        )));
-    }
-    for verdict in &readable {
-        if let Some(age) = verdict.head_age.filter(|age| *age > OLD_HEAD) {
-            findings.push(Finding::Warn(format!(
-                "the newest block of {} is {age} s old",
-                verdict.name
-            )));
-        }
-    }
-    let plain_public = pool.0.config.nodes.iter().filter(|node| {
-        [&node.http_url, &node.ws_url]
-            .into_iter()
-            .flatten()
-            .any(|url| matches!(url.scheme(), "http" | "ws") && may_be_public(url))
-    });
-    for node in plain_public {
-        findings.push(Finding::Warn(format!(
-            "{} is reached over the open network without TLS: use https or wss, or a VPN",
-            node.name
-        )));
-    }
-    findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn findings(urls: &[&str], verdicts: &[UpstreamVerdict]) -> Vec<Finding> {
-        let nodes = urls
-            .iter()
-            .map(|url| NodeConfig::primary(*url, url.parse().unwrap()));
-        let pool = Endpoints::new(PoolConfig::new(1, nodes.collect())).unwrap();
-        together(verdicts, &pool)
-    }
-
-    fn verdict(name: &str, genesis: u8) -> UpstreamVerdict {
-        UpstreamVerdict {
-            name: name.to_owned(),
-            chain_id: Some(1),
-            genesis: Some(B256::repeat_byte(genesis)),
-            ..UpstreamVerdict::default()
-        }
-    }
-
-    #[test]
-    fn a_plain_address_on_the_open_network_is_a_warning_whether_number_or_name() {
-        let urls = [
-            "http://geth.example.com",
-            "ws://8.8.8.8",
-            "http://10.0.0.1",
-            "https://geth.example.com:1",
-        ];
-        let found = findings(&urls, &[]);
-        for (url, warned) in urls.iter().zip([true, true, false, false]) {
-            let warning = Finding::Warn(format!(
-                "{url} is reached over the open network without TLS: use https or wss, or a VPN"
-            ));
-            assert_eq!(found.contains(&warning), warned, "{url}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn upstreams_that_begin_with_different_blocks_are_a_failure_that_names_both_sides() {
-        let urls = ["http://a", "http://b", "http://c"];
-        let sides = [verdict("a", 1), verdict("b", 2), verdict("c", 1)];
-        let found = findings(&urls, &sides);
-        let fails = found.iter().filter_map(|finding| match finding {
-            Finding::Fail(what) => Some(what),
-            Finding::Warn(_) => None,
-        });
-        let fails: Vec<_> = fails.collect();
-        assert_eq!(fails.len(), 1, "{found:?}");
-        assert!(
-            fails[0].contains("0101 at a, c, and 0x0202"),
-            "{}",
-            fails[0]
-        );
-        let same = findings(&urls, &[verdict("a", 1), verdict("b", 1), verdict("c", 1)]);
-        assert!(
-            same.iter()
-                .all(|finding| matches!(finding, Finding::Warn(_)))
-        );
-    }
 }

@@ -23,11 +23,15 @@ pub(super) async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) 
                 if node.http.is_none() && matches!(error, RpcError::WrongChain { .. }) {
                     node.turn(NodeState::InvalidChainId, Some(error.to_string()));
                 }
-                error.cause()
+                let cause = error.cause();
+                told.lost(node, &cause);
+                cause
             }
-            Ok(cause) => cause,
+            Ok(cause) => {
+                told.ended(node, &cause);
+                cause
+            }
         };
-        told.lost(node, &cause);
         ws.set(Link::Down(Some(cause)));
         pause.wait(&pool.dice).await;
     }
@@ -112,6 +116,13 @@ async fn connected(
 struct Told(Option<String>);
 
 impl Told {
+    /// A connection ended. If it brought no heads, that was told when it began.
+    fn ended(&mut self, node: &Node, cause: &str) {
+        if self.0.is_none() {
+            self.lost(node, cause);
+        }
+    }
+
     fn lost(&mut self, node: &Node, cause: &str) {
         if self.0.as_deref() != Some(cause) {
             node.meters.subscription_lost(cause);
