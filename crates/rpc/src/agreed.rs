@@ -57,12 +57,18 @@ impl Agreed {
 
 /// Says what is wrong with a block an endpoint shows.
 pub(crate) fn differs(shown: Anchor, agreed: B256) -> String {
-    let which = match shown.number {
-        0 => "its first block".to_owned(),
-        number => format!("its block {number}, which cannot change any more,"),
+    let (which, or) = match shown.number {
+        0 => (
+            "its first block".to_owned(),
+            " (if the chain was begun anew on purpose, restart what asks it)",
+        ),
+        number => (
+            format!("its block {number}, which cannot change any more,"),
+            "",
+        ),
     };
     format!(
-        "{which} is {} and not {agreed} as agreed on before or at the others: it is on another chain; find out which one is right and remove the wrong one",
+        "{which} is {} and not {agreed} as agreed on before or at the others: it is on another chain; find out which one is right and remove the wrong one{or}",
         shown.hash
     )
 }

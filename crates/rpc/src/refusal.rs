@@ -66,8 +66,17 @@ const RATE_LIMITED: &[&str] = &[
     "too many requests",
     "request limit",
     "compute units per second",
+    "requests per second",
+    "rps limit",
     "capacity exceeded",
+    "capacity limit exceeded",
+    "request count exceeded",
+    "quota exceeded",
+    "exceeded the quota",
+    "exceeded your quota",
 ];
+/// EIP-1474's "limit exceeded". Asked for logs, clients mean the size of the range by it.
+const LIMIT_EXCEEDED: i64 = -32005;
 
 pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Overrides) -> RpcError {
     let Refusal {
@@ -79,7 +88,8 @@ pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Over
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let node = node.to_owned();
 
-    if code == 429 || (says(RATE_LIMITED) && !lower.contains("range")) {
+    let spent = code == LIMIT_EXCEEDED && method != "eth_getLogs" && says(&["limit exceeded"]);
+    if code == 429 || spent || (says(RATE_LIMITED) && !lower.contains("range")) {
         return RpcError::RateLimited { node, message };
     }
     // Before the size of a range, because some of these speak of ranges too.
@@ -218,11 +228,26 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_exceeded_is_about_the_quota_unless_logs_were_asked_for() {
+        assert!(matches!(
+            judged("eth_call", -32005, "limit exceeded"),
+            RpcError::RateLimited { .. }
+        ));
+        assert!(matches!(
+            judged("eth_getLogs", -32005, "limit exceeded"),
+            RpcError::TooManyResults { .. }
+        ));
+    }
+
+    #[test]
     fn a_rate_limit_is_neither_size_nor_failure() {
         for (code, text) in [
             (429, "slow down"),
             (-32005, "daily request limit reached"),
             (-32005, "rate limit exceeded"),
+            (-32000, "Monthly capacity limit exceeded."),
+            (-32007, "You have exceeded the RPS limit of your plan"),
+            (-32016, "daily quota exceeded"),
         ] {
             assert!(
                 matches!(

@@ -401,7 +401,7 @@ mod tests {
         for (line, words) in [
             (
                 "https = 'https://eth.example.com/v3/S3CRETKEY'",
-                "line 3, column 1, in [[upstream]]: unknown field `https`",
+                "line 3, column 1, [[upstream]]: unknown field `https`",
             ),
             (
                 "http = 'https://eth.example.com/v3/S3CRETKEY",
@@ -409,16 +409,16 @@ mod tests {
             ),
             (
                 "http = 'https://h/S3CRETKEY'\nhttp = 'https://h/S3CRETKEY'",
-                "line 4, column 1, in [[upstream]]: duplicate key",
+                "line 4, column 1, [[upstream]]: duplicate key",
             ),
             (
                 "http = ['https://h/S3CRETKEY']",
-                "line 3, column 8, in [[upstream]]: invalid type",
+                "line 3, column 8, [[upstream]] http: invalid type",
             ),
             ("http = https://h/S3CRETKEY", "line 3, column "),
             (
                 "priority = 'S3CRETKEY \"quoted\" S3CRETKEY'",
-                "line 3, column 12, in [[upstream]]: invalid type: string \"…\"",
+                "line 3, column 12, [[upstream]] priority: invalid type: string \"…\"",
             ),
             (
                 "concurrent = '''\nS3CRETKEY'''",
@@ -426,11 +426,11 @@ mod tests {
             ),
             (
                 "S3CRETKEY = 1",
-                "line 3, column 1, in [[upstream]]: unknown field, expected one of",
+                "line 3, column 1, [[upstream]]: unknown field, expected one of",
             ),
             (
                 "\"https://h/S3CRETKEY` x\" = 1",
-                "line 3, column 1, in [[upstream]]: unknown field",
+                "line 3, column 1, [[upstream]]: unknown field",
             ),
             ("name.S3CRETKEY = 1", "line 3, column"),
             ("S3CRETKEY", "line 3, column "),

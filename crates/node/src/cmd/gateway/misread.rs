@@ -41,14 +41,19 @@ pub(super) fn misread(text: &str, error: &toml::de::Error) -> anyhow::Error {
     match error.span() {
         Some(span) => {
             let place = dodona_pipeline::Place::of(text, span.start);
-            anyhow::anyhow!("{place}{}: {why}", table_at(text, span.start))
+            let setting = [table_at(text, span.start), key_at(text, span.start)];
+            let setting = setting.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            match setting.is_empty() {
+                true => anyhow::anyhow!("{place}: {why}"),
+                false => anyhow::anyhow!("{place}, {setting}: {why}"),
+            }
         }
         None => anyhow::anyhow!(why),
     }
 }
 
 /// The table a place is in, as its line says it; a misspelt one is not repeated.
-fn table_at(text: &str, at: usize) -> String {
+fn table_at(text: &str, at: usize) -> Option<&'static str> {
     const TABLES: &[&str] = &[
         "[[upstream]]",
         "[tls]",
@@ -58,22 +63,37 @@ fn table_at(text: &str, at: usize) -> String {
         "[methods]",
         "[limits]",
     ];
-    let before = text.get(..at).unwrap_or_default();
-    let heading = before
-        .lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| line.starts_with('['));
-    let known = heading.and_then(|line| TABLES.iter().find(|table| line.starts_with(**table)));
-    known
-        .map(|table| format!(", in {table}"))
-        .unwrap_or_default()
+    let before = text.get(..at)?;
+    let mut lines = before.lines().rev().map(str::trim);
+    let heading = lines.find(|line| line.starts_with('['))?;
+    TABLES
+        .iter()
+        .find(|table| heading.starts_with(**table))
+        .copied()
+}
+
+/// The key whose value begins at a place.
+fn key_at(text: &str, at: usize) -> Option<&str> {
+    let line = text.get(..at)?.lines().next_back()?;
+    let (key, _) = line.split_once('=')?;
+    Some(key.trim()).filter(|key| is_like_a_setting(key))
 }
 
 /// The parser's sentence without what it quotes of the file: texts (`string "…"`), and names that
 /// do not look like one of a setting, because a misplaced key may stand where a name belongs.
 fn without_values(message: &str) -> String {
     let mut said = message.trim().replace('\n', ", ");
+    for (theirs, ours) in [
+        (
+            "invalid socket address syntax",
+            "it has to be an IP address and a port, as in 127.0.0.1:8545",
+        ),
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected u32", "expected a whole number from 0 on"),
+    ] {
+        said = said.replace(theirs, ours);
+    }
     if let (Some(first), Some(last)) = (said.find('"'), said.rfind('"'))
         && first < last
     {
@@ -113,6 +133,37 @@ fn is_like_a_setting(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told_with_its_table_and_key() {
+        #[derive(Debug, serde::Deserialize)]
+        struct File {
+            #[expect(dead_code, reason = "only read")]
+            limits: Limits,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Limits {
+            #[expect(dead_code, reason = "only read")]
+            batch: u64,
+        }
+        let told = |value: &str| {
+            let text = format!("[limits]\nbatch = {value}\n");
+            let error = toml::from_str::<File>(&text).unwrap_err();
+            misread(&text, &error).to_string()
+        };
+        assert_eq!(
+            told("-1"),
+            "line 2, column 9, [limits] batch: invalid value: integer `-1`, expected a whole number from 0 on"
+        );
+        let said = told("'s3cret'");
+        assert!(
+            said.starts_with("line 2, column 9, [limits] batch: invalid type: string"),
+            "{said}"
+        );
+        assert!(!said.contains("s3cret"), "{said}");
+        let said = without_values("invalid socket address syntax");
+        assert!(said.contains("as in 127.0.0.1:8545"), "{said}");
+    }
 
     #[test]
     fn words_of_the_chainlink_nodes_file_are_answered_with_ours() {
