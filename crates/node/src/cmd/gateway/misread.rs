@@ -74,7 +74,8 @@ fn table_at(text: &str, at: usize) -> Option<&'static str> {
 
 /// The key whose value begins at a place.
 fn key_at(text: &str, at: usize) -> Option<&str> {
-    let line = text.get(..at)?.lines().next_back()?;
+    // What stands before it on its own line.
+    let line = text.get(..at)?.rsplit('\n').next()?;
     let (key, _) = line.split_once('=')?;
     Some(key.trim()).filter(|key| is_like_a_setting(key))
 }
