@@ -223,8 +223,10 @@ fn call_error(error: CallError) -> EthCallError {
             message,
         } => EthCallError::Rpc {
             code,
-            message: reason
-                .map_or_else(|| message.clone(), |reason| format!("{message}: {reason}")),
+            message: match reason {
+                Some(reason) if !message.ends_with(&reason) => format!("{message}: {reason}"),
+                _ => message,
+            },
             data: (!data.is_empty()).then(|| data.to_string()),
         },
         CallError::Rpc(RpcError::Refused {

@@ -180,7 +180,7 @@ fn page_query(page: &crate::cli::PageArgs) -> Vec<(&'static str, String)> {
 /// A document given in place, as a file, or on stdin (`-`). It is taken as what it is when it `parses`.
 fn document(argument: &str, what: &str, parses: impl Fn(&str) -> bool) -> anyhow::Result<String> {
     if argument == "-" {
-        return std::io::read_to_string(std::io::stdin()).context("stdin cannot be read");
+        return read_to_string("stdin", std::io::stdin());
     }
     if parses(argument) {
         return Ok(argument.to_owned());
@@ -189,12 +189,41 @@ fn document(argument: &str, what: &str, parses: impl Fn(&str) -> bool) -> anyhow
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(argument),
     };
-    std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "{} is neither {what} nor a file that can be read",
-            path.display()
+    match std::fs::File::open(&path) {
+        Ok(file) => read_to_string(&path.display().to_string(), file),
+        // A mistake in a document is not a file that is missing.
+        Err(_) if argument.trim_start().starts_with(['{', '[', '"']) || argument.contains('\n') => {
+            anyhow::bail!("{:?} is not {what}", excerpt(argument))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && what != "a file" => {
+            anyhow::bail!(
+                "{:?} is neither {what} nor the name of a file",
+                excerpt(argument)
+            )
+        }
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+}
+
+fn read_to_string(name: &str, mut from: impl std::io::Read) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)
+        .with_context(|| format!("{name} cannot be read"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        anyhow::anyhow!(
+            "{name} is not text: it has a byte at {at} (counted from 0) that is not UTF-8"
         )
     })
+}
+
+/// The first part of a text for a message.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// A path segment that cannot leave its place.

@@ -1,7 +1,9 @@
 //! What can be said about a task before it ever runs.
 
 use crate::abi;
+use crate::egress::{Refusal, check_address};
 use crate::graph::{TaskDef, expressions};
+use crate::ports::Reach;
 use crate::task_type::TaskType;
 use crate::value::{JsonReader, Value};
 
@@ -53,6 +55,16 @@ pub(crate) fn warnings(task: &TaskDef) -> Vec<String> {
             ));
         }
     }
+    let url = task.attribute("url").unwrap_or_default();
+    let is_set = |name: &str| task.attribute(name).is_some_and(|t| !t.trim().is_empty());
+    if task.kind == TaskType::Http
+        && let Some(host) = private_host(url)
+        && !is_set("allowUnrestrictedNetworkAccess")
+    {
+        say(format!(
+            "{host} is inside your own network and will be refused: write allowUnrestrictedNetworkAccess=\"true\" (the Chainlink node takes that for granted where the URL is written out)"
+        ));
+    }
     if task.max_backoff.is_some() && task.min_backoff.is_none() {
         say("`maxBackoff` has no effect without `minBackoff`".to_owned());
     }
@@ -65,6 +77,31 @@ pub(crate) fn warnings(task: &TaskDef) -> Vec<String> {
         say("`name` is missing: the task will fail".to_owned());
     }
     found
+}
+
+/// The host of a URL that is written out and leads to an address that is not public, as far as can be
+/// seen without asking anybody.
+pub(crate) fn private_host(url: &str) -> Option<String> {
+    let url = url::Url::parse(url.trim()).ok()?;
+    let refused = |address| {
+        let verdict = check_address(address, Reach::Restricted);
+        matches!(verdict, Err(Refusal::NotPublic(_)))
+    };
+    let private = match url.host()? {
+        url::Host::Ipv4(v4) => refused(v4.into()),
+        url::Host::Ipv6(v6) => refused(v6.into()),
+        url::Host::Domain(name) => {
+            let name = name.trim_end_matches('.');
+            let under = |top: &str| name == top || name.ends_with(&format!(".{top}"));
+            // A name without a dot is one of a local network, of Compose or of Kubernetes.
+            !name.contains('.')
+                || ["localhost", "local", "internal", "lan"]
+                    .into_iter()
+                    .any(under)
+        }
+    };
+    let host = url.host_str().unwrap_or_default();
+    private.then(|| crate::error::excerpt(host, 100))
 }
 
 /// Attributes that are JSON with expressions in it.

@@ -125,9 +125,11 @@ pub(crate) fn called_out(
         Some(Err(HttpError::Failed { .. })) => "failed",
         None => "given_up",
     };
-    counter!("dodona_pipeline_egress_calls_total", "verdict" => verdict).increment(1);
-    let address = to.address.map(|a| a.to_string()).unwrap_or_default();
     let bridge = origin.bridge.as_deref().unwrap_or_default();
+    // Not where to: a requester who chooses URLs would choose how many series there are. The log says it.
+    counter!("dodona_pipeline_egress_calls_total", "external_job_id" => origin.external_job_id.clone(), "bridge" => bridge.to_owned(), "verdict" => verdict)
+        .increment(1);
+    let address = to.address.map(|a| a.to_string()).unwrap_or_default();
     let (job, run, task) = (&origin.external_job_id, origin.run_id, &origin.dot_id);
     let (host, port) = (to.host.as_str(), to.port);
     if verdict.starts_with("refused") {

@@ -171,13 +171,27 @@ pub enum SpecError {
     },
     /// A schedule that cannot be understood.
     #[error("schedule: {0}")]
-    Schedule(#[from] ScheduleError),
+    Schedule(ScheduleError),
     /// An old way to write an empty object that today means something else.
     #[error("observationSource contains <{{}}>: write \"{{}}\" instead")]
     BracketedEmptyObject,
     /// The pipeline has a mistake; the text shows the place.
     #[error("observationSource: {0}")]
-    Pipeline(#[from] ParseError),
+    Pipeline(ParseError),
+}
+
+// Both are told whole by the sentence around them. As a source they would be told again by whoever
+// prints an error with all its causes.
+impl From<ScheduleError> for SpecError {
+    fn from(error: ScheduleError) -> Self {
+        Self::Schedule(error)
+    }
+}
+
+impl From<ParseError> for SpecError {
+    fn from(error: ParseError) -> Self {
+        Self::Pipeline(error)
+    }
 }
 
 fn hint(nearest: &Option<&'static str>) -> String {

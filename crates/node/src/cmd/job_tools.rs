@@ -40,8 +40,12 @@ pub(super) fn lint(arguments: &LintArgs, out: &mut Out<'_>) -> anyhow::Result<()
     };
     let mut found = Vec::new();
     for file in &arguments.files {
-        let text = document(file, "a file", |_| false)?;
-        found.push((file.as_str(), lint::lint(&text, &facts)));
+        // One that cannot be read keeps nobody from hearing about the others.
+        let findings = match document(file, "a file", |_| false) {
+            Ok(text) => lint::lint(&text, &facts),
+            Err(error) => vec![lint::unreadable(&format!("{error:#}"))],
+        };
+        found.push((file.as_str(), findings));
     }
     let files: Vec<lint::Checked<'_>> = found
         .iter()
@@ -91,7 +95,10 @@ fn pretty(value: &Value) -> anyhow::Result<String> {
 pub(super) async fn test(arguments: &TestArgs, out: &mut Out<'_>) -> anyhow::Result<()> {
     let toml = document(&arguments.file, "a file", |_| false)?;
     let spec = JobSpec::parse(&toml)?;
-    let is_json = |text: &str| serde_json::from_str::<Value>(text).is_ok();
+    // What looks like an object is one, and the rehearsal says what is wrong with it.
+    let is_json = |text: &str| {
+        text.trim_start().starts_with('{') || serde_json::from_str::<Value>(text).is_ok()
+    };
     let input = match &arguments.input {
         Some(input) => document(input, "JSON", is_json)?,
         None => String::new(),

@@ -1,5 +1,6 @@
 //! `dodona jobs …`.
 
+use dodona_pipeline::MAX_SPEC_BYTES;
 use serde_json::Value;
 
 use super::{Out, document, job_tools, page_query, runs, segment};
@@ -35,6 +36,12 @@ pub(super) async fn run(
                     .is_ok_and(|table| !table.is_empty())
             };
             let spec = document(&spec, "a TOML specification", is_spec)?;
+            // The node would end the connection in the middle of it, which says nothing.
+            anyhow::ensure!(
+                spec.len() <= MAX_SPEC_BYTES,
+                "the job spec has {} bytes, more than the {MAX_SPEC_BYTES} that are read",
+                spec.len()
+            );
             let answer = client
                 .post(
                     "/v2/jobs",
@@ -68,7 +75,13 @@ pub(super) async fn run(
             let answer = client
                 .post(&format!("/v2/jobs/{}/runs", segment(&id)?), &[], body)
                 .await?;
-            out.show(&answer, runs::one)
+            out.show(&answer, runs::one)?;
+            for run in answer.document()?.items() {
+                if let Some(line) = runs::not_well(run) {
+                    out.hint(&line)?;
+                }
+            }
+            Ok(())
         }
         JobsCommand::Lint(arguments) => job_tools::lint(&arguments, out),
         JobsCommand::Test(arguments) => job_tools::test(&arguments, out).await,

@@ -72,7 +72,7 @@ fn many(runs: &Document) -> String {
         table.row([
             run.id.clone(),
             job,
-            state(run).to_owned(),
+            state(run),
             run.text("createdAt"),
             run.text("finishedAt"),
             error,
@@ -81,11 +81,31 @@ fn many(runs: &Document) -> String {
     table.render()
 }
 
-fn state(run: &Resource) -> &'static str {
-    match (run.optional("finishedAt").is_some(), errors(run).is_empty()) {
+/// Nodes that do not say it leave it to be seen.
+fn state(run: &Resource) -> String {
+    let seen = match (run.optional("finishedAt").is_some(), errors(run).is_empty()) {
         (false, _) => "running",
         (true, true) => "completed",
         (true, false) => "errored",
+    };
+    run.optional("state").unwrap_or_else(|| seen.to_owned())
+}
+
+/// What the table of one run leaves out: that it failed, or that it is not over.
+pub(super) fn not_well(run: &Resource) -> Option<String> {
+    let (id, state) = (&run.id, state(run));
+    // The first task that failed says more than the last, which only says that others did.
+    let failed = run.list("taskRuns").iter().find_map(|task| {
+        let of = |name: &str| task.get(name).filter(|it| !it.is_null()).map(shown);
+        Some(format!("task {}: {}", of("dotId")?, of("error")?))
+    });
+    match state.as_str() {
+        "completed" => None,
+        "errored" => {
+            let why = failed.or_else(|| errors(run).into_iter().next());
+            Some(format!("run {id} failed: {}", why.unwrap_or_default()))
+        }
+        _ => Some(format!("run {id} is {state}; see: dodona runs show {id}")),
     }
 }
 

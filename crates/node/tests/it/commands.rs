@@ -115,7 +115,7 @@ async fn a_job_is_created_from_a_file_and_from_its_text() {
         done.code == 1
             && done
                 .stderr
-                .contains("neither a TOML specification nor a file"),
+                .contains("neither a TOML specification nor the name of a file"),
         "{done:?}"
     );
 }
@@ -154,6 +154,23 @@ async fn a_job_is_run_with_a_body_and_deleted() {
     );
     let done = op.types("jobs delete 7").await;
     assert_eq!((done.code, done.stdout.as_str()), (0, "Job 7 Deleted\n"));
+}
+
+#[tokio::test]
+async fn a_run_that_failed_or_waits_says_so() {
+    let (node, op) = logged_in().await;
+    let failed = run("4", Some("path \"data\" not found"));
+    let mut waits = run("5", None);
+    waits["attributes"]["state"] = json!("suspended");
+    for (answer, words) in [
+        (failed, "run 4 failed: task "),
+        (waits, "run 5 is suspended; see: dodona runs show 5"),
+    ] {
+        node.answers("POST", "/v2/jobs/7/runs", 200, json!({"data": answer}));
+        let done = op.types("jobs run 7").await;
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(done.stderr.contains(words), "{words}: {done:?}");
+    }
 }
 
 #[tokio::test]
@@ -502,6 +519,53 @@ async fn specifications_are_checked_without_a_node() {
     let done = op.types(&format!("jobs lint --format sarif {file}")).await;
     let sarif: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(sarif["version"], "2.1.0");
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_is_told_from_one_that_is_not_there() {
+    let op = Operator::of(&ScriptedNode::start().await);
+    let dir = tempfile::tempdir().unwrap();
+    let binary = dir.path().join("b.toml");
+    std::fs::write(&binary, b"type = \"webhook\"\n\xff").unwrap();
+    let (binary, good) = (binary.display(), testdata("specs/get-uint256.toml"));
+    // One that cannot be read keeps nobody from hearing about the others.
+    let done = op
+        .types(&format!("jobs lint {binary} missing.toml {good}"))
+        .await;
+    assert_eq!(done.code, 1, "{done:?}");
+    for words in [
+        "it has a byte at 17 (counted from 0) that is not UTF-8",
+        "missing.toml cannot be read: No such file",
+        "[unrestricted-requester-url]",
+        "3 files: 2 errors",
+    ] {
+        assert!(done.stdout.contains(words), "{words}: {done:?}");
+    }
+    for (line, words) in [
+        (format!("jobs test {binary}"), "that is not UTF-8"),
+        (
+            format!("jobs test {good} --input {{\"a\":1e400}}"),
+            "1e400 is out of range",
+        ),
+        (format!("jobs test {good} --input [1"), "\"[1\" is not JSON"),
+        (
+            "jobs run 1 nothing".to_owned(),
+            "\"nothing\" is neither JSON nor the name of a file",
+        ),
+    ] {
+        let done = op.types(&line).await;
+        assert!(
+            done.code == 1 && done.stderr.contains(words),
+            "{line}: {done:?}"
+        );
+    }
+    let huge = dir.path().join("huge.toml");
+    std::fs::write(&huge, format!("a = \"{}\"", "x".repeat(10_000_000))).unwrap();
+    let done = op.types(&format!("jobs create {}", huge.display())).await;
+    assert!(
+        done.code == 1 && done.stderr.contains("more than the 524288 that are read"),
+        "{done:?}"
+    );
 }
 
 #[tokio::test]

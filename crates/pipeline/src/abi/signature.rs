@@ -45,12 +45,24 @@ fn call(text: &str, event: bool) -> Result<Function, String> {
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return wrong("its name has other characters than letters, digits and _");
     }
+    if returns(list_text) {
+        return wrong("nothing may follow the first `)`, leave out what it returns");
+    }
     if list_text.contains(['(', ')']) {
         return wrong("tuples need an ethabiencode2 task");
     }
     Ok(Function {
         name: name.to_owned(),
         arguments: list(list_text, event)?,
+    })
+}
+
+/// `…) returns (…`, copied from Solidity.
+fn returns(between: &str) -> bool {
+    between.split_once(')').is_some_and(|(_, after)| {
+        after
+            .split_whitespace()
+            .any(|word| word.starts_with("returns"))
     })
 }
 
@@ -179,6 +191,10 @@ mod tests {
         ] {
             assert!(function(text).is_err(), "{text} was accepted");
         }
+        let said = function("f(uint256 a) returns (bool)").unwrap_err();
+        assert!(said.contains("leave out what it returns"), "{said}");
+        let said = function("f((uint256 a) t)").unwrap_err();
+        assert!(said.contains("ethabiencode2"), "{said}");
         assert!(function("f()").unwrap().arguments.is_empty());
         assert!(arguments("uint256 a, bytes32 b").is_ok());
         assert!(json_function("[]").is_err());

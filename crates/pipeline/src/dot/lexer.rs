@@ -99,14 +99,14 @@ impl<'a> Lexer<'a> {
         &self.source[self.at..]
     }
 
-    /// White space, `//` and `/* */` comments, and lines that start with `#`.
+    /// White space, `//` and `/* */` comments, and whatever follows a `#` on its line.
     fn skip_blank(&mut self) -> Result<(), ParseError> {
         loop {
             let rest = self.rest();
             let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
             self.at += rest.len() - trimmed.len();
             let to_line_end = trimmed.find('\n').unwrap_or(trimmed.len());
-            if trimmed.starts_with("//") || (trimmed.starts_with('#') && self.starts_line()) {
+            if trimmed.starts_with("//") || trimmed.starts_with('#') {
                 self.at += to_line_end;
             } else if let Some(comment) = trimmed.strip_prefix("/*") {
                 match comment.find("*/") {
@@ -124,17 +124,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Only white space stands before this place on its line.
-    fn starts_line(&self) -> bool {
-        let before = &self.source[..self.at];
-        before
-            .trim_end_matches([' ', '\t', '\r', '\u{feff}'])
-            .chars()
-            .next_back()
-            .is_none_or(|c| c == '\n')
-    }
-
-    /// `"..."`, where `\"` is the only escape and everything else stays as written.
+    /// `"..."`, where `\"` is the only escape and everything else stays as written. A backslash holds
+    /// on to the character behind it: the text ends at the quote in `"a\\"`, and keeps both backslashes.
     fn quoted(&self) -> Result<(Kind, usize), ParseError> {
         let body = &self.rest()[1..];
         let mut text = String::new();
@@ -143,30 +134,29 @@ impl<'a> Lexer<'a> {
             let Some(quote) = body[from..].find('"').map(|n| from + n) else {
                 return Err(self.error(self.at, "the string opened here is never closed with \""));
             };
-            match body[from..quote].strip_suffix('\\') {
-                Some(before) => {
-                    text.push_str(before);
-                    text.push('"');
-                    from = quote + 1;
-                }
-                None => {
-                    text.push_str(&body[from..quote]);
-                    let length = 1 + quote + 1;
-                    let angle = text.len() >= 2 && text.starts_with('<') && text.ends_with('>');
-                    let id = if angle {
-                        Id {
-                            text: format!("\"{text}\""),
-                            form: Form::QuotedAngle,
-                        }
-                    } else {
-                        Id {
-                            text,
-                            form: Form::Quoted,
-                        }
-                    };
-                    return Ok((Kind::Id(id), length));
-                }
+            let piece = &body[from..quote];
+            let backslashes = piece.len() - piece.trim_end_matches('\\').len();
+            if backslashes % 2 == 1 {
+                text.push_str(&piece[..piece.len() - 1]);
+                text.push('"');
+                from = quote + 1;
+                continue;
             }
+            text.push_str(piece);
+            let length = 1 + quote + 1;
+            let angle = text.len() >= 2 && text.starts_with('<') && text.ends_with('>');
+            let id = if angle {
+                Id {
+                    text: format!("\"{text}\""),
+                    form: Form::QuotedAngle,
+                }
+            } else {
+                Id {
+                    text,
+                    form: Form::Quoted,
+                }
+            };
+            return Ok((Kind::Id(id), length));
         }
     }
 

@@ -44,6 +44,10 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254), // most of them
     Ipv4Addr::new(169, 254, 170, 2),   // AWS, container credentials
     Ipv4Addr::new(169, 254, 170, 23),  // AWS, pod credentials
+    Ipv4Addr::new(169, 254, 0, 23),    // Tencent
+    Ipv4Addr::new(169, 254, 42, 42),   // Scaleway
+    Ipv4Addr::new(169, 254, 169, 250), // Rancher
+    Ipv4Addr::new(100, 96, 0, 96),     // Volcengine
     Ipv4Addr::new(100, 100, 100, 200), // Alibaba
     Ipv4Addr::new(168, 63, 129, 16),   // Azure, host agent
     Ipv4Addr::new(192, 0, 0, 192),     // Oracle
@@ -52,6 +56,7 @@ const METADATA_V6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), // AWS
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),  // AWS, pod credentials
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),  // Google
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),   // Scaleway
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe), // OpenStack
 ];
 
@@ -297,6 +302,12 @@ mod tests {
         for address in [
             "169.254.169.254",
             "169.254.170.2",
+            "169.254.0.23",
+            "169.254.42.42",
+            "169.254.169.250",
+            "100.96.0.96",
+            "fd00:42::42",
+            "64:ff9b::169.254.42.42",
             "100.100.100.200",
             "168.63.129.16",
             "fd00:ec2::254",

@@ -10,7 +10,7 @@ use super::document::{Document, Step, field, plain};
 use super::{ImportedJob, Options, Refusal, flux, write};
 use crate::error::excerpt;
 use crate::graph::Pipeline;
-use crate::spec::{JobSpec, SpecError};
+use crate::spec::{JobSpec, Schedule, SpecError};
 use crate::value::Value;
 
 pub(super) const REQUEST_EVENT: &str = "OracleRequest(bytes32 indexed specId, address requester, bytes32 requestId, uint256 payment, address callbackAddr, bytes4 callbackFunctionId, uint256 cancelExpiration, uint256 dataVersion, bytes data)";
@@ -287,6 +287,15 @@ fn cron(
         ));
         String::new()
     };
+    if !schedule.is_empty()
+        && let Err(why) = schedule.parse::<Schedule>()
+    {
+        walk.refusals.push(Refusal::new(
+            &initiator.place,
+            format!("its schedule: {why}"),
+            "correct it",
+        ));
+    }
     if document.min_payment.is_some() {
         walk.warnings
             .push("minPayment is left out: nobody pays for a scheduled run".into());

@@ -21,6 +21,9 @@ pub(super) fn text(place: &str, value: &str) -> Result<String, Refusal> {
     if value.ends_with('\\') {
         return refuse("ends in a backslash, which a quoted text cannot");
     }
+    if value.contains("\\\"") {
+        return refuse("holds a backslash before a quote, which a quoted text cannot");
+    }
     if value.starts_with('<') && value.ends_with('>') {
         return refuse("stands in angle brackets, which today quote a text");
     }

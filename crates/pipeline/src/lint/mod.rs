@@ -63,6 +63,10 @@ pub const RULES: &[(&str, &str)] = &[
         "unrestricted-requester-url",
         "Whoever makes a request chooses an address inside the operator's network.",
     ),
+    (
+        "private-url",
+        "An address inside the operator's network, which the task does not say it may reach.",
+    ),
     ("requester-url", "Whoever makes a request chooses the URL."),
     (
         "plain-http",
@@ -126,6 +130,7 @@ pub fn lint(toml: &str, facts: &Facts) -> Vec<Finding> {
                 SpecError::Missing { .. } | SpecError::NoChainId | SpecError::NoPipeline => TOP,
                 SpecError::Field { key, .. } => map.key(key),
                 SpecError::SchemaVersion(_) => map.key("schemaVersion"),
+                SpecError::Schedule(_) => map.key("schedule"),
                 SpecError::UnknownType { .. } | SpecError::UnsupportedType(_) => map.key("type"),
                 SpecError::Toml(text) => toml_place(text),
                 _ => map.key("observationSource"),
@@ -140,6 +145,16 @@ pub fn lint(toml: &str, facts: &Facts) -> Vec<Finding> {
     };
     found.sort_by_key(|f| (f.place.line, f.place.column, std::cmp::Reverse(f.level)));
     found
+}
+
+/// What is found of a file that is no text or not there.
+pub fn unreadable(why: &str) -> Finding {
+    Finding {
+        level: Level::Error,
+        rule: "invalid-spec",
+        message: why.to_owned(),
+        place: TOP,
+    }
 }
 
 const TOP: Place = Place { line: 1, column: 1 };

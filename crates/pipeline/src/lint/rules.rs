@@ -70,6 +70,7 @@ impl Look<'_> {
                 .and_then(|(id, _)| self.spec.pipeline.task(id));
             let rule = match text.as_str() {
                 t if t.contains("has no attribute") => "unknown-attribute",
+                t if t.contains("is inside your own network") => "private-url",
                 t if t.contains("mixes text with $(...)") => "no-interpolation",
                 t if t.contains("cannot be read") => "unreadable-json",
                 t if t.contains("unknown key") || t.starts_with("minConfirmations") => {
@@ -141,7 +142,11 @@ impl Look<'_> {
                         ));
                     }
                 }
-                (_, true) if url.trim().starts_with("http://") && !unrestricted => {
+                (_, true)
+                    if url.trim().starts_with("http://")
+                        && !unrestricted
+                        && crate::check::private_host(url).is_none() =>
+                {
                     self.say(Level::Note, "plain-http", place, format!(
                         "task `{id}`: {} is asked without TLS, so its answer can be changed on the way; use https",
                         crate::error::excerpt(url.trim(), 100)
@@ -157,7 +162,16 @@ impl Look<'_> {
             return self.reverts();
         };
         if direct.min_incoming_confirmations == Some(0) {
-            let effect = self.tasks().iter().find(|t| crate::tasks::is_effect(t));
+            // The oracle contract itself takes no answer to a request that is gone.
+            let elsewhere = |t: &TaskDef| {
+                let to = t.attribute("to").unwrap_or_default().trim();
+                let oracle = direct.contract_address.to_string();
+                t.kind == TaskType::EthTx && !to.eq_ignore_ascii_case(&oracle)
+            };
+            let effect = self
+                .tasks()
+                .iter()
+                .find(|t| crate::tasks::is_effect(t) || elsewhere(t));
             if let Some(effect) = effect {
                 let message = format!(
                     "task `{}` changes something outside that a reorganisation does not undo, and minIncomingConfirmations is 0: write 1 or more, enough for this chain",
@@ -370,16 +384,15 @@ impl Look<'_> {
         let (Some(price), Some(rate)) = (facts.gas_price_wei, &facts.ether_per_link) else {
             return;
         };
-        let limit = |t: &TaskDef| {
-            t.attribute("gasLimit")
-                .and_then(|l| l.trim().parse::<u64>().ok())
+        // Of the task, else of the job; `None` where a task only knows it when it runs.
+        let limit = |t: &TaskDef| match t.attribute("gasLimit").map(str::trim) {
+            None | Some("") => Some(self.spec.gas_limit.map_or(DEFAULT_GAS, u64::from)),
+            Some(text) => text.parse::<u64>().ok(),
         };
-        let gas: u64 = self
-            .tasks()
-            .iter()
-            .filter(|t| t.kind == TaskType::EthTx)
-            .filter_map(|t| limit(t).or(self.spec.gas_limit.map(u64::from)))
-            .sum();
+        let limits = self.tasks().iter().filter(|t| t.kind == TaskType::EthTx);
+        let gas: u64 = limits
+            .filter_map(limit)
+            .fold(0, |sum: u64, gas| sum.saturating_add(gas));
         let payment = direct.min_contract_payment_juels.map(|p| p.to_string());
         if let (Some(payment), true) = (payment.and_then(|p| decimal::parse(&p).ok()), gas > 0) {
             let cost = BigDecimal::from(gas) * BigDecimal::from(price);
@@ -421,6 +434,9 @@ impl Look<'_> {
         }
     }
 }
+
+/// Of a transaction whose task and job name no limit: `EVM.GasEstimator.LimitDefault`, unless a node says otherwise.
+const DEFAULT_GAS: u64 = 500_000;
 
 /// How many inputs a task takes, at least and at most.
 fn inputs_of(kind: TaskType) -> (usize, usize) {

@@ -4,7 +4,7 @@
 mod scene;
 mod sources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::egress::{EgressClient, HttpError};
 use crate::spec::{JobKind, JobSpec};
 use crate::{
     BridgeTarget, EstimateGas, EthCall, EthCallError, GasLimits, HttpCall, HttpReply, Limits,
-    Outcome, Ports, RunInput, RunState, TaskResult, execute,
+    Outcome, Pipeline, Ports, RunInput, RunState, TaskResult, execute,
 };
 
 pub use sources::{Sources, SourcesError};
@@ -45,6 +45,8 @@ pub struct Report {
     pub lines: Vec<Line>,
     /// What a flux monitor would submit, where the run came to an end.
     pub number: Option<Result<BigDecimal, String>>,
+    /// The tasks with which it went wrong, where the run failed.
+    pub causes: Vec<String>,
 }
 
 /// One task of a rehearsal.
@@ -93,10 +95,12 @@ impl Rehearsal<'_> {
             .collect();
         let submits = matches!(self.spec.kind, JobKind::FluxMonitor(_));
         let number = (submits && outcome.state == RunState::Completed).then(|| number(&outcome));
+        let causes = causes(&self.spec.pipeline, &outcome);
         Ok(Report {
             outcome,
             lines,
             number,
+            causes,
         })
     }
 }
@@ -126,13 +130,6 @@ impl Report {
 
     /// The end of the run in a sentence.
     pub fn verdict(&self) -> String {
-        let errors: Vec<&str> = self
-            .outcome
-            .fatal_errors
-            .iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
         match self.outcome.state {
             RunState::Completed => match &self.number {
                 None => "The run completes.".to_owned(),
@@ -143,8 +140,11 @@ impl Report {
                 ),
                 Some(Err(why)) => format!("The run's result cannot be submitted: {why}"),
             },
-            RunState::Errored => format!("The run fails: {}", errors.join("; ")),
-            RunState::Dropped => "The run is dropped: a task with failEarly failed.".to_owned(),
+            RunState::Errored => format!("The run fails: {}", listed(&self.causes)),
+            RunState::Dropped => format!(
+                "The run is dropped, a task with failEarly failed: {}",
+                listed(&self.causes)
+            ),
             RunState::Suspended => match self.outcome.transactions.len() {
                 0 => "The run waits for an answer of a bridge.".to_owned(),
                 1 => "The run would send one transaction and wait for it.".to_owned(),
@@ -152,6 +152,50 @@ impl Report {
             },
         }
     }
+}
+
+/// Where it went wrong: of each failed output the failed tasks that had no failed task before them.
+fn causes(pipeline: &Pipeline, outcome: &Outcome) -> Vec<String> {
+    let tasks = pipeline.defs();
+    let errors: HashMap<&str, &str> = outcome
+        .results
+        .iter()
+        .filter(|r| r.attempts > 0)
+        .filter_map(|r| Some((r.dot_id.as_str(), r.error.as_deref()?)))
+        .collect();
+    let failed = |n: usize| errors.contains_key(tasks[n].dot_id.as_str());
+    let dropped = outcome.state == RunState::Dropped;
+    let mut open: Vec<usize> = (0..tasks.len())
+        .filter(|n| failed(*n) && (tasks[*n].is_terminal() || dropped && tasks[*n].fail_early))
+        .collect();
+    let mut seen: BTreeSet<usize> = open.iter().copied().collect();
+    let mut first = BTreeSet::new();
+    while let Some(n) = open.pop() {
+        let before = tasks[n].waits_for().iter().copied();
+        let failed_before: Vec<usize> = before.filter(|n| failed(*n)).collect();
+        if failed_before.is_empty() {
+            first.insert(n);
+        }
+        open.extend(failed_before.into_iter().filter(|n| seen.insert(*n)));
+    }
+    first
+        .into_iter()
+        .map(|n| {
+            let (id, kind) = (tasks[n].dot_id.as_str(), tasks[n].type_name());
+            format!("task `{id}` ({kind}): {}", errors[id])
+        })
+        .collect()
+}
+
+/// The first few.
+fn listed(causes: &[String]) -> String {
+    const MOST: usize = 3;
+    let more = match causes.len() {
+        n if n > MOST => format!("; and {} more tasks", n - MOST),
+        _ => String::new(),
+    };
+    let shown: Vec<&str> = causes.iter().take(MOST).map(String::as_str).collect();
+    format!("{}{more}", shown.join("; "))
 }
 
 /// The one number a flux monitor's pipeline ends with.

@@ -213,7 +213,67 @@ fn fields_of(fields: &str) -> Result<croner::Cron, ScheduleError> {
         .sloppy_ranges(true)
         .build()
         .parse(&as_croner.join(" "))
-        .map_err(|error| unreadable(error.to_string()))
+        .map_err(|error| unreadable(wrong_field(fields).unwrap_or_else(|| error.to_string())))
+}
+
+/// The fields with what may stand in them.
+const FIELDS: [(&str, u32, u32); 6] = [
+    ("second", 0, 59),
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of month", 1, 31),
+    ("month", 1, 12),
+    ("day of week", 0, 6),
+];
+const MONTHS: &str = "jan feb mar apr may jun jul aug sep oct nov dec";
+const DAYS: &str = "sun mon tue wed thu fri sat";
+
+/// Which field of a schedule that was refused is wrong, in words; nothing where it is not plain to see.
+fn wrong_field(fields: &str) -> Option<String> {
+    let mut found = None;
+    for (field, (name, least, most)) in fields.split_whitespace().zip(FIELDS) {
+        let number = |text: &str| -> Result<u32, String> {
+            let names = match name {
+                "month" => MONTHS,
+                "day of week" => DAYS,
+                _ => "",
+            };
+            let lower = text.to_ascii_lowercase();
+            if let Some(n) = names.split_whitespace().position(|word| word == lower) {
+                return Ok(n as u32 + least);
+            }
+            match text.parse::<u32>() {
+                Ok(n) if (least..=most).contains(&n) => Ok(n),
+                Ok(n) => Err(format!("{name}: {n} is not between {least} and {most}")),
+                Err(_) if names.is_empty() => Err(format!("{name}: {text:?} is not a number")),
+                Err(_) => Err(format!(
+                    "{name}: {text:?} is neither a number nor one of {names}"
+                )),
+            }
+        };
+        for item in field.split(',') {
+            let (range, step) = item.split_once('/').unwrap_or((item, "1"));
+            if step.parse::<u32>().is_ok_and(|n| n == 0) {
+                found = Some(format!("{name}: a step must be 1 or more"));
+            }
+            let ends = match range.split_once('-') {
+                _ if matches!(range, "*" | "?") => continue,
+                None => number(range).map(|n| (n, n)),
+                Some((from, to)) => number(from).and_then(|from| Ok((from, number(to)?))),
+            };
+            match ends {
+                Err(why) => found = Some(why),
+                Ok((from, to)) if from > to => {
+                    found = Some(format!("{name}: the range {range} runs backwards"));
+                }
+                Ok(_) => {}
+            }
+        }
+        if found.is_some() {
+            break;
+        }
+    }
+    found
 }
 
 /// A field in the words of the library we read it with.
@@ -381,7 +441,30 @@ mod tests {
             ("CRON_TZ=Mars/Base 0 * * * * *", "Mars/Base"),
             ("CRON_TZ=UTC 0 * * *", "found 4"),
             ("CRON_TZ=UTC 0 * * * * * *", "found 7"),
-            ("CRON_TZ=UTC 60 * * * * *", "60"),
+            (
+                "CRON_TZ=UTC 60 * * * * *",
+                "second: 60 is not between 0 and 59",
+            ),
+            (
+                "CRON_TZ=UTC 0 0 24 * * *",
+                "hour: 24 is not between 0 and 23",
+            ),
+            (
+                "CRON_TZ=UTC 0 10-5 * * * *",
+                "minute: the range 10-5 runs backwards",
+            ),
+            (
+                "CRON_TZ=UTC 0 0 0 * * FRI-MON",
+                "day of week: the range FRI-MON runs backwards",
+            ),
+            (
+                "CRON_TZ=UTC 0 */0 * * * *",
+                "minute: a step must be 1 or more",
+            ),
+            (
+                "CRON_TZ=UTC 0 0 0 1 january ?",
+                "month: \"january\" is neither",
+            ),
             ("CRON_TZ=UTC 0 * * * * 5#2", "'#'"),
             ("CRON_TZ=UTC 0 0 0 30 2 *", "never"),
             ("@every", "@every <duration>"),

@@ -17,7 +17,7 @@ pub enum JsonError {
     #[error("the JSON text is empty")]
     Empty,
     /// Not JSON.
-    #[error("malformed JSON at byte {at}: {what}")]
+    #[error("malformed JSON at byte {at}: expected {what}")]
     Malformed {
         /// Offset from the start of the text.
         at: usize,

@@ -22,7 +22,7 @@ use toml::Table;
 use crate::fake::input;
 
 /// There may be more rows, never fewer.
-const STORED_COUNT: usize = 216;
+const STORED_COUNT: usize = 222;
 const JOB: &str = "0f3a61c4-92d0-4f0e-8f0b-3c2f7c0d5e11";
 
 /// A server that is as hostile as a socket can be.
@@ -476,7 +476,10 @@ impl metrics::Recorder for Witness {
         if key.name() != "dodona_pipeline_egress_calls_total" {
             return metrics::Counter::noop();
         }
-        let verdict = key.labels().find(|label| label.key() == "verdict").unwrap();
+        let label = |name: &str| key.labels().find(|label| label.key() == name).unwrap();
+        assert_eq!(label("external_job_id").value(), JOB);
+        assert!(["", "b"].contains(&label("bridge").value()), "{key}");
+        let verdict = label("verdict");
         let mut verdicts = self.verdicts.lock().unwrap();
         let count = verdicts.entry(verdict.value().to_owned()).or_default();
         metrics::Counter::from_arc(Arc::clone(count))

@@ -96,6 +96,16 @@ fn quoted_text_has_one_escape_and_may_span_lines() {
 }
 
 #[test]
+fn a_backslash_holds_on_to_what_follows_so_a_text_may_end_in_two() {
+    let p = parsed(r#"a [type=fail msg="c:\\"] b [type=fail msg="x\\\"y"] c [type=fail msg="\\"]"#);
+    let msg = |id: &str| p.task(id).unwrap().attribute("msg").unwrap().to_owned();
+    assert_eq!(msg("a"), r"c:\\");
+    assert_eq!(msg("b"), r#"x\\"y"#);
+    assert_eq!(msg("c"), r"\\");
+    refused(r#"a [type=fail msg="x\"]"#);
+}
+
+#[test]
 fn angle_brackets_quote_unless_there_are_more_inside() {
     let p = parsed(
         r#"a [type=fail msg=<{"a": "b"}>] b [type=fail msg=<<b>x</b>>] c [type=fail msg="<x>"]"#,
@@ -109,8 +119,9 @@ fn angle_brackets_quote_unless_there_are_more_inside() {
 #[test]
 fn comments_are_skipped_and_stay_inside_strings() {
     let p = parsed(
-        "// one\n# two\n  # three [\na [type=fail /* four\n*/ msg=\"// # /* kept */\"] // five\n",
+        "// one\n# two\n  # three [\na [type=fail /* four\n*/ msg=\"// # /* kept */\"] // five\nb [type=fail # six ]\n] # seven\na -> b#eight\n#",
     );
+    assert_eq!(ids(&p), ["a", "b"]);
     assert_eq!(
         p.task("a").unwrap().attribute("msg"),
         Some("// # /* kept */")

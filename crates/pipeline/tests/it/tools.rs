@@ -149,6 +149,72 @@ fn a_source_without_tls_is_worth_a_thought() {
 }
 
 #[test]
+fn an_address_inside_the_own_network_is_pointed_out_before_it_is_refused() {
+    for url in [
+        "http://127.0.0.1:8080/x",
+        "https://192.168.1.4",
+        "http://[::1]/",
+        "http://0x7f.1/",
+        "http://localhost:3000",
+        "http://adapter:8080",
+        "http://prices.internal",
+    ] {
+        let spec = job("", &format!("a [type=http url=\"{url}\"]"));
+        has(
+            &spec,
+            "private-url",
+            Level::Warning,
+            "allowUnrestrictedNetworkAccess=\"true\"",
+        );
+        has_not(&spec, "plain-http");
+        for said in ["true", "false"] {
+            has_not(
+                &job(
+                    "",
+                    &format!("a [type=http url=\"{url}\" allowUnrestrictedNetworkAccess={said}]"),
+                ),
+                "private-url",
+            );
+        }
+    }
+    for url in [
+        "https://a.example",
+        "https://8.8.8.8/",
+        "http://169.254.169.254/",
+        "$(x)",
+        "no url",
+    ] {
+        has_not(
+            &job("", &format!("a [type=http url=\"{url}\"]")),
+            "private-url",
+        );
+    }
+}
+
+#[test]
+fn a_schedule_that_is_refused_is_pointed_at() {
+    let spec = "type = \"cron\"\nschemaVersion = 1\nschedule = \"CRON_TZ=UTC 61 * * * * *\"\nobservationSource = \"a [type=memo value=1]\"\n";
+    let f = has(
+        spec,
+        "invalid-spec",
+        Level::Error,
+        "second: 61 is not between 0 and 59",
+    );
+    assert_eq!((f.place.line, f.place.column), (3, 1));
+}
+
+#[test]
+fn an_error_of_a_spec_is_told_once() {
+    for spec in [
+        job("", "a [type=http"),
+        "type = \"cron\"\nschemaVersion = 1\nschedule = \"@never\"\nobservationSource = \"a [type=memo value=1]\"\n".to_owned(),
+    ] {
+        let error = JobSpec::parse(&spec).unwrap_err();
+        assert!(std::error::Error::source(&error).is_none(), "{error}");
+    }
+}
+
+#[test]
 fn no_confirmations_matter_only_beside_an_effect() {
     let zero = "minIncomingConfirmations = 0\n";
     let f = has(
@@ -161,6 +227,18 @@ fn no_confirmations_matter_only_beside_an_effect() {
     has_not(
         &job(zero, "a [type=http url=\"https://a.example\"]"),
         "zero-confirmations",
+    );
+    // The oracle refuses an answer to a request that is gone; another contract does not.
+    let send = |to: &str| job(zero, &format!("t [type=ethtx to=\"{to}\" data=\"0x00\"]"));
+    has_not(
+        &send("0x5FbDB2315678afecb367f032d93F642f64180aa3"),
+        "zero-confirmations",
+    );
+    has(
+        &send("0x70997970C51812dc3A010C7d01b50e0d17dc79C8"),
+        "zero-confirmations",
+        Level::Warning,
+        "`t`",
     );
     has_not(
         &job("minIncomingConfirmations = 1\n", "a [type=bridge name=pay]"),
@@ -297,6 +375,22 @@ fn answers_that_cost_more_than_they_earn_are_found() {
             && f.message.contains("0.0005")),
         "{cheap:#?}"
     );
+    // Without a limit anywhere the node's own counts, and the job's before that.
+    let open = |extra: &str| {
+        job(extra, &send.replace(" gasLimit=500000", ""))
+            .replace("\"1000\"", "\"100000000000000000\"")
+    };
+    let costs = |toml: &str, words: &str| {
+        let found = lint(toml, &facts);
+        assert!(
+            found
+                .iter()
+                .any(|f| f.rule == "payment-below-cost" && f.message.contains(words)),
+            "{found:#?}"
+        );
+    };
+    costs(&open(""), "500000 gas");
+    costs(&open("gasLimit = 700000\n"), "700000 gas");
     let fair = lint(&paid("3000000000000000000"), &facts);
     assert!(
         !fair.iter().any(|f| f.rule == "payment-below-cost"),
@@ -500,7 +594,8 @@ async fn what_is_not_recorded_is_named_and_nobody_is_asked() {
     .await;
     assert_eq!(report.outcome.state, RunState::Errored);
     assert!(
-        report.verdict().contains("too many errors"),
+        report.verdict().contains("task `fetch` (http): ")
+            && report.verdict().contains("no answer is recorded"),
         "{}",
         report.verdict()
     );
@@ -510,6 +605,40 @@ async fn what_is_not_recorded_is_named_and_nobody_is_asked() {
             .text
             .contains("no answer is recorded for GET https://prices.example/eth"),
         "{fetch:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_rehearsal_names_the_tasks_with_which_it_went_wrong() {
+    let spec = JobSpec::parse(&job(
+        "",
+        "a [type=fail msg=first] b [type=fail msg=tolerated] c [type=memo value=2]\n\
+         m [type=median] b -> m; c -> m\n\
+         x [type=multiply times=\"$(m)\"] y [type=lowercase] a -> x -> y\n\
+         z [type=uppercase index=1] x -> z",
+    ))
+    .unwrap();
+    let report = rehearse(&spec, "{}", "").await;
+    assert_eq!(report.verdict(), "The run fails: task `a` (fail): first");
+    let many: String = (0..5)
+        .map(|n| format!("t{n} [type=fail msg=no]\n"))
+        .collect();
+    let report = rehearse(&JobSpec::parse(&job("", &many)).unwrap(), "{}", "").await;
+    assert!(
+        report
+            .verdict()
+            .ends_with("task `t2` (fail): no; and 2 more tasks"),
+        "{}",
+        report.verdict()
+    );
+    let early = job(
+        "",
+        "a [type=fail msg=early failEarly=true] b [type=memo value=1] a -> b",
+    );
+    let report = rehearse(&JobSpec::parse(&early).unwrap(), "{}", "").await;
+    assert_eq!(
+        report.verdict(),
+        "The run is dropped, a task with failEarly failed: task `a` (fail): early"
     );
 }
 
