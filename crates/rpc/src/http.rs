@@ -6,7 +6,7 @@
 
 mod connection;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,11 +15,12 @@ use url::Url;
 
 use crate::error::RpcError;
 use crate::harmless::is_harmless;
+use crate::lane;
 use crate::masked::masked;
 use crate::wire;
 use connection::{Broken, Connection, Place, Reply, connector};
 
-/// Idle connections kept per endpoint; more are opened when needed.
+/// Idle connections kept per endpoint and lane; more are opened when needed.
 const IDLE_CONNECTIONS: usize = 64;
 const TOO_MANY_REQUESTS: u16 = 429;
 const REQUEST_TIMEOUT: u16 = 408;
@@ -37,7 +38,8 @@ pub(crate) struct HttpEndpoint {
     place: Place,
     /// Everything of a request's head but its length.
     head: Bytes,
-    idle: Mutex<Vec<Connection>>,
+    /// By lane: each is used again where it was opened.
+    idle: [Mutex<Vec<Connection>>; lane::LANES],
     shown: String,
     node: Arc<str>,
     timeout: Duration,
@@ -76,7 +78,7 @@ impl HttpEndpoint {
                 tls: secure.then(|| connector(Arc::clone(tls), host)).flatten(),
             },
             head: head(url),
-            idle: Mutex::default(),
+            idle: Default::default(),
             shown: masked(url),
             node,
             timeout,
@@ -171,7 +173,7 @@ impl HttpEndpoint {
 
     /// A kept connection that is still open, the one used last.
     fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle(lane::current());
         while let Some(connection) = idle.pop() {
             if connection.is_open() {
                 return Some(connection);
@@ -182,12 +184,19 @@ impl HttpEndpoint {
 
     fn done(&self, connection: Connection, reply: Reply) -> Reply {
         if reply.keep {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            // Somebody of another lane may have seen its question through.
+            let mut idle = self.idle(connection.lane);
             if idle.len() < IDLE_CONNECTIONS {
                 idle.push(connection);
             }
         }
         reply
+    }
+
+    fn idle(&self, lane: usize) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle[lane]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn head_for(&self, length: usize) -> Bytes {

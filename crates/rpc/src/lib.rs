@@ -23,6 +23,7 @@ pub mod gateway;
 mod harmless;
 mod head;
 mod http;
+mod lane;
 mod log;
 mod masked;
 mod node;

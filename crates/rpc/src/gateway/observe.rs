@@ -305,6 +305,11 @@ pub(crate) fn accept_failed(cause: &std::io::Error) {
     );
 }
 
+/// A thread that would serve clients could not be had; the others serve its part.
+pub(crate) fn no_worker(cause: &std::io::Error) {
+    warn!("a thread to serve clients with could not be started: {cause}; others do its part");
+}
+
 static SOCKETS: AtomicU64 = AtomicU64::new(0);
 
 /// WebSocket clients at present, of all gateways of this process.

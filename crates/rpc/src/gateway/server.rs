@@ -30,6 +30,7 @@ use super::envelope::{Answer, Pieces, Writer, error_bytes};
 use super::handle::From;
 use super::socket::Guest;
 use super::swift::{self, Outcome, Resumed};
+use super::workers::Workers;
 use super::{access, observe, pages, socket, tls};
 
 /// Bytes of headers, at most.
@@ -58,6 +59,7 @@ pub(crate) async fn serve(cores: Cores, listener: TcpListener, stop: impl Future
     let slots = Arc::new(Semaphore::new(core.config.max_connections));
     let closing = watch::Sender::new(false);
     let mut connections = JoinSet::new();
+    let workers = Workers::start();
     let kept = Arc::clone(&core.kept);
     drop(core);
     let told = async {
@@ -82,11 +84,13 @@ pub(crate) async fn serve(cores: Cores, listener: TcpListener, stop: impl Future
             observe::turned_away("address");
             continue;
         }
+        let (worker, place) = workers.place();
         let serving = arrive(cores.clone(), stream, peer, closing.clone());
-        connections.spawn(async move {
+        let serving = async move {
             serving.await;
-            drop(slot);
-        });
+            drop((slot, place));
+        };
+        connections.spawn_on(serving, worker);
     }
     drop(listener);
     closing.send_replace(true);
@@ -102,12 +106,14 @@ pub(crate) async fn serve(cores: Cores, listener: TcpListener, stop: impl Future
 
 type Slot = tokio::sync::OwnedSemaphorePermit;
 
+/// The next connection, of no runtime yet.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, Slot)> {
+) -> Option<(std::net::TcpStream, IpAddr, Slot)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
+    let accepted = listener.accept().await;
+    match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
         Ok((stream, peer)) => Some((stream, peer.ip(), slot)),
         Err(cause) => {
             observe::accept_failed(&cause);
@@ -118,7 +124,17 @@ async fn accept(
 }
 
 /// A new connection: TLS first, if that is spoken here.
-async fn arrive(cores: Cores, stream: TcpStream, peer: IpAddr, closing: watch::Sender<bool>) {
+async fn arrive(
+    cores: Cores,
+    stream: std::net::TcpStream,
+    peer: IpAddr,
+    closing: watch::Sender<bool>,
+) {
+    // From here on it belongs to the runtime of whoever serves it.
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(cause) => return observe::accept_failed(&cause),
+    };
     // Small answers should leave at once.
     let _ = stream.set_nodelay(true);
     let core = cores.borrow().clone();

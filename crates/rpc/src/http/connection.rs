@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::lane;
+
 /// Headers of an answer, at most.
 const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 96;
@@ -33,6 +35,8 @@ pub(super) struct Place {
 pub(super) struct Connection {
     stream: Stream,
     buffer: BytesMut,
+    /// Where it was opened.
+    pub(super) lane: usize,
 }
 
 /// Plain or with TLS; both are read and written the same way.
@@ -85,6 +89,7 @@ impl Place {
         Ok(Connection {
             stream,
             buffer: BytesMut::new(),
+            lane: lane::current(),
         })
     }
 }
