@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use url::Url;
 
 use crate::error::RpcError;
@@ -152,12 +152,8 @@ impl HttpEndpoint {
     }
 
     async fn exchange(&self, method: &str, body: Bytes) -> Result<Reply, Failure> {
-        let head = self.head_for(body.len());
         while let Some(mut kept) = self.kept() {
-            match kept
-                .exchange(head.clone(), body.clone(), self.max_bytes)
-                .await
-            {
+            match kept.exchange(&self.head, &body, self.max_bytes).await {
                 Ok(reply) => return Ok(self.done(kept, reply)),
                 // The endpoint closed it as we began to write: most likely it has not seen the
                 // request. The same transaction twice is one transaction.
@@ -167,7 +163,7 @@ impl HttpEndpoint {
             }
         }
         let mut fresh = self.place.connect().await.map_err(Failure::Io)?;
-        let reply = fresh.exchange(head, body, self.max_bytes).await?;
+        let reply = fresh.exchange(&self.head, &body, self.max_bytes).await?;
         Ok(self.done(fresh, reply))
     }
 
@@ -197,14 +193,6 @@ impl HttpEndpoint {
         self.idle[lane]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn head_for(&self, length: usize) -> Bytes {
-        let mut head = BytesMut::with_capacity(self.head.len() + 24);
-        head.put_slice(&self.head);
-        head.put_slice(length.to_string().as_bytes());
-        head.put_slice(b"\r\n\r\n");
-        head.freeze()
     }
 
     /// A status other than 200 is still an answer when its body is JSON-RPC.

@@ -1,13 +1,13 @@
 //! One keep-alive connection to an endpoint: a request's bytes out, an answer's bytes in, in the
 //! task of whoever asks. Nothing runs beside it, so a question costs two system calls.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
@@ -22,6 +22,10 @@ const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 96;
 /// Room made for an answer whose length is not known yet.
 const ROOM: usize = 4 << 10;
+/// Answers up to this size are copied out of the buffer they came in.
+const SMALL: usize = 2 << 10;
+/// Bodies up to this size are sent in one piece with their heads.
+const COPIED: usize = 16 << 10;
 /// A host may have several addresses, and the first may be dead.
 const ADDRESS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -35,6 +39,7 @@ pub(super) struct Place {
 pub(super) struct Connection {
     stream: Stream,
     buffer: BytesMut,
+    out: BytesMut,
     /// Where it was opened.
     pub(super) lane: usize,
 }
@@ -89,6 +94,7 @@ impl Place {
         Ok(Connection {
             stream,
             buffer: BytesMut::new(),
+            out: BytesMut::new(),
             lane: lane::current(),
         })
     }
@@ -110,11 +116,12 @@ impl Connection {
         }
     }
 
-    /// Asks and waits for all of the answer.
+    /// Asks and waits for all of the answer. `head` is a request's head but for the number its last
+    /// line ends with, which is the body's length.
     pub(super) async fn exchange(
         &mut self,
-        head: Bytes,
-        body: Bytes,
+        head: &[u8],
+        body: &[u8],
         most: usize,
     ) -> Result<Reply, Broken> {
         self.write(head, body).await.map_err(Broken::Unanswered)?;
@@ -136,10 +143,19 @@ impl Connection {
         })
     }
 
-    async fn write(&mut self, head: Bytes, body: Bytes) -> io::Result<()> {
-        let mut both = head.chain(body);
-        while both.has_remaining() {
-            self.stream.write_buf(&mut both).await?;
+    async fn write(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        self.out.clear();
+        self.out.put_slice(head);
+        let _ = write!((&mut self.out).writer(), "{}\r\n\r\n", body.len());
+        // One small piece is cheaper to copy than to send beside another one.
+        if body.len() <= COPIED {
+            self.out.put_slice(body);
+            self.stream.write_all(&self.out).await?;
+        } else {
+            let mut both = Buf::chain(&self.out[..], body);
+            while both.has_remaining() {
+                self.stream.write_buf(&mut both).await?;
+            }
         }
         self.stream.flush().await
     }
@@ -182,6 +198,12 @@ impl Connection {
             .reserve(length.saturating_sub(self.buffer.len()));
         while self.buffer.len() < length {
             self.more().await.map_err(Broken::Within)?;
+        }
+        // A small answer leaves the buffer to the next one.
+        if length <= SMALL {
+            let bytes = Bytes::copy_from_slice(&self.buffer[..length]);
+            self.buffer.advance(length);
+            return Ok(bytes);
         }
         Ok(self.buffer.split_to(length).freeze())
     }
@@ -409,7 +431,7 @@ mod tests {
         };
         let mut connection = place.connect().await.unwrap();
         let reply = connection
-            .exchange(Bytes::from_static(b"POST"), Bytes::new(), most)
+            .exchange(b"POST / HTTP/1.1\r\nContent-Length: ", b"", most)
             .await;
         serving.await.unwrap();
         reply
