@@ -59,7 +59,6 @@ impl Core {
         loop {
             every.tick().await;
             self.retries.second_passed();
-            self.flights.sweep();
             let chain_id = self.pool.chain_id();
             observe::cached(chain_id, self.cache.bytes());
             for node in &self.pool.0.nodes {

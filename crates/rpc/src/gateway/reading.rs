@@ -1,10 +1,11 @@
 //! Reads: from what is kept, together with somebody who asks the same just now, or from an endpoint.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
+use tokio::sync::oneshot;
 
 use super::Core;
 use super::block::{self, Needs, Tags};
@@ -15,18 +16,95 @@ use super::observe;
 use super::question::{Asked, Question};
 use crate::harmless::is_harmless;
 
-/// Questions under way that others may join.
+/// Questions under way, and who else waits for their answers. Whoever came first puts the question;
+/// when they go away before there is an answer, the next of those who wait begins anew.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Asked>>>>);
+pub(crate) struct Flights(Mutex<HashMap<Key, Vec<oneshot::Sender<Asked>>, AsItIs>>);
+
+/// How a question under way is taken part in.
+enum Seat<'a> {
+    First(Flight<'a>),
+    Joins(oneshot::Receiver<Asked>),
+}
+
+/// A question under way, until it is answered or dropped.
+struct Flight<'a> {
+    flights: &'a Flights,
+    /// None once it has landed.
+    key: Option<Key>,
+}
 
 impl Flights {
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, WeakShared<BoxFuture<'static, Asked>>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, Vec<oneshot::Sender<Asked>>, AsItIs>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets those whose askers all went away.
-    pub(crate) fn sweep(&self) {
-        self.map().retain(|_, flight| flight.upgrade().is_some());
+    fn board(&self, key: Key) -> Seat<'_> {
+        match self.map().entry(key) {
+            Entry::Occupied(mut others) => {
+                let (tell, told) = oneshot::channel();
+                others.get_mut().push(tell);
+                Seat::Joins(told)
+            }
+            Entry::Vacant(place) => {
+                place.insert(Vec::new());
+                Seat::First(Flight {
+                    flights: self,
+                    key: Some(key),
+                })
+            }
+        }
+    }
+}
+
+impl Flight<'_> {
+    fn lands(mut self, asked: &Asked) {
+        let others = self.take_off_the_list();
+        for other in others.into_iter().flatten() {
+            let _ = other.send(asked.clone());
+        }
+    }
+
+    fn take_off_the_list(&mut self) -> Option<Vec<oneshot::Sender<Asked>>> {
+        self.flights.map().remove(&self.key.take()?)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        // Those who wait find out by the end of their channels.
+        self.take_off_the_list();
+    }
+}
+
+/// A key is a hash already.
+#[derive(Default, Clone)]
+struct AsItIs;
+
+impl BuildHasher for AsItIs {
+    type Hasher = Folded;
+
+    fn build_hasher(&self) -> Folded {
+        Folded(0)
+    }
+}
+
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
     }
 }
 
@@ -92,36 +170,22 @@ impl Core {
         if let Some(answer) = self.kept(&plan) {
             return answer.into();
         }
-        let flight = {
-            let mut flights = self.flights.map();
-            match flights.get(&key).and_then(WeakShared::upgrade) {
-                Some(flight) => {
-                    observe::joined();
-                    flight
+        loop {
+            match self.flights.board(key) {
+                Seat::First(flight) => {
+                    let asked = self.ask(&plan.question, plan.repeatable).await;
+                    self.keep(&plan, &asked);
+                    flight.lands(&asked);
+                    return asked;
                 }
-                None => {
-                    let flight = self.take_off(plan, key);
-                    if let Some(weak) = flight.downgrade() {
-                        flights.insert(key, weak);
+                Seat::Joins(told) => {
+                    observe::joined();
+                    if let Ok(asked) = told.await {
+                        return asked;
                     }
-                    flight
                 }
             }
-        };
-        flight.await
-    }
-
-    /// Whoever waits for it moves it on; it ends with the last of them.
-    fn take_off(self: &Arc<Self>, plan: Plan, key: Key) -> Shared<BoxFuture<'static, Asked>> {
-        let core = Arc::clone(self);
-        async move {
-            let asked = core.ask(&plan.question, plan.repeatable).await;
-            core.keep(&plan, &asked);
-            core.flights.map().remove(&key);
-            asked
         }
-        .boxed()
-        .shared()
     }
 
     /// What is kept of it.
