@@ -224,6 +224,16 @@ impl Link {
         })
     }
 
+    /// The settings as they are now and as they come.
+    pub(crate) fn cores(&self) -> Cores {
+        self.cores.clone()
+    }
+
+    /// Whether the gateway stops.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     /// The settings as they are now.
     pub(crate) fn settings(&self) -> Arc<Core> {
         Arc::clone(&self.cores.borrow())

@@ -29,6 +29,8 @@ const HEADERS: usize = 48;
 const HEAD_BYTES: usize = 16 << 10;
 /// Room made for a request before its length is known.
 const ROOM: usize = 2 << 10;
+/// Answers up to this size leave in one piece with their heads.
+const COPIED: usize = 16 << 10;
 /// A connection on which nothing is asked is closed after this.
 const IDLE: Duration = Duration::from_secs(75);
 
@@ -64,9 +66,20 @@ pub(crate) async fn serve(
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
     let mut waiting_since = Instant::now();
-    let mut settings = link.settings();
+    let mut cores = link.cores();
+    let mut settings = cores.borrow_and_update().clone();
+    let mut known: Option<Known> = None;
+    let mut out = BytesMut::new();
+    // Waited for all the time, so that nobody has to get in line for each request.
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    tokio::pin!(stopped);
+    let mut leaving = false;
     loop {
-        let next = look(&buffer, settings.config.max_request_bytes);
+        let most = settings.config.max_request_bytes;
+        let again = known.as_ref().and_then(|known| known.look(&buffer, most));
+        let next = again.unwrap_or_else(|| look(&buffer, most));
         let (body, length) = match next {
             Next::Unusual => return Outcome::General(stream, buffer.freeze()),
             Next::TwoLengths => {
@@ -75,7 +88,7 @@ pub(crate) async fn serve(
             }
             Next::Usual { body, length } => (body, length),
             Next::More { head } => {
-                if buffer.is_empty() && *stop.borrow() {
+                if buffer.is_empty() && leaving {
                     return Outcome::Done;
                 }
                 let patience = match (buffer.is_empty(), head) {
@@ -106,14 +119,30 @@ pub(crate) async fn serve(
                         }
                         timer.as_mut().reset(waiting_since + patience);
                     }
-                    _ = stop.changed() => {}
+                    () = &mut stopped, if !leaving => leaving = true,
                 }
                 continue;
             }
         };
-        settings = link.settings();
-        let Some(admitted) = admit(link, &settings, &buffer[..body]) else {
-            return Outcome::General(stream, buffer.freeze());
+        if cores.has_changed().unwrap_or(false) {
+            settings = cores.borrow_and_update().clone();
+        }
+        if !known
+            .as_ref()
+            .is_some_and(|known| known.holds(&settings, &buffer))
+        {
+            let Some(caller) = admit(link, &settings, &buffer[..body]) else {
+                return Outcome::General(stream, buffer.freeze());
+            };
+            known = Some(Known {
+                head: Bytes::copy_from_slice(&buffer[..body]),
+                length,
+                core: Arc::clone(&settings),
+                caller,
+            });
+        }
+        let Some(Known { caller, .. }) = &known else {
+            unreachable!("it was filled above if it was not there")
         };
         let Ok(room) = settings
             .kept
@@ -123,14 +152,18 @@ pub(crate) async fn serve(
             return Outcome::General(stream, buffer.freeze());
         };
         let from = From {
-            caller: &admitted,
+            caller,
             socket: None,
         };
         let handled = settings.handle(&buffer[body..body + length], &from).await;
         drop(room);
         buffer.advance(body + length);
-        let leaving = *stop.borrow();
-        if write(&mut stream, handled, leaving).await.is_err() || leaving {
+        leaving |= link.is_closing();
+        if write(&mut stream, &mut out, handled, leaving)
+            .await
+            .is_err()
+            || leaving
+        {
             return Outcome::Done;
         }
         waiting_since = Instant::now();
@@ -143,6 +176,37 @@ pub(crate) async fn serve(
 const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 36\r\n\r\nthe request took too long to arrive\n";
 
 const TWO_LENGTHS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 68\r\n\r\na request has a Content-Length or a Transfer-Encoding, and not both\n";
+
+/// The head of the last request and what was found out about it. A client's heads are mostly the
+/// same to the byte, and what is the same need not be taken apart again.
+struct Known {
+    head: Bytes,
+    /// Of the body.
+    length: usize,
+    core: Arc<Core>,
+    caller: Arc<Caller>,
+}
+
+impl Known {
+    /// What the bytes are if they begin with the same head.
+    fn look(&self, bytes: &[u8], most: usize) -> Option<Next> {
+        if self.length > most || !bytes.starts_with(&self.head) {
+            return None;
+        }
+        let (body, length) = (self.head.len(), self.length);
+        Some(match bytes.len() < body + length {
+            true => Next::More { head: true },
+            false => Next::Usual { body, length },
+        })
+    }
+
+    /// Whether these bytes, under these settings, are from the same caller.
+    fn holds(&self, core: &Arc<Core>, bytes: &[u8]) -> bool {
+        Arc::ptr_eq(&self.core, core)
+            && bytes.starts_with(&self.head)
+            && self.caller.is_still_good()
+    }
+}
 
 /// Looks at what has come. Decides and touches nothing.
 fn look(bytes: &[u8], most: usize) -> Next {
@@ -238,18 +302,19 @@ fn is_credential(name: &str) -> bool {
 
 async fn write(
     stream: &mut TcpStream,
+    head: &mut BytesMut,
     handled: super::handle::Handled,
     leaving: bool,
 ) -> io::Result<()> {
     let pieces = handled.pieces.unwrap_or_default();
     let length = pieces.len();
-    let mut head = BytesMut::with_capacity(256 + pieces.0.front().map_or(0, Bytes::len));
+    head.clear();
     match handled.wait {
         None => head.put_slice(b"HTTP/1.1 200 OK\r\n"),
         Some(wait) => {
             let seconds = server::whole_seconds(wait);
             let _ = write!(
-                (&mut head).writer(),
+                head.writer(),
                 "HTTP/1.1 429 Too Many Requests\r\nretry-after: {seconds}\r\n"
             );
         }
@@ -258,15 +323,15 @@ async fn write(
         head.put_slice(b"connection: close\r\n");
     }
     head.put_slice(b"content-type: application/json\r\ndate: ");
-    date(&mut head);
-    let _ = write!((&mut head).writer(), "\r\ncontent-length: {length}\r\n\r\n");
+    date(head);
+    let _ = write!(head.writer(), "\r\ncontent-length: {length}\r\n\r\n");
     let mut pieces = pieces.0;
     // Small answers are one piece with their head: one copy is cheaper than a list of pieces.
-    if let Some(first) = pieces.front().filter(|first| first.len() <= 16 << 10) {
+    if let Some(first) = pieces.front().filter(|first| first.len() <= COPIED) {
         head.put_slice(first);
         pieces.pop_front();
     }
-    stream.write_all(&head).await?;
+    stream.write_all(head).await?;
     for piece in pieces {
         stream.write_all(&piece).await?;
     }
