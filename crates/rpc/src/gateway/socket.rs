@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::Core;
 use super::access::Caller;
-use super::envelope::{self, Answer, Body, Writer};
+use super::envelope::{self, Answer, Body, Pieces, Writer};
 use super::handle::From;
 use super::observe;
 use super::server::{Cores, NO_ROOM, Pass, ROOM_WITHIN, farewells, room_for};
@@ -28,8 +29,10 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// What does not expire is looked at so often all the same, which changes nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
+const EXPIRED: &str = "the token has expired";
 /// How long a closing client gets to take its leave.
 const FAREWELL: Duration = Duration::from_secs(2);
+
 /// The close code of a message that is too big.
 const TOO_BIG: u16 = 1009;
 
@@ -63,49 +66,119 @@ pub(crate) async fn serve(
     mut cores: Cores,
     upgraded: Upgraded,
     mut guest: Guest,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 ) {
-    let core = Arc::clone(&guest.core);
-    let mut config = WebSocketConfig::default();
-    // Ten thousand idle clients should cost little.
-    config.read_buffer_size = 4 << 10;
-    config.write_buffer_size = 0;
-    config.max_write_buffer_size = 2 * core.config.max_queued_bytes.max(1 << 20) + (512 << 20);
-    config.max_message_size = Some(core.config.max_request_bytes);
-    config.max_frame_size = Some(core.config.max_request_bytes);
-    let socket =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-    let (mut sink, mut stream) = socket.split();
-    let (client, mut queue) = Client::new(core.config.max_queued_bytes);
-    let slots = Arc::new(Semaphore::new(core.config.max_concurrent));
+    let mut socket = agree(upgraded, &guest.core).await;
+    let most = guest.core.config.max_concurrent;
+    let (client, mut queue) = Client::new(guest.core.config.max_queued_bytes);
+    // What is under way is moved on by this task: nobody else is woken for an answer.
+    let mut under_way = FuturesUnordered::new();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.reset();
     let mut heard = Instant::now();
-    let (mut leaving, mut settled) = (false, false);
-    drop(core);
+    let mut leaving = false;
     let expired = sleep(guest.good_for());
     tokio::pin!(expired);
     // They may have changed while the connection was agreed on.
     cores.mark_changed();
+    // In line all the time, so that nobody has to get in line for each message.
+    let changed = change_of(Some(cores.clone()));
+    let stopped = end_of(closing.clone());
+    let ending = client.ending.notified();
+    tokio::pin!(changed, stopped, ending);
     let _counted = observe::SocketOpen::new();
     let mut waiting: Option<Waiting> = None;
 
-    loop {
-        let message = tokio::select! {
-            () = client.ending.notified() => break,
-            stop = closing.changed(), if !leaving => {
-                if stop.is_err() || *closing.borrow() {
+    let mut told = true;
+    let ended = loop {
+        // What is in the queue takes turns with what the client wants to know.
+        let turn = std::mem::take(&mut told) || queue.is_empty();
+        // What there is most of comes first; every request looks for what comes last by itself.
+        let (message, fresh) = tokio::select! {
+            biased;
+            () = &mut ending => break Ended::ByUs,
+            Some(done) = under_way.next(), if turn && !under_way.is_empty() => {
+                let Done { answer, subscriber, core } = done;
+                match answer.and_then(text) {
+                    Some(message) => (message, Some((subscriber, core))),
+                    None => {
+                        subscriber.activate(&core);
+                        continue;
+                    }
+                }
+            }
+            // A client with enough under way is not listened to until some of it is done.
+            came = socket.next(), if turn && waiting.is_none() && under_way.len() < most => {
+                let message = match came {
+                    Some(Ok(message)) => message,
+                    Some(Err(Error::Capacity(_))) => {
+                        client.finish(TOO_BIG, &too_large(&guest.core));
+                        break Ended::ByUs;
+                    }
+                    _ => break Ended::Gone,
+                };
+                heard = Instant::now();
+                let request = match message {
+                    Message::Text(text) => Bytes::from(text),
+                    Message::Binary(bytes) => bytes,
+                    Message::Close(_) => break Ended::Gone,
+                    _ => continue,
+                };
+                // A change that came before the request is in force for it.
+                if cores.has_changed().unwrap_or(false)
+                    && let Err(why) = guest.follow(&mut cores)
+                {
+                    client.finish(1008, why);
+                    break Ended::ByUs;
+                }
+                if !guest.caller.is_still_good() {
+                    client.finish(1008, EXPIRED);
+                    break Ended::ByUs;
+                }
+                if !leaving && *closing.borrow() {
                     leaving = true;
                     send_away(&client);
                 }
+                if request.len() > guest.core.config.max_request_bytes {
+                    client.finish(TOO_BIG, &too_large(&guest.core));
+                    break Ended::ByUs;
+                }
+                match try_room(&guest.core, request.len()) {
+                    Some(room) => under_way.push(answer(&guest, &client, request, room)),
+                    None => {
+                        let until = Instant::now() + ROOM_WITHIN;
+                        waiting = Some(Waiting { request, until });
+                    }
+                }
                 continue;
             }
-            changed = cores.changed(), if !settled => {
-                settled = changed.is_err();
+            // Nor is it while all messages and bodies together are as large as they may be.
+            room = room(&guest.core, waiting.as_ref()), if waiting.is_some() => {
+                let Some(Waiting { request, .. }) = waiting.take() else { continue };
+                match room {
+                    Some(room) => under_way.push(answer(&guest, &client, request, room)),
+                    None => client.push(no_room(&guest.core, &request)),
+                }
+                continue;
+            }
+            queued = queue.recv() => {
+                told = true;
+                let Some(bytes) = queued else { break Ended::ByUs };
+                client.written(bytes.len());
+                let Some(message) = text(bytes) else { continue };
+                (message, None)
+            }
+            () = &mut stopped, if !leaving => {
+                leaving = true;
+                send_away(&client);
+                continue;
+            }
+            next = &mut changed => {
+                changed.set(change_of(next));
                 if let Err(why) = guest.follow(&mut cores) {
                     client.finish(1008, why);
-                    break;
+                    break Ended::ByUs;
                 }
                 expired.as_mut().reset(Instant::now() + guest.good_for());
                 continue;
@@ -115,77 +188,45 @@ pub(crate) async fn serve(
                     expired.as_mut().reset(Instant::now() + guest.good_for());
                     continue;
                 }
-                client.finish(1008, "the token has expired");
-                break;
+                client.finish(1008, EXPIRED);
+                break Ended::ByUs;
             }
-            queued = queue.recv() => match queued {
-                Some(bytes) => {
-                    client.written(bytes.len());
-                    match Utf8Bytes::try_from(bytes) {
-                        Ok(text) => Message::Text(text),
-                        Err(_) => continue,
-                    }
-                }
-                None => break,
-            },
             _ = ping.tick() => {
                 if heard.elapsed() > SILENCE {
                     client.finish(1001, "not a sign of life");
-                    break;
+                    break Ended::ByUs;
                 }
-                Message::Ping(Bytes::new())
-            }
-            // A client with enough under way is not listened to until some of it is done.
-            came = next(&mut stream, &slots), if waiting.is_none() => {
-                let (message, slot) = match came {
-                    Came::Message(message, slot) => (message, slot),
-                    Came::TooLarge => {
-                        client.finish(TOO_BIG, &too_large(&guest.core));
-                        break;
-                    }
-                    Came::Nothing => return,
-                };
-                heard = Instant::now();
-                let text = match message {
-                    Message::Text(text) => Bytes::from(text),
-                    Message::Binary(bytes) => bytes,
-                    Message::Close(_) => return,
-                    _ => continue,
-                };
-                // A change that came before the request is in force for it.
-                if let Err(why) = guest.follow(&mut cores) {
-                    client.finish(1008, why);
-                    break;
-                }
-                if text.len() > guest.core.config.max_request_bytes {
-                    client.finish(TOO_BIG, &too_large(&guest.core));
-                    break;
-                }
-                match try_room(&guest.core, text.len()) {
-                    Some(room) => begin(&guest, &client, text, (slot, room)),
-                    None => {
-                        let until = Instant::now() + ROOM_WITHIN;
-                        waiting = Some(Waiting { text, slot, until });
-                    }
-                }
-                continue;
-            }
-            // Nor is it while all messages and bodies together are as large as they may be.
-            room = room(&guest.core, waiting.as_ref()), if waiting.is_some() => {
-                let Some(Waiting { text, slot, .. }) = waiting.take() else { continue };
-                match room {
-                    Some(room) => begin(&guest, &client, text, (slot, room)),
-                    None => client.push(no_room(&guest.core, &text)),
-                }
-                continue;
+                (Message::Ping(Bytes::new()), None)
             }
         };
-        tokio::select! {
-            // What was taken from the queue is said before the end.
-            biased;
-            sent = sink.send(message) => if sent.is_err() { return },
-            () = client.ending.notified() => break,
+        let sending = socket.send(message);
+        tokio::pin!(sending);
+        let sent = loop {
+            tokio::select! {
+                // What was taken from the queue is said before the end.
+                biased;
+                sent = &mut sending => break Some(sent),
+                () = &mut ending => break None,
+                // A client that does not read does not keep its questions from being answered: they
+                // hold places at endpoints.
+                Some(done) = under_way.next(), if !under_way.is_empty() => done.put_in_line(&client),
+            }
+        };
+        match sent {
+            Some(Ok(())) => {}
+            Some(Err(_)) => break Ended::Gone,
+            None => break Ended::ByUs,
         }
+        if let Some((subscriber, core)) = fresh {
+            subscriber.activate(&core);
+        }
+    };
+    if !under_way.is_empty() {
+        // Nobody waits for the answers, but a transaction that was taken is sent to everybody.
+        tokio::spawn(async move { while under_way.next().await.is_some() {} });
+    }
+    if matches!(ended, Ended::Gone) {
+        return;
     }
     if let Some((code, reason)) = client.end() {
         let frame = CloseFrame {
@@ -197,46 +238,21 @@ pub(crate) async fn serve(
             if code != 1013 {
                 while let Ok(bytes) = queue.try_recv() {
                     if let Ok(text) = Utf8Bytes::try_from(bytes) {
-                        let _ = sink.send(Message::Text(text)).await;
+                        let _ = socket.send(Message::Text(text)).await;
                     }
                 }
             }
-            let _ = sink.send(Message::Close(Some(frame))).await;
-            while let Some(Ok(_)) = stream.next().await {}
+            let _ = socket.send(Message::Close(Some(frame))).await;
+            while let Some(Ok(_)) = socket.next().await {}
             // Of a message that is too large the rest is on its way. Closing on it would take our
             // last words from the client.
-            if code == TOO_BIG
-                && let Ok(mut socket) = stream.reunite(sink)
-            {
+            if code == TOO_BIG {
                 let mut forgotten = vec![0; 16 << 10];
                 while matches!(socket.get_mut().read(&mut forgotten).await, Ok(1..)) {}
             }
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
-}
-
-/// Has a request answered, which holds a slot and room meanwhile.
-fn begin(
-    guest: &Guest,
-    client: &Arc<Client>,
-    text: Bytes,
-    held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-) {
-    let (core, client) = (Arc::clone(&guest.core), Arc::clone(client));
-    let caller = Arc::clone(&guest.caller);
-    tokio::spawn(async move {
-        let subscriber = Subscriber::new(Arc::clone(&client));
-        let from = From {
-            caller: &caller,
-            socket: Some(&subscriber),
-        };
-        if let Some(answer) = core.handle(&text, &from).await.pieces {
-            client.push(answer.whole());
-        }
-        subscriber.activate(&core);
-        drop(held);
-    });
 }
 
 /// Not everybody in the same moment, or they would all come back in the same moment.
@@ -250,19 +266,71 @@ fn send_away(client: &Arc<Client>) {
     });
 }
 
-/// What was read next.
-enum Came {
-    Message(Message, OwnedSemaphorePermit),
-    /// More than one message may have.
-    TooLarge,
-    /// The end.
-    Nothing,
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+async fn agree(upgraded: Upgraded, core: &Core) -> Socket {
+    let mut config = WebSocketConfig::default();
+    // Ten thousand idle clients should cost little.
+    config.read_buffer_size = 4 << 10;
+    config.write_buffer_size = 0;
+    config.max_write_buffer_size = 2 * core.config.max_queued_bytes.max(1 << 20) + (512 << 20);
+    config.max_message_size = Some(core.config.max_request_bytes);
+    config.max_frame_size = Some(core.config.max_request_bytes);
+    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await
+}
+
+/// How a conversation ended.
+enum Ended {
+    /// The client is not there any more.
+    Gone,
+    /// It is told why.
+    ByUs,
+}
+
+/// A request that was seen through.
+struct Done {
+    answer: Option<Bytes>,
+    subscriber: Subscriber,
+    core: Arc<Core>,
+}
+
+impl Done {
+    /// Behind what waits already.
+    fn put_in_line(self, client: &Client) {
+        if let Some(answer) = self.answer {
+            client.push(answer);
+        }
+        self.subscriber.activate(&self.core);
+    }
+}
+
+/// Has a request answered, which takes up room meanwhile.
+fn answer(
+    guest: &Guest,
+    client: &Arc<Client>,
+    request: Bytes,
+    room: OwnedSemaphorePermit,
+) -> impl Future<Output = Done> + use<> {
+    let (core, caller) = (Arc::clone(&guest.core), Arc::clone(&guest.caller));
+    let subscriber = Subscriber::new(Arc::clone(client));
+    async move {
+        let from = From {
+            caller: &caller,
+            socket: Some(&subscriber),
+        };
+        let handled = core.handle(&request, &from).await;
+        drop(room);
+        Done {
+            answer: handled.pieces.map(Pieces::whole),
+            subscriber,
+            core,
+        }
+    }
 }
 
 /// A request that waits for room.
 struct Waiting {
-    text: Bytes,
-    slot: OwnedSemaphorePermit,
+    request: Bytes,
     until: Instant,
 }
 
@@ -276,15 +344,15 @@ fn try_room(core: &Core, length: usize) -> Option<OwnedSemaphorePermit> {
 /// Room for a request that came; none if there is none for too long.
 async fn room(core: &Core, waiting: Option<&Waiting>) -> Option<OwnedSemaphorePermit> {
     let waiting = waiting?;
-    let (length, most) = (waiting.text.len() as u64, core.config.max_request_bytes);
+    let (length, most) = (waiting.request.len() as u64, core.config.max_request_bytes);
     let held = Arc::clone(&core.kept.held);
     let room = held.acquire_many_owned(room_for(length, most));
     timeout_at(waiting.until, room).await.ok()?.ok()
 }
 
 /// Said to a single request under its id.
-fn no_room(core: &Core, text: &[u8]) -> Bytes {
-    let id = match envelope::read(text, core.config.max_batch) {
+fn no_room(core: &Core, request: &[u8]) -> Bytes {
+    let id = match envelope::read(request, core.config.max_batch) {
         Ok(Body::One(Ok(request))) => request.id,
         _ => None,
     };
@@ -300,16 +368,21 @@ fn too_large(core: &Core) -> String {
     )
 }
 
-async fn next(
-    stream: &mut (impl StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin),
-    slots: &Arc<Semaphore>,
-) -> Came {
-    let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
-        return Came::Nothing;
+/// None for what cannot be a text message, which nothing of ours is.
+fn text(bytes: Bytes) -> Option<Message> {
+    Utf8Bytes::try_from(bytes).ok().map(Message::Text)
+}
+
+/// Done when there are other settings; none if there never will be.
+async fn change_of(cores: Option<Cores>) -> Option<Cores> {
+    let Some(mut cores) = cores else {
+        return std::future::pending().await;
     };
-    match stream.next().await {
-        Some(Ok(message)) => Came::Message(message, slot),
-        Some(Err(Error::Capacity(_))) => Came::TooLarge,
-        _ => Came::Nothing,
-    }
+    cores.changed().await.ok()?;
+    Some(cores)
+}
+
+/// Done when the gateway stops.
+async fn end_of(mut closing: watch::Receiver<bool>) {
+    let _ = closing.wait_for(|stop| *stop).await;
 }
