@@ -24,6 +24,8 @@ const LOGS_PAUSE: Duration = Duration::from_millis(250);
 const LOGS_PATIENCE: Duration = Duration::from_secs(600);
 /// Waiting transactions told at once before somebody else has a turn.
 const PENDING_AT_ONCE: usize = 256;
+/// Heads told at once before somebody else has a turn.
+const HEADS_AT_ONCE: usize = 64;
 /// Whether we are syncing is looked at so often for those who want to know.
 const SYNCING_EVERY: Duration = Duration::from_secs(1);
 
@@ -195,8 +197,35 @@ impl Client {
         aside
     }
 
+    /// Tells all new heads, if nothing but heads is wanted of the chain; true if there may be more.
+    fn tell_heads(&self, core: &Core) -> Result<Option<bool>, Gap> {
+        let mut subscriptions = self.lock(&self.subscriptions);
+        let wants_logs = |it: &Subscription| matches!(it.topic, Topic::Logs(_));
+        if subscriptions.iter().any(wants_logs) {
+            return Ok(None);
+        }
+        let mut more = false;
+        for subscription in subscriptions.iter_mut() {
+            if !matches!(subscription.topic, Topic::Heads) {
+                continue;
+            }
+            let (changes, next) = core.chain.since(subscription.cursor, HEADS_AT_ONCE)?;
+            more |= changes.len() == HEADS_AT_ONCE;
+            subscription.cursor = next;
+            for change in changes {
+                if let Change::Add(block) = change {
+                    self.push(notification(subscription.id, "result", &block.header));
+                }
+            }
+        }
+        Ok(Some(more))
+    }
+
     /// Tells the oldest change somebody here has not been told; false if there is none.
     async fn tell_next(&self, core: &Arc<Core>) -> Result<bool, Gap> {
+        if let Some(more) = self.tell_heads(core)? {
+            return Ok(more);
+        }
         let mut subscriptions = self.lock(&self.subscriptions).clone();
         subscriptions.retain(|subscription| subscription.topic.is_of_the_chain());
         let mut oldest: Option<(Cursor, Change, Cursor)> = None;
