@@ -5,6 +5,7 @@
 //! never jump ahead of what the caller was told, whichever endpoint gives them.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use alloy::primitives::B256;
@@ -14,6 +15,9 @@ use serde_json::value::RawValue;
 use super::log::Criteria;
 use super::method::At;
 use crate::quantity;
+
+/// Bytes a block's number has at most, written as a parameter.
+const NUMBER: usize = 20;
 
 /// The blocks the tags stand for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,13 +103,13 @@ fn param<'a>(params: &'a str, at: usize, add: bool, tags: Tags) -> Option<Pinned
         },
     };
     let start = block.as_ptr() as usize - params.as_ptr() as usize;
+    let mut pinned = String::with_capacity(params.len() + NUMBER);
+    pinned.push_str(&params[..start]);
+    let _ = write!(pinned, "\"{number:#x}\"");
+    pinned.push_str(&params[start + block.len()..]);
     Some(Pinned {
         needs: Needs::Number(number),
-        params: Cow::Owned(format!(
-            "{}\"{number:#x}\"{}",
-            &params[..start],
-            &params[start + block.len()..]
-        )),
+        params: Cow::Owned(pinned),
     })
 }
 

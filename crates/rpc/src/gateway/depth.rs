@@ -4,7 +4,7 @@
 /// it is JSON at all.
 pub(crate) fn is_deeper_than(most: usize, json: &[u8]) -> bool {
     // Too short to open and close so many.
-    if json.len() <= 2 * most {
+    if json.len() <= 2 * most || opening(json) <= most {
         return false;
     }
     let (mut depth, mut quoted, mut at) = (0_usize, false, 0);
@@ -24,6 +24,12 @@ pub(crate) fn is_deeper_than(most: usize, json: &[u8]) -> bool {
         at += 1;
     }
     false
+}
+
+/// Brackets that open something, or stand in a text.
+fn opening(json: &[u8]) -> usize {
+    let opening = json.iter().filter(|byte| matches!(byte, b'[' | b'{'));
+    opening.count()
 }
 
 #[cfg(test)]

@@ -98,11 +98,13 @@ pub(crate) fn joined() {
 }
 
 pub(crate) fn looked_up(found: bool) {
-    let name = match found {
-        true => "dodona_gateway_cache_hits_total",
-        false => "dodona_gateway_cache_misses_total",
+    static HITS: OnceLock<Counter> = OnceLock::new();
+    static MISSES: OnceLock<Counter> = OnceLock::new();
+    let counter = match found {
+        true => HITS.get_or_init(|| counter!("dodona_gateway_cache_hits_total")),
+        false => MISSES.get_or_init(|| counter!("dodona_gateway_cache_misses_total")),
     };
-    counter!(name).increment(1);
+    counter.increment(1);
 }
 
 #[allow(

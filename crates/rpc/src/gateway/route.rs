@@ -57,10 +57,11 @@ impl Core {
         let mut first = true;
         let name = question.name();
 
-        self.wait_for_block(question, deadline).await;
+        let mut chosen = self.wait_for_block(question, &tried, deadline).await;
         while tried.len() < ATTEMPTS && Instant::now() < deadline {
-            let next = self
-                .choose(question, &tried)
+            let next = chosen
+                .take()
+                .or_else(|| self.choose(question, &tried))
                 // An answer from somebody who may not have the block is only better than none.
                 .filter(|(_, rank)| *rank < Rank::Behind || last.is_none());
             let Some((node, rank)) = next else {
@@ -298,21 +299,27 @@ impl Core {
         winner
     }
 
-    /// A block at or below the tip that no endpoint has just now may be imported any moment.
-    async fn wait_for_block(&self, question: &Question, deadline: Instant) {
-        if !self.should_exist(question) {
-            return;
+    /// Who is asked first. A block at or below the tip that no endpoint has just now may be imported
+    /// any moment.
+    async fn wait_for_block(
+        &self,
+        question: &Question,
+        tried: &[usize],
+        deadline: Instant,
+    ) -> Option<(&Node, Rank)> {
+        let mut chosen = self.choose(question, tried);
+        if !matches!(chosen, Some((_, Rank::Behind))) || !self.should_exist(question) {
+            return chosen;
         }
         let until = deadline.min(Instant::now() + BLOCK_WAIT);
-        let mut seen = None;
+        let mut seen = self.pool.0.seen.subscribe();
         loop {
-            match self.choose(question, &[]) {
-                Some((_, Rank::Behind)) => {}
-                _ => return,
-            }
-            let seen = seen.get_or_insert_with(|| self.pool.0.seen.subscribe());
-            if !matches!(timeout_at(until, seen.changed()).await, Ok(Ok(()))) {
-                return;
+            // Looked at once more: it may have come before there was somebody to be told.
+            chosen = self.choose(question, tried);
+            if !matches!(chosen, Some((_, Rank::Behind)))
+                || !matches!(timeout_at(until, seen.changed()).await, Ok(Ok(())))
+            {
+                return chosen;
             }
         }
     }
