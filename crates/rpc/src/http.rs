@@ -162,9 +162,13 @@ impl HttpEndpoint {
                 Err(broken) => return Err(broken.into()),
             }
         }
-        let mut fresh = self.place.connect().await.map_err(Failure::Io)?;
-        let reply = fresh.exchange(&self.head, &body, self.max_bytes).await?;
-        Ok(self.done(fresh, reply))
+        // Rare and large: kept out of what every question under way takes in memory.
+        let fresh = async {
+            let mut fresh = self.place.connect().await.map_err(Failure::Io)?;
+            let reply = fresh.exchange(&self.head, &body, self.max_bytes).await?;
+            Ok(self.done(fresh, reply))
+        };
+        Box::pin(fresh).await
     }
 
     /// A kept connection that is still open, the one used last.

@@ -54,34 +54,42 @@ impl Core {
                 };
                 writer.answer(id, answer.answer);
             }
-            Ok(Body::Batch(requests)) => {
-                let view = self
-                    .look_ahead(&requests, |method| self.may(from.caller, method))
-                    .await;
-                let mut asked = Vec::with_capacity(requests.len());
-                for request in requests {
-                    asked.push(self.answer(request, from, &view));
-                }
-                let mut answers = stream::iter(asked).buffered(self.config.max_concurrent);
-                let (mut any, mut done) = (false, false);
-                while let Some((id, answer)) = answers.next().await {
-                    done |= answer.exhausted.is_none();
-                    wait = wait.max(answer.exhausted);
-                    let Some(id) = id else { continue };
-                    writer.put(if any { b"," } else { b"[" });
-                    any = true;
-                    writer.answer(id, answer.answer);
-                }
-                wait = wait.filter(|_| !done);
-                if !any {
-                    return Handled { pieces: None, wait };
-                }
-                writer.put(b"]");
-            }
+            Ok(Body::Batch(requests)) => return Box::pin(self.handle_batch(requests, from)).await,
         }
         Handled {
             pieces: Some(writer.done()),
             wait,
+        }
+    }
+
+    async fn handle_batch(
+        self: &Arc<Self>,
+        requests: Vec<Result<Request<'_>, Answer>>,
+        from: &From<'_>,
+    ) -> Handled {
+        let mut writer = Writer::default();
+        let view = self
+            .look_ahead(&requests, |method| self.may(from.caller, method))
+            .await;
+        let mut asked = Vec::with_capacity(requests.len());
+        for request in requests {
+            asked.push(self.answer(request, from, &view));
+        }
+        let mut answers = stream::iter(asked).buffered(self.config.max_concurrent);
+        let (mut any, mut done) = (false, false);
+        let mut wait = None;
+        while let Some((id, answer)) = answers.next().await {
+            done |= answer.exhausted.is_none();
+            wait = wait.max(answer.exhausted);
+            let Some(id) = id else { continue };
+            writer.put(if any { b"," } else { b"[" });
+            any = true;
+            writer.answer(id, answer.answer);
+        }
+        writer.put(b"]");
+        Handled {
+            pieces: any.then(|| writer.done()),
+            wait: wait.filter(|_| !done),
         }
     }
 
@@ -165,9 +173,11 @@ impl Core {
         view: &View,
     ) -> Answer {
         match method.kind {
-            Kind::Own(own) => self.own(own, request, from).await,
-            Kind::Send => self.send(request.params).await,
-            Kind::Logs => self.logs(request.params).await.answer,
+            // What is rare has a place of its own, so that the usual question stays small: each one
+            // under way over a WebSocket is held in memory as large as the largest may become.
+            Kind::Own(own) => Box::pin(self.own(own, request, from)).await,
+            Kind::Send => Box::pin(self.send(request.params)).await,
+            Kind::Logs => Box::pin(self.logs(request.params)).await.answer,
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
                 let tags = match view.tags() {
                     Some(tags) => Some(tags),

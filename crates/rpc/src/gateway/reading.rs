@@ -209,3 +209,43 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board(flights: &Flights) -> Seat<'_> {
+        flights.board(7)
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_question_is_under_way_gets_its_answer() {
+        let flights = Flights::default();
+        let Seat::First(flight) = board(&flights) else {
+            panic!("nobody was there before");
+        };
+        let Seat::Joins(told) = board(&flights) else {
+            panic!("one is under way");
+        };
+        flight.lands(&Answer::literal("true").into());
+        let Ok(Asked { answer, .. }) = told.await else {
+            panic!("it was answered");
+        };
+        assert!(matches!(answer, Answer::Result(bytes) if &bytes[..] == b"true"));
+        assert!(matches!(board(&flights), Seat::First(_)));
+    }
+
+    #[tokio::test]
+    async fn when_the_first_goes_away_those_who_wait_begin_anew() {
+        let flights = Flights::default();
+        let first = board(&flights);
+        let Seat::Joins(told) = board(&flights) else {
+            panic!("one is under way");
+        };
+        drop(first);
+        assert!(told.await.is_err());
+        let second = board(&flights);
+        assert!(matches!(second, Seat::First(_)));
+        assert!(matches!(board(&flights), Seat::Joins(_)));
+    }
+}

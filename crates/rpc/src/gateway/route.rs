@@ -102,7 +102,7 @@ impl Core {
             }
             tried.push(node.index);
             if rank == Rank::Lost
-                && let Err(error) = node.ensure_verified().await
+                && let Err(error) = Box::pin(node.ensure_verified()).await
             {
                 failures.push(error);
                 continue;
@@ -256,12 +256,12 @@ impl Core {
             }
         };
         let hedges = repeatable && matches!(question.method.kind, Kind::Light | Kind::Call);
+        let mut first = Box::pin(one(node.index));
         if !hedges || self.pool.0.nodes.len() < 2 {
-            return (node, one(node.index).await);
+            return (node, first.await);
         }
         let usual = Duration::from_micros(node.latency_micros());
         let patience = (usual * HEDGE_AFTER_USUAL).clamp(HEDGE_AT_LEAST, HEDGE_AT_MOST);
-        let mut first = Box::pin(one(node.index));
         tokio::select! {
             biased;
             outcome = &mut first => return (node, outcome),

@@ -386,3 +386,19 @@ async fn change_of(cores: Option<Cores>) -> Option<Cores> {
 async fn end_of(mut closing: watch::Receiver<bool>) {
     let _ = closing.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How large what such a function gives is.
+    fn size<A, B, C, R>(_: impl FnOnce(A, B, C) -> R) -> usize {
+        std::mem::size_of::<R>()
+    }
+
+    #[test]
+    fn a_question_under_way_is_small() {
+        let bytes = size::<&Guest, &Arc<Client>, Bytes, _>(answer);
+        assert!(bytes < 4 << 10, "{bytes} bytes");
+    }
+}

@@ -463,6 +463,42 @@ mod tests {
         ));
     }
 
+    /// A core nobody asks, with a caller.
+    fn known(head: &str, length: usize) -> Known {
+        let node = crate::config::NodeConfig::primary("one", "http://localhost".parse().unwrap());
+        let pool = crate::config::PoolConfig::new(1, vec![node]);
+        let core = Core::library(crate::endpoints::Endpoints::new(pool).unwrap());
+        let origin = super::super::access::Origin {
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
+            certificate: None,
+        };
+        let caller = core.doorman.admit(&origin, &HeaderMap::new(), "/").unwrap();
+        Known {
+            head: Bytes::copy_from_slice(head.as_bytes()),
+            length,
+            core: Arc::new(core),
+            caller: Arc::new(caller),
+        }
+    }
+
+    #[test]
+    fn a_head_like_the_last_one_is_known_without_a_look_and_any_other_is_not() {
+        let head = USUAL.len() - 5;
+        let known = known(&USUAL[..head], 5);
+        for end in head..=USUAL.len() {
+            let bytes = &USUAL.as_bytes()[..end];
+            let (again, anew) = (known.look(bytes, 100).unwrap(), look(bytes, 100));
+            assert_eq!(format!("{again:?}"), format!("{anew:?}"));
+        }
+        let other = USUAL.replace("localhost", "elsewhere");
+        assert!(known.look(other.as_bytes(), 100).is_none());
+        assert!(known.look(&USUAL.as_bytes()[..head - 1], 100).is_none());
+        // A limit that was lowered meanwhile is looked at again.
+        assert!(known.look(USUAL.as_bytes(), 4).is_none());
+        assert!(known.holds(&known.core, USUAL.as_bytes()));
+        assert!(!known.holds(&known.core, other.as_bytes()));
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_looked_at_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
