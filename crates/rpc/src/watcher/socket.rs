@@ -118,15 +118,15 @@ struct Told(Option<String>);
 impl Told {
     /// A connection ended. If it brought no heads, that was told when it began.
     fn ended(&mut self, node: &Node, cause: &str) {
-        if self.0.is_none() {
-            self.lost(node, cause);
+        match self.0 {
+            None => self.lost(node, cause),
+            Some(_) => node.meters.subscription_lost(cause, false),
         }
     }
 
     fn lost(&mut self, node: &Node, cause: &str) {
-        if self.0.as_deref() != Some(cause) {
-            node.meters.subscription_lost(cause);
-            self.0 = Some(cause.to_owned());
-        }
+        let is_news = self.0.as_deref() != Some(cause);
+        node.meters.subscription_lost(cause, is_news);
+        self.0 = Some(cause.to_owned());
     }
 }
