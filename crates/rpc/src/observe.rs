@@ -217,10 +217,15 @@ impl Meters {
         }
     }
 
-    /// The head subscription of an endpoint ended, or could not be made.
-    pub(crate) fn subscription_lost(&self, cause: &str) {
+    /// The head subscription of an endpoint ended, or could not be made. The log has it once for
+    /// each cause, the metric each time.
+    pub(crate) fn subscription_lost(&self, cause: &str, is_news: bool) {
         let (chain, node) = (&self.chain, &self.node);
         counter!("head_tracker_connection_errors", "ChainID" => chain.clone()).increment(1);
+        if !is_news {
+            debug!(chain.id = %chain, endpoint.name = %node, "still no head subscription at endpoint {node} of chain {chain}: {cause}");
+            return;
+        }
         warn!(chain.id = %chain, endpoint.name = %node, "no head subscription at endpoint {node} of chain {chain}: {cause}; trying again");
     }
 

@@ -24,11 +24,12 @@ pub(super) async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) 
                     node.turn(NodeState::InvalidChainId, Some(error.to_string()));
                 }
                 let cause = error.cause();
-                told.lost(node, &cause);
+                node.meters.subscription_lost(&cause, told.is_news(&cause));
                 cause
             }
             Ok(cause) => {
-                told.ended(node, &cause);
+                let is_news = told.is_news_that_it_ended(&cause);
+                node.meters.subscription_lost(&cause, is_news);
                 cause
             }
         };
@@ -75,7 +76,8 @@ async fn connected(
             .await;
         if let (Err(error @ RpcError::Refused { .. }), None) = (&subscribed, &node.http) {
             // Still good for calls, and for polling heads.
-            told.lost(node, &error.cause());
+            let cause = error.cause();
+            node.meters.subscription_lost(&cause, told.is_news(&cause));
             return Ok(false);
         }
         subscribed?;
@@ -116,17 +118,36 @@ async fn connected(
 struct Told(Option<String>);
 
 impl Told {
-    /// A connection ended. If it brought no heads, that was told when it began.
-    fn ended(&mut self, node: &Node, cause: &str) {
-        if self.0.is_none() {
-            self.lost(node, cause);
-        }
+    /// Whether somebody should read that a subscription could not be made for this cause.
+    fn is_news(&mut self, cause: &str) -> bool {
+        let is_news = self.0.as_deref() != Some(cause);
+        self.0 = Some(cause.to_owned());
+        is_news
     }
 
-    fn lost(&mut self, node: &Node, cause: &str) {
-        if self.0.as_deref() != Some(cause) {
-            node.meters.subscription_lost(cause);
-            self.0 = Some(cause.to_owned());
+    /// The same of a connection that ended. If it brought no heads, that was told when it began.
+    fn is_news_that_it_ended(&mut self, cause: &str) -> bool {
+        self.0.is_none() && self.is_news(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_never_has_a_subscription_is_news_once_and_one_that_loses_it_each_time() {
+        let mut told = Told::default();
+        assert!(told.is_news("HTTP 404"));
+        assert!(!told.is_news("HTTP 404"));
+        assert!(told.is_news("Connection refused"));
+        // It connects, and refuses to subscribe us: its end says nothing new.
+        assert!(told.is_news("error -32601"));
+        assert!(!told.is_news_that_it_ended("the endpoint closed the connection"));
+        assert!(!told.is_news("error -32601"));
+        for _ in 0..2 {
+            let mut told = Told::default();
+            assert!(told.is_news_that_it_ended("the endpoint closed the connection"));
         }
     }
 }

@@ -410,6 +410,12 @@ async fn the_pages_say_how_it_is() {
         (page.contains("Unreachable") && page.contains("Alive")).then_some(())
     })
     .await;
+    // On a narrow screen rows are stacked, and every number says what it is.
+    let page = door.get("/").await.1;
+    assert!(page.contains("@media(max-width:760px)"), "{page}");
+    for what in ["head", "lag", "latency", "errors, 5 min", "client"] {
+        assert!(page.contains(&format!("data-of=\"{what}\"")), "{what}");
+    }
     assert_eq!(door.get("/health").await, (200, "ok\n".to_owned()));
     assert_eq!(door.get("/metrics").await, (200, "metrics 1\n".to_owned()));
     assert_eq!(door.get("/nothing").await.0, 404);
