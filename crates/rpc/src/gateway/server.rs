@@ -30,7 +30,7 @@ use super::envelope::{Answer, Pieces, Writer, error_bytes};
 use super::handle::From;
 use super::socket::Guest;
 use super::swift::{self, Outcome, Resumed};
-use super::workers::Workers;
+use super::workers::{Place, Workers};
 use super::{access, observe, pages, socket, tls};
 
 /// Bytes of headers, at most.
@@ -85,11 +85,8 @@ pub(crate) async fn serve(cores: Cores, listener: TcpListener, stop: impl Future
             continue;
         }
         let (worker, place) = workers.place();
-        let serving = arrive(cores.clone(), stream, peer, closing.clone());
-        let serving = async move {
-            serving.await;
-            drop((slot, place));
-        };
+        let seat = Seat(slot, place);
+        let serving = arrive(cores.clone(), stream, peer, closing.clone(), seat);
         connections.spawn_on(serving, worker);
     }
     drop(listener);
@@ -105,6 +102,13 @@ pub(crate) async fn serve(cores: Cores, listener: TcpListener, stop: impl Future
 }
 
 type Slot = tokio::sync::OwnedSemaphorePermit;
+
+/// What a connection takes up, of the connections there may be and at its worker, until it ends;
+/// also when it has become a WebSocket.
+struct Seat(
+    #[allow(dead_code, reason = "kept to be dropped")] Slot,
+    #[allow(dead_code, reason = "kept to be dropped")] Place,
+);
 
 /// The next connection, of no runtime yet.
 async fn accept(
@@ -129,6 +133,7 @@ async fn arrive(
     stream: std::net::TcpStream,
     peer: IpAddr,
     closing: watch::Sender<bool>,
+    seat: Seat,
 ) {
     // From here on it belongs to the runtime of whoever serves it.
     let stream = match TcpStream::from_std(stream) {
@@ -144,7 +149,7 @@ async fn arrive(
     };
     let Some(tls) = &core.tls else {
         drop(core);
-        let link = Link::new(cores, origin, closing);
+        let link = Link::new(cores, origin, closing, seat);
         let mut stop = link.closing.subscribe();
         if let Outcome::General(stream, read) = swift::serve(stream, &link, &mut stop).await {
             connection(link, Resumed::new(stream, read)).await;
@@ -162,7 +167,7 @@ async fn arrive(
         origin.certificate = tls::name_of(first);
     }
     drop(core);
-    connection(Link::new(cores, origin, closing), stream).await;
+    connection(Link::new(cores, origin, closing, seat), stream).await;
 }
 
 /// What is known of a connection beside its settings.
@@ -170,6 +175,7 @@ pub(crate) struct Link {
     cores: Cores,
     origin: Origin,
     closing: watch::Sender<bool>,
+    _seat: Seat,
     /// Who it was found to be last, and by what.
     last: Mutex<Option<Last>>,
 }
@@ -215,11 +221,12 @@ where
 }
 
 impl Link {
-    fn new(cores: Cores, origin: Origin, closing: watch::Sender<bool>) -> Arc<Self> {
+    fn new(cores: Cores, origin: Origin, closing: watch::Sender<bool>, seat: Seat) -> Arc<Self> {
         Arc::new(Self {
             cores,
             origin,
             closing,
+            _seat: seat,
             last: Mutex::default(),
         })
     }

@@ -98,17 +98,8 @@ pub(crate) async fn serve(
         let (message, fresh) = tokio::select! {
             biased;
             () = &mut ending => break Ended::ByUs,
-            Some(done) = under_way.next(), if turn && !under_way.is_empty() => {
-                let Done { answer, subscriber, core } = done;
-                match answer.and_then(text) {
-                    Some(message) => (message, Some((subscriber, core))),
-                    None => {
-                        subscriber.activate(&core);
-                        continue;
-                    }
-                }
-            }
-            // A client with enough under way is not listened to until some of it is done.
+            // A client with enough under way is not listened to until some of it is done. What it asks
+            // comes before its answers, so that one that does not read them soon has too many.
             came = socket.next(), if turn && waiting.is_none() && under_way.len() < most => {
                 let message = match came {
                     Some(Ok(message)) => message,
@@ -153,7 +144,17 @@ pub(crate) async fn serve(
                 }
                 continue;
             }
-            // Nor is it while all messages and bodies together are as large as they may be.
+            Some(done) = under_way.next(), if turn && !under_way.is_empty() => {
+                let Done { answer, subscriber, core } = done;
+                match answer.and_then(text) {
+                    Some(message) => (message, Some((subscriber, core))),
+                    None => {
+                        subscriber.activate(&core);
+                        continue;
+                    }
+                }
+            }
+            // A client is not listened to while all messages and bodies together are as large as they may be.
             room = room(&guest.core, waiting.as_ref()), if waiting.is_some() => {
                 let Some(Waiting { request, .. }) = waiting.take() else { continue };
                 match room {
@@ -392,13 +393,13 @@ mod tests {
     use super::*;
 
     /// How large what such a function gives is.
-    fn size<A, B, C, R>(_: impl FnOnce(A, B, C) -> R) -> usize {
+    fn size<A, B, C, D, R>(_: impl FnOnce(A, B, C, D) -> R) -> usize {
         std::mem::size_of::<R>()
     }
 
     #[test]
     fn a_question_under_way_is_small() {
-        let bytes = size::<&Guest, &Arc<Client>, Bytes, _>(answer);
+        let bytes = size::<&Guest, &Arc<Client>, Bytes, OwnedSemaphorePermit, _>(answer);
         assert!(bytes < 4 << 10, "{bytes} bytes");
     }
 }

@@ -378,6 +378,10 @@ impl AsyncRead for Resumed {
         }
         let length = self.read.len().min(buffer.remaining());
         buffer.put_slice(&self.read.split_to(length));
+        if self.read.is_empty() {
+            // Even an empty piece holds on to the buffer it was cut from.
+            self.read = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
