@@ -194,7 +194,7 @@ async fn a_database_of_a_newer_version_is_refused_with_both_numbers() {
         assert_eq!((*found, *known), (42, 3));
         let sentence = error.to_string();
         assert!(
-            sentence.contains("schema 42, this version knows 2"),
+            sentence.contains("schema 42, this version knows 3"),
             "{sentence}"
         );
     }
