@@ -134,6 +134,66 @@ pub(crate) fn finish(outcome: &Outcome) -> Finish {
     }
 }
 
+/// What was found cannot be used: that is the run's error, and no task's.
+pub(crate) fn fail_run(outcome: &mut Outcome, why: &str) {
+    outcome.state = RunState::Errored;
+    outcome.outputs = vec![None];
+    outcome.fatal_errors = vec![Some(why.to_owned())];
+    outcome.all_errors.push(Some(why.to_owned()));
+}
+
+/// The transaction could not be queued: that is the task's error. The run waits on for its other tasks, if there are
+/// any it waits for, and has failed otherwise.
+pub(crate) fn fail_task(outcome: &mut Outcome, pipeline: &Pipeline, dot_id: &str, why: String) {
+    let now = std::time::SystemTime::now();
+    let pending = outcome.pending.iter().position(|(name, _)| name == dot_id);
+    if let Some(position) = pending {
+        let (name, task_run_id) = outcome.pending.remove(position);
+        outcome.results.push(TaskResult {
+            index: pipeline.task(&name).map_or(0, |task| task.index),
+            dot_id: name,
+            task_run_id,
+            task_type: "ethtx",
+            output: None,
+            error: Some(why.clone()),
+            started_at: now,
+            finished_at: now,
+            attempts: 1,
+        });
+    } else if let Some(result) = outcome
+        .results
+        .iter_mut()
+        .find(|result| result.dot_id == dot_id)
+    {
+        result.output = None;
+        result.error = Some(why.clone());
+    }
+    let mut order: Vec<_> = pipeline.tasks().collect();
+    order.sort_by_key(|task| task.index);
+    let ours = order.iter().position(|task| task.dot_id == dot_id);
+    if let Some(error) = ours.and_then(|at| outcome.all_errors.get_mut(at)) {
+        *error = Some(why.clone());
+    }
+    outcome.state = match outcome.pending.is_empty() {
+        true => RunState::Errored,
+        false => RunState::Suspended,
+    };
+    // What would have come after it gets no further either.
+    let terminal = order.iter().filter(|task| task.is_terminal());
+    let ends = outcome.outputs.iter_mut().zip(&mut outcome.fatal_errors);
+    for (task, (output, error)) in terminal.zip(ends) {
+        let unsettled = output.is_none() && error.is_none();
+        if task.dot_id == dot_id || (outcome.pending.is_empty() && unsettled) {
+            (*output, *error) = (None, Some(why.clone()));
+        }
+    }
+    // Its dependants did not wait for it and are done: the run has failed all the same.
+    if outcome.state == RunState::Errored && outcome.fatal_errors.iter().all(Option::is_none) {
+        outcome.fatal_errors = vec![Some(why); outcome.fatal_errors.len().max(1)];
+        outcome.outputs = vec![None; outcome.fatal_errors.len()];
+    }
+}
+
 /// A run that ends with one error of its own rather than a task's.
 pub(crate) fn failed(what: &str) -> Finish {
     let errors = texts(&[Some(what.to_owned())]);

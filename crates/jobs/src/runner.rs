@@ -8,8 +8,8 @@ use dodona_model::request::Event;
 use dodona_model::run::State;
 use dodona_model::{JobId, RunId, tx};
 use dodona_pipeline::{
-    GasLimits, Inputs, Limits, Outcome, Pipeline, RunInput, RunState, StoredResult, TxIntent,
-    Value, execute, read_json,
+    GasLimits, Inputs, Limits, Outcome, RunInput, RunState, StoredResult, TxIntent, Value, execute,
+    read_json,
 };
 use dodona_runtime::{Poke, Service, clock};
 use dodona_store::runs::{Run, TaskRun};
@@ -402,7 +402,7 @@ impl Runner {
                 flux::Concluded::Submitted { .. } => batch.note_queued(None),
                 // A number that is not submitted leaves no run behind.
                 flux::Concluded::Declined(_) => drop(runs::drop_run(tx, run.id, me).await?),
-                flux::Concluded::Failed(why) => fail_run(&mut outcome, why),
+                flux::Concluded::Failed(why) => outcome::fail_run(&mut outcome, why),
             }
             concluded = Some(Box::new(what));
         }
@@ -411,7 +411,7 @@ impl Runner {
                 .queue_tx(tx, run, ready, request.as_ref(), &intent, batch)
                 .await?
             {
-                fail_task(&mut outcome, &ready.pipeline, &intent.dot_id, why);
+                outcome::fail_task(&mut outcome, &ready.pipeline, &intent.dot_id, why);
             }
         }
         if matches!(concluded.as_deref(), Some(flux::Concluded::Declined(_))) {
@@ -552,66 +552,6 @@ fn is_awaited(executed: &Executed) -> bool {
 /// Whether an earlier execution may have left results.
 fn was_begun(run: &Run) -> bool {
     run.attempts > 1 || run.generation > 1 || run.outputs != "[]"
-}
-
-/// What was found cannot be used: that is the run's error, and no task's.
-fn fail_run(outcome: &mut Outcome, why: &str) {
-    outcome.state = RunState::Errored;
-    outcome.outputs = vec![None];
-    outcome.fatal_errors = vec![Some(why.to_owned())];
-    outcome.all_errors.push(Some(why.to_owned()));
-}
-
-/// The transaction could not be queued: that is the task's error. The run waits on for its other tasks, if there are
-/// any it waits for, and has failed otherwise.
-fn fail_task(outcome: &mut Outcome, pipeline: &Pipeline, dot_id: &str, why: String) {
-    let now = std::time::SystemTime::now();
-    let pending = outcome.pending.iter().position(|(name, _)| name == dot_id);
-    if let Some(position) = pending {
-        let (name, task_run_id) = outcome.pending.remove(position);
-        outcome.results.push(dodona_pipeline::TaskResult {
-            index: pipeline.task(&name).map_or(0, |task| task.index),
-            dot_id: name,
-            task_run_id,
-            task_type: "ethtx",
-            output: None,
-            error: Some(why.clone()),
-            started_at: now,
-            finished_at: now,
-            attempts: 1,
-        });
-    } else if let Some(result) = outcome
-        .results
-        .iter_mut()
-        .find(|result| result.dot_id == dot_id)
-    {
-        result.output = None;
-        result.error = Some(why.clone());
-    }
-    let mut order: Vec<_> = pipeline.tasks().collect();
-    order.sort_by_key(|task| task.index);
-    let ours = order.iter().position(|task| task.dot_id == dot_id);
-    if let Some(error) = ours.and_then(|at| outcome.all_errors.get_mut(at)) {
-        *error = Some(why.clone());
-    }
-    outcome.state = match outcome.pending.is_empty() {
-        true => RunState::Errored,
-        false => RunState::Suspended,
-    };
-    // What would have come after it gets no further either.
-    let terminal = order.iter().filter(|task| task.is_terminal());
-    let ends = outcome.outputs.iter_mut().zip(&mut outcome.fatal_errors);
-    for (task, (output, error)) in terminal.zip(ends) {
-        let unsettled = output.is_none() && error.is_none();
-        if task.dot_id == dot_id || (outcome.pending.is_empty() && unsettled) {
-            (*output, *error) = (None, Some(why.clone()));
-        }
-    }
-    // Its dependants did not wait for it and are done: the run has failed all the same.
-    if outcome.state == RunState::Errored && outcome.fatal_errors.iter().all(Option::is_none) {
-        outcome.fatal_errors = vec![Some(why); outcome.fatal_errors.len().max(1)];
-        outcome.outputs = vec![None; outcome.fatal_errors.len()];
-    }
 }
 
 /// Results that stand, from rows.
