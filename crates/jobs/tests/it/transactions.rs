@@ -15,7 +15,12 @@ const OTHER_KEY: Address = Address::repeat_byte(0xf1);
 
 async fn asked(scene: &mut Scene, send: &str) -> Ask {
     let fetch = jobs::get(&scene.source.url_of("/price"));
-    let job = scene.job(&jobs::answering(&fetch, send)).await;
+    asked_by(scene, &jobs::answering(&fetch, send)).await
+}
+
+/// A request for a job with this pipeline, which has started its run.
+async fn asked_by(scene: &mut Scene, dot: &str) -> Ask {
+    let job = scene.job(dot).await;
     let ask = scene.ask(&job);
     scene.mine(&[ask.log()]).await;
     scene.trigger().await;
@@ -48,7 +53,8 @@ async fn results_suspended_run_and_transaction_commit_together() {
             };
             scene.base.refuse(what, table, condition).await;
             let mut hand = scene.runner_that(table, |config| RunnerConfig {
-                claim: std::time::Duration::from_millis(100),
+                // Long enough for a loaded machine: a run that is begun too often is given up.
+                claim: std::time::Duration::from_secs(1),
                 ..config
             });
             let hand = tokio::sync::Mutex::new(&mut hand);
@@ -132,10 +138,7 @@ async fn a_refused_transaction_does_not_end_a_run_that_waits_for_another_one() {
   other [type=ethtx to="{ORACLE}" data="0x01" from=<["{OTHER_KEY}"]> minConfirmations=1 index=7]"#,
             jobs::answering(&fetch, "minConfirmations=1")
         );
-        let job = scene.job(&dot).await;
-        let ask = scene.ask(&job);
-        scene.mine(&[ask.log()]).await;
-        scene.trigger().await;
+        let ask = asked_by(&mut scene, &dot).await;
         scene.run().await;
         let run = scene.run_of(&ask).await;
         assert_eq!(run.state, run::State::Suspended);
@@ -268,10 +271,7 @@ async fn a_transaction_to_another_contract_is_no_answer() {
         let fetch = jobs::get(&scene.source.url_of("/price"));
         let dot = jobs::answering(&fetch, "minConfirmations=1")
             .replace(&ORACLE.to_string(), &elsewhere.to_string());
-        let job = scene.job(&dot).await;
-        let ask = scene.ask(&job);
-        scene.mine(&[ask.log()]).await;
-        scene.trigger().await;
+        asked_by(&mut scene, &dot).await;
         scene.run().await;
         let tx = scene.only_tx().await;
         assert_eq!((tx.spec.to, tx.spec.request_row), (elsewhere, None));
