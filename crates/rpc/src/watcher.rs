@@ -19,13 +19,13 @@ use crate::dice::Dice;
 use crate::endpoints::Shared;
 use crate::error::RpcError;
 use crate::gateway::said_wait;
-use crate::head::BlockTag;
+use crate::head::{BlockTag, Head};
 use crate::node::Node;
 use crate::observe;
 use crate::quantity::Small;
 use crate::status::{NodeReport, NodeState, Verified};
 use crate::sync::{Progress, SyncLimits, judged};
-use crate::ws::{Link, WsEndpoint};
+use crate::ws::{Connection, Link, WsEndpoint};
 
 /// Heads are polled so often where no subscription brings them.
 const HEAD_POLL: Duration = Duration::from_secs(1);
@@ -116,6 +116,13 @@ pub(crate) async fn report(node: &Node) -> NodeReport {
     }
 }
 
+/// The newest block as a connection shows it.
+async fn newest(node: &Node, ws: &WsEndpoint, connection: &Connection) -> Result<Head, RpcError> {
+    let params = (BlockTag::Latest, false);
+    node.ask_on(ws, connection, "eth_getBlockByNumber", params)
+        .await
+}
+
 /// Connects, asks who is there, hangs up.
 async fn probe(node: &Node, ws: &WsEndpoint) -> Result<Verified, RpcError> {
     let (connection, driver) = ws.connect().await?;
@@ -126,14 +133,7 @@ async fn probe(node: &Node, ws: &WsEndpoint) -> Result<Verified, RpcError> {
             .ask_on(ws, &connection, "web3_clientVersion", [(); 0])
             .await
             .ok();
-        let head = node
-            .ask_on(
-                ws,
-                &connection,
-                "eth_getBlockByNumber",
-                (BlockTag::Latest, false),
-            )
-            .await?;
+        let head = newest(node, ws, &connection).await?;
         Ok(Verified {
             chain_id,
             client_version,

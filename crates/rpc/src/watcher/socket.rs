@@ -6,7 +6,7 @@ use super::Pause;
 use super::pending::subscribe_pending;
 use crate::endpoints::Shared;
 use crate::error::RpcError;
-use crate::head::{BlockTag, Head};
+use crate::head::Head;
 use crate::node::Node;
 use crate::quantity::Small;
 use crate::status::NodeState;
@@ -82,14 +82,7 @@ async fn connected(
         }
         subscribed?;
         // Asked after subscribing, so that no block can fall between the two.
-        let head: Head = node
-            .ask_on(
-                ws,
-                &connection,
-                "eth_getBlockByNumber",
-                (BlockTag::Latest, false),
-            )
-            .await?;
+        let head = super::newest(node, ws, &connection).await?;
         ws.notified(head.number);
         pool.head_seen(node, &head);
         Ok::<bool, RpcError>(true)
