@@ -8,7 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use dodona_rpc::gateway::{
     Access, ApiKey, Gateway, GatewayConfig, GatewayError, JwtConfig, MethodRules, Quota, new_key,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +24,7 @@ fn quota(units_per_second: u32, burst: u32) -> Quota {
 }
 
 /// A key and what is kept of it.
-fn key(name: &str, adjust: impl FnOnce(&mut ApiKey)) -> (String, ApiKey) {
+pub(super) fn key(name: &str, adjust: impl FnOnce(&mut ApiKey)) -> (String, ApiKey) {
     let (secret, hash) = new_key().unwrap();
     let mut key = ApiKey {
         name: name.to_owned(),
@@ -37,7 +37,7 @@ fn key(name: &str, adjust: impl FnOnce(&mut ApiKey)) -> (String, ApiKey) {
     (secret, key)
 }
 
-fn with(access: Access) -> GatewayConfig {
+pub(super) fn with(access: Access) -> GatewayConfig {
     GatewayConfig {
         access,
         ..GatewayConfig::default()
@@ -227,7 +227,7 @@ async fn strangers_are_counted_by_their_address_and_dear_questions_cost_more() {
 }
 
 /// Why the other side closed the connection.
-async fn farewell(socket: &mut super::Socket) -> (u16, String) {
+pub(super) async fn farewell(socket: &mut super::Socket) -> (u16, String) {
     loop {
         let came = tokio::time::timeout(Duration::from_secs(20), socket.socket.next()).await;
         match came.expect("nothing came for 20 s").unwrap().unwrap() {
@@ -312,64 +312,6 @@ async fn a_key_that_is_changed_or_revoked_is_so_on_the_sockets_it_opened() {
         stays.ask("eth_gasPrice", json!([])).await["error"],
         Value::Null
     );
-}
-
-/// Sends a POST and reads what comes back: head and body.
-async fn raw_post(stream: &mut tokio::net::TcpStream, more: &str, length: usize) -> String {
-    let head =
-        format!("POST / HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: {length}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&vec![b' '; length]).await.unwrap();
-    let mut answer = String::new();
-    loop {
-        let mut buffer = [0; 4096];
-        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
-        let read = read.expect("no answer for 10 s").unwrap();
-        assert!(read > 0, "the connection was closed: {answer}");
-        answer.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
-        let Some((head, body)) = answer.split_once("\r\n\r\n") else {
-            continue;
-        };
-        let length = head.to_lowercase();
-        let length = length.split("content-length: ").nth(1).unwrap();
-        let length: usize = length.lines().next().unwrap().parse().unwrap();
-        if body.len() >= length {
-            return answer;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_refused_request_is_answered_and_its_connection_is_good_for_the_next_one() {
-    let clients = upstreams(1).await;
-    let (secret, known) = key("node", |_| {});
-    let config = GatewayConfig {
-        max_request_bytes: 100_000,
-        ..with(Access {
-            keys: vec![known],
-            ..Access::default()
-        })
-    };
-    let door = Door::with(&clients, config, |_| {}).await;
-    let key = format!("X-API-Key: {secret}\r\n");
-    let mut stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
-    for (more, length, status) in [
-        ("", 300_000, "401"),
-        ("Origin: https://evil.example\r\n", 300_000, "403"),
-        (&*key, 300_000, "413"),
-        ("", 0, "401"),
-        (&*key, 10, "200"),
-    ] {
-        let answer = raw_post(&mut stream, more, length).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{answer}"
-        );
-        assert!(
-            !answer.to_lowercase().contains("connection: close"),
-            "{answer}"
-        );
-    }
 }
 
 #[tokio::test]
@@ -625,201 +567,6 @@ async fn a_socket_ends_with_the_token_it_was_opened_with() {
 }
 
 #[tokio::test]
-async fn what_nests_too_deeply_comes_too_slowly_or_has_two_lengths_is_not_read() {
-    let clients = upstreams(1).await;
-    let config = GatewayConfig {
-        headers_within: Duration::from_millis(300),
-        body_within: Duration::from_millis(300),
-        ..GatewayConfig::default()
-    };
-    let door = Door::with(&clients, config, |_| {}).await;
-    let deep = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"eth_call","params":{}{}}}"#,
-        "[".repeat(100),
-        "]".repeat(100)
-    );
-    let answer: Value = serde_json::from_str(&door.post(deep.clone()).await).unwrap();
-    assert_eq!(answer["error"]["message"], "nested more than 64 deep");
-    let mut socket = door.socket().await;
-    socket.socket.send(Message::text(deep)).await.unwrap();
-    let answer = socket.message().await.unwrap();
-    assert_eq!(answer["error"]["message"], "nested more than 64 deep");
-
-    let says = |bytes: &'static str| {
-        let address = door.address;
-        async move {
-            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            stream.write_all(bytes.as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            let ended = stream.read_to_end(&mut answer);
-            let _ = tokio::time::timeout(Duration::from_secs(10), ended)
-                .await
-                .expect("it waits for ever");
-            String::from_utf8_lossy(&answer).into_owned()
-        }
-    };
-    let half = says("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le").await;
-    assert!(
-        half.is_empty() || half.starts_with("HTTP/1.1 408"),
-        "{half}"
-    );
-    let slow = says(
-        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\nConnection: close\r\n\r\n{",
-    )
-    .await;
-    assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
-    let smuggled = says("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n").await;
-    assert!(smuggled.starts_with("HTTP/1.1 400"), "{smuggled}");
-}
-
-#[tokio::test]
-async fn a_message_larger_than_a_body_may_be_closes_its_socket_with_code_1009_and_why() {
-    let clients = upstreams(1).await;
-    let config = GatewayConfig {
-        max_request_bytes: 100_000,
-        ..GatewayConfig::default()
-    };
-    let door = Door::with(&clients, config.clone(), |_| {}).await;
-    let words = (1009, "a message may have 100000 bytes at most".to_owned());
-    for length in [100_001, 3_000_000] {
-        let mut socket = door.socket().await;
-        let large = Message::text(" ".repeat(length));
-        // The end may come before all of it is sent.
-        let _ = socket.socket.send(large).await;
-        assert_eq!(farewell(&mut socket).await, words, "{length}");
-    }
-    // Settings that allow less hold for sockets that were there before.
-    let mut socket = door.socket().await;
-    let less = GatewayConfig {
-        listen: door.address,
-        max_request_bytes: 1000,
-        ..config
-    };
-    door.gateway.reload(pool_of(&clients), less).await.unwrap();
-    socket
-        .socket
-        .send(Message::text(" ".repeat(1001)))
-        .await
-        .unwrap();
-    assert_eq!(farewell(&mut socket).await.0, 1009);
-}
-
-#[tokio::test]
-async fn messages_of_sockets_take_room_like_bodies_and_who_waits_for_it_in_vain_is_told() {
-    let clients = upstreams(1).await;
-    let config = GatewayConfig {
-        max_request_bytes: 100_000,
-        max_held_bytes: 100 << 10,
-        ..GatewayConfig::default()
-    };
-    let door = Door::with(&clients, config, |pool| {
-        pool.request_timeout = Duration::from_secs(10);
-    })
-    .await;
-    clients[0].suffers(super::upstream::Fault::SlowAt(
-        "eth_call",
-        Duration::from_secs(4),
-    ));
-    let mut holder = door.socket().await;
-    let padding = " ".repeat(90_000);
-    let request =
-        json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{}, "latest"]});
-    let large = Message::text(format!("{request}{padding}"));
-    holder.socket.send(large.clone()).await.unwrap();
-    until_asked(&clients[0], "eth_call").await;
-
-    let mut socket = door.socket().await;
-    socket.socket.send(large).await.unwrap();
-    let post = door.client.post(&door.url).body(padding).send();
-    let (refused, post) = tokio::join!(socket.message(), post);
-    let refused = refused.unwrap();
-    assert_eq!(
-        (refused["id"].as_i64(), refused["error"]["code"].as_i64()),
-        (Some(1), Some(-32005)),
-        "{refused}"
-    );
-    assert_eq!(post.unwrap().status(), 503);
-    assert!(socket.ask("eth_blockNumber", json!([])).await["error"].is_null());
-    // Small ones fit beside it, and the one that holds the room is answered.
-    let mut small = door.socket().await;
-    assert_eq!(
-        small.ask("eth_blockNumber", json!([])).await["result"],
-        "0x64"
-    );
-    let answer = holder.message().await.unwrap();
-    assert_eq!(answer["result"], "0x64");
-}
-
-async fn until_asked(upstream: &super::upstream::Upstream, method: &'static str) {
-    dodona_testkit::until(method, || async {
-        (upstream.asked(method) > 0).then_some(())
-    })
-    .await;
-}
-
-/// Passes bytes on to the door and counts who connected.
-async fn counted(door: &Door) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let (to, counter) = (door.address, std::sync::Arc::clone(&count));
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            tokio::spawn(async move {
-                let mut to = tokio::net::TcpStream::connect(to).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
-            });
-        }
-    });
-    (url, count)
-}
-
-#[tokio::test]
-async fn over_http2_a_refused_request_leaves_its_connection_usable_and_bodies_have_the_same_limit()
-{
-    let clients = upstreams(1).await;
-    let (secret, known) = key("node", |_| {});
-    let config = GatewayConfig {
-        max_request_bytes: 100_000,
-        ..with(Access {
-            keys: vec![known],
-            ..Access::default()
-        })
-    };
-    let door = Door::with(&clients, config, |_| {}).await;
-    let (url, connections) = counted(&door).await;
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .http2_prior_knowledge()
-        .build()
-        .unwrap();
-    for (key, origin, length, status) in [
-        ("", "", 300_000, 401),
-        (&*secret, "https://evil.example", 300_000, 403),
-        (&*secret, "", 100_001, 413),
-        // More than is read of a refused body.
-        (&*secret, "", 4_000_000, 413),
-        ("", "", 4_000_000, 401),
-        (&*secret, "", 10, 200),
-    ] {
-        let mut request = client.post(&url).body(" ".repeat(length));
-        if !key.is_empty() {
-            request = request.header("x-api-key", key);
-        }
-        if !origin.is_empty() {
-            request = request.header("origin", origin);
-        }
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.version(), reqwest::Version::HTTP_2);
-        assert_eq!(answer.status(), status, "{length}");
-        assert!(!answer.text().await.unwrap().is_empty());
-    }
-    let count = connections.load(std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(count, 1, "a connection broke");
-}
-
-#[tokio::test]
 async fn pages_behind_a_key_in_the_path_lead_to_each_other() {
     let clients = upstreams(1).await;
     let (secret, known) = key("node", |_| {});
@@ -847,4 +594,34 @@ async fn pages_behind_a_key_in_the_path_lead_to_each_other() {
         }
     }
     assert_eq!(door.get("/key/dgw_wrong/status").await.0, 401);
+}
+
+#[tokio::test]
+async fn a_websocket_keeps_its_place_among_the_connections_there_may_be() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        // One is the door's own client's, which keeps its connection.
+        max_connections: 2,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let mut socket = door.socket().await;
+    let address = door.address;
+    let late = tokio::spawn(async move {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let ask = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    // Each answer is time in which the one who came late would be served, if there were a place.
+    for _ in 0..200 {
+        let answer = socket.ask("eth_chainId", json!([])).await;
+        assert!(answer["result"].is_string(), "{answer}");
+    }
+    assert!(!late.is_finished(), "it was served in the socket's place");
+    drop(socket);
+    let answer = late.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

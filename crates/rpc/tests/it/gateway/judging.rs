@@ -7,7 +7,7 @@ use dodona_testkit::until;
 use serde_json::{Value, json};
 
 use super::upstream::{Fault, Upstream, hash_of};
-use super::{Door, number, upstreams};
+use super::{Door, first_block_is_asked_of, number, upstreams};
 
 /// Waits for a state and gives back its reason.
 async fn reaches(door: &Door, name: &str, state: &str) -> String {
@@ -272,13 +272,7 @@ async fn g10_an_only_upstream_that_is_slow_and_failing_is_still_asked() {
 async fn g3_the_only_upstream_that_begins_anew_as_another_chain_is_not_asked_any_more() {
     let clients = upstreams(1).await;
     let door = Door::before(&clients).await;
-    until("the first block is known", || async {
-        (clients[0].asked_with("eth_getBlockByNumber"))
-            .iter()
-            .any(|params| params[0] == "0x0")
-            .then_some(())
-    })
-    .await;
+    first_block_is_asked_of(&clients[0]).await;
     // Without a failed request in between: only its shorter chain gives it away.
     clients[0].begins_elsewhere(true).is_at(3);
     let reason = reaches(&door, "a", "Forked").await;

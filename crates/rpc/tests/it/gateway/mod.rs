@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_days;
+mod bodies;
 mod certificates;
 mod guarantees;
 mod judging;
@@ -40,6 +41,15 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.running.abort();
     }
+}
+
+/// Waits until somebody wants to know what this client's chain begins with.
+pub(crate) async fn first_block_is_asked_of(client: &Upstream) {
+    until("the first block is asked for", || async {
+        let asked = client.asked_with("eth_getBlockByNumber");
+        asked.iter().any(|params| params[0] == "0x0").then_some(())
+    })
+    .await;
 }
 
 pub(crate) async fn upstreams(count: usize) -> Vec<Upstream> {

@@ -9,9 +9,7 @@ use serde_json::json;
 
 use super::{Door, number};
 
-#[tokio::test]
-async fn heads_and_reads_of_a_real_chain_agree() {
-    let anvil = Anvil::start(Options::blocks_on_demand()).await;
+async fn in_front_of(anvil: &Anvil) -> Door {
     let node = NodeConfig {
         ws_url: Some(anvil.ws_url().parse().unwrap()),
         ..NodeConfig::primary("anvil", anvil.http_url().parse().unwrap())
@@ -20,7 +18,13 @@ async fn heads_and_reads_of_a_real_chain_agree() {
         poll_interval: Duration::from_millis(500),
         ..PoolConfig::new(31337, vec![node])
     };
-    let door = Door::open(pool, GatewayConfig::default()).await;
+    Door::open(pool, GatewayConfig::default()).await
+}
+
+#[tokio::test]
+async fn heads_and_reads_of_a_real_chain_agree() {
+    let anvil = Anvil::start(Options::blocks_on_demand()).await;
+    let door = in_front_of(&anvil).await;
     let mut socket = door.socket().await;
     let heads = socket.subscribe(json!(["newHeads"])).await;
     for block in 1..=5 {
@@ -43,15 +47,7 @@ async fn heads_and_reads_of_a_real_chain_agree() {
 #[tokio::test]
 async fn a_development_chain_that_is_put_back_is_followed_at_once_and_what_left_is_told() {
     let anvil = Anvil::start(Options::blocks_on_demand()).await;
-    let node = NodeConfig {
-        ws_url: Some(anvil.ws_url().parse().unwrap()),
-        ..NodeConfig::primary("anvil", anvil.http_url().parse().unwrap())
-    };
-    let pool = PoolConfig {
-        poll_interval: Duration::from_millis(500),
-        ..PoolConfig::new(31337, vec![node])
-    };
-    let door = Door::open(pool, GatewayConfig::default()).await;
+    let door = in_front_of(&anvil).await;
     anvil.mine(3).await;
     door.reaches(3).await;
     let snapshot = anvil.snapshot().await;

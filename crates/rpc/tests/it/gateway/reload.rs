@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::upstream::hash_of;
-use super::{Door, pool_of, upstreams};
+use super::{Door, first_block_is_asked_of, pool_of, upstreams};
 
 fn usual(door: &Door) -> GatewayConfig {
     GatewayConfig {
@@ -183,13 +183,7 @@ async fn an_upstream_that_begins_elsewhere_is_refused_at_a_reload_for_that_reaso
     let door = Door::before(&clients[..1]).await;
     clients[1].begins_elsewhere(true).is_at(200);
     // What it begins with is compared once somebody has said what the chain begins with.
-    until("the first block is known", || async {
-        (clients[0].asked_with("eth_getBlockByNumber"))
-            .iter()
-            .any(|params| params[0] == "0x0")
-            .then_some(())
-    })
-    .await;
+    first_block_is_asked_of(&clients[0]).await;
     let refused = door
         .gateway
         .reload(pool_of(&clients[1..]), usual(&door))
