@@ -129,8 +129,14 @@ impl Pool {
     ) -> Result<T, RpcError> {
         let method = method::find(name);
         let params = encoded(name, &params)?;
-        let plan = self.plan(self.0.view().await, method, name, &params);
-        let asked = self.0.read(plan).await;
+        let asked = match self.0.view().await {
+            Some(tags) => self.0.read_at(method, name, &params, tags).await,
+            None => {
+                self.0
+                    .read(self.0.plan_loosely(method, name, &params))
+                    .await
+            }
+        };
         self.settle(method, name, &params, asked).await
     }
 

@@ -21,13 +21,11 @@ use super::envelope::{Answer, Request};
 use super::method::{self, Kind};
 use super::observe;
 use super::question::Asked;
-use super::reading::Plan;
+use super::reading::{Plan, VIEWS};
 use crate::error::RpcError;
 use crate::gate::Priority;
 use crate::node::{Forwarded, Node};
 
-/// Reorganisations during a batch after which it is answered as it is.
-const VIEWS: usize = 3;
 /// Questions of one batch asked singly at the same time.
 const SINGLY: usize = 32;
 /// How long an endpoint gets for one part of a batch.

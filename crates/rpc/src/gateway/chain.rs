@@ -6,8 +6,9 @@
 //! read the journal, never an endpoint, so the loss of one is nothing they could notice.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use alloy::primitives::B256;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ use crate::head::Head;
 pub(crate) const JOURNAL: usize = 2048;
 /// Blocks whose logs are kept after somebody needed them.
 const LOGS_KEPT: usize = 128;
+/// Longer than this nobody waits to hear which block is the newest.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 /// No such block known.
 const NONE: u64 = u64::MAX;
 
@@ -72,6 +75,18 @@ pub(crate) struct ChainView {
     /// Moves with every change of the journal or the tags.
     changed: watch::Sender<u64>,
     tips: watch::Sender<Option<Head>>,
+    /// Whether it is being found out how far down the chain ends.
+    unsettled: AtomicBool,
+}
+
+/// While it lives, what is said about the newest block has to wait.
+pub(crate) struct Unsettled<'a>(&'a ChainView);
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        self.0.unsettled.store(false, Ordering::Release);
+        self.0.poke();
+    }
 }
 
 #[derive(Default)]
@@ -93,6 +108,7 @@ impl Default for ChainView {
             journal: Mutex::default(),
             changed: watch::Sender::new(0),
             tips: watch::Sender::new(None),
+            unsettled: AtomicBool::new(false),
         }
     }
 }
@@ -110,6 +126,26 @@ impl ChainView {
 
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// From now on, until that is dropped, nobody knows what the newest block is.
+    pub(crate) fn unsettle(&self) -> Unsettled<'_> {
+        self.unsettled.store(true, Ordering::Release);
+        Unsettled(self)
+    }
+
+    /// Waits until it is known what the newest block is, a few seconds at most.
+    pub(crate) async fn settled(&self) {
+        let is_known = || !self.unsettled.load(Ordering::Acquire);
+        if is_known() {
+            return;
+        }
+        let mut changed = self.changed();
+        let known = async {
+            // The sender lives as long as we do.
+            while !is_known() && changed.changed().await.is_ok() {}
+        };
+        let _ = tokio::time::timeout(SETTLES_WITHIN, known).await;
     }
 
     /// The block the journal stands on.

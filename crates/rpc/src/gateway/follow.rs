@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::Core;
 use super::chain::Block;
 use super::observe;
-use super::probe::family;
+use super::retreat::Held;
 use super::tip::{self, Move, Seen};
 use crate::gate::Priority;
 use crate::head::Head;
@@ -27,17 +27,27 @@ pub(crate) const BACKFILL: u64 = 1024;
 const DEEPER: usize = 8;
 /// The loop looks at least so often, whatever endpoints tell.
 const LOOK: Duration = Duration::from_millis(500);
-/// A tip nobody who is left has is kept for so long.
-const HOLD: Duration = Duration::from_secs(30);
-/// The same where the only endpoint is a development chain: nobody else has another word, and it is
-/// put back on purpose (`evm_revert`).
-const HOLD_DEVELOPMENT: Duration = Duration::from_millis(700);
-/// Programs that make blocks by themselves and follow no network.
-const DEVELOPMENT: &[&str] = &["anvil", "hardhatnetwork", "ganache", "ethereumjs testrpc"];
 /// One question of the loop.
 const WITHIN: Duration = Duration::from_secs(3);
 /// The first block is looked for only once endpoints were compared, or after this.
 const COMPARED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How a block is reached from the journal.
+pub(super) struct Way {
+    /// What lies between, lowest first.
+    blocks: Vec<Arc<Block>>,
+    /// The height of the newest block of the journal it builds on; none if there is none.
+    pub(super) fork: Option<u64>,
+}
+
+/// What came of looking for a block.
+enum Fetched {
+    Block(Arc<Block>),
+    /// Somebody says there is none.
+    Unknown,
+    /// Nobody says anything.
+    Unanswered,
+}
 
 impl Core {
     /// Runs until dropped.
@@ -107,9 +117,9 @@ impl Core {
         let _ = timeout(COMPARED_WITHIN, compared.wait_for(|compared| *compared)).await;
         let mut seen = Seen::default();
         let mut news = self.pool.0.seen.subscribe();
-        let mut behind_since: Option<Instant> = None;
+        let mut held = None;
         loop {
-            let moved = self.step(&mut seen, &mut behind_since).await;
+            let moved = self.step(&mut seen, &mut held).await;
             if !moved {
                 let _ = timeout(LOOK, news.changed()).await;
             }
@@ -117,7 +127,7 @@ impl Core {
     }
 
     /// Heads of usable endpoints, the preferred first: alive ones, or whoever shows any.
-    fn heads(&self) -> Vec<Spot> {
+    pub(super) fn heads(&self) -> Vec<Spot> {
         let of = |wanted: NodeState| {
             let mut nodes: Vec<(u32, Spot)> = self
                 .pool
@@ -142,7 +152,7 @@ impl Core {
     }
 
     /// One look; true if the tip moved.
-    async fn step(&self, seen: &mut Seen, behind_since: &mut Option<Instant>) -> bool {
+    async fn step(&self, seen: &mut Seen, held: &mut Option<Held>) -> bool {
         let heads = self.heads();
         for head in &heads {
             seen.add(*head);
@@ -152,19 +162,15 @@ impl Core {
         let standing = tip.as_ref().map(|tip| spot(&tip.head));
         self.mark_strays(seen, standing);
         let chosen = tip::choose(&heads, standing, |n| self.chain.hash_at(n), seen);
-        // A branch that was left already is shown by somebody who has not heard of it yet, when those
-        // who have are gone: not a reorganisation.
         let chosen = match (chosen, &tip) {
-            (Move::To(target), Some(tip))
-                if target.number <= tip.head.number && self.chain.was_removed(target.hash) =>
-            {
+            (Move::To(target), Some(tip)) if self.is_held(seen, target, spot(&tip.head)) => {
                 Move::Behind(target)
             }
             (chosen, _) => chosen,
         };
         match chosen {
             Move::Stay => {
-                *behind_since = None;
+                *held = None;
                 // They may have caught up with a tip that was given up on.
                 if let (Some(tip), Some(tags)) = (&tip, self.chain.tags())
                     && tags.latest < tip.head.number
@@ -175,51 +181,17 @@ impl Core {
                 }
                 false
             }
-            Move::Behind(best) => {
-                let since = *behind_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > HOLD_DEVELOPMENT && self.is_put_back_on_purpose() {
-                    *behind_since = None;
-                    return self.put_back(seen, best).await;
-                }
-                if since.elapsed() > HOLD
-                    && self
-                        .chain
-                        .tags()
-                        .is_some_and(|tags| tags.latest != best.number)
-                {
-                    observe::tip_lowered(self.pool.chain_id(), best.number);
-                    self.chain.lower_to(best.number);
-                }
-                false
-            }
+            Move::Behind(best) => self.hold(seen, held, best).await,
             Move::To(target) => {
-                *behind_since = None;
-                self.go_to(seen, target).await
+                *held = None;
+                match &tip {
+                    Some(tip) if target.number < tip.head.number => {
+                        self.go_down(seen, heads, target, spot(&tip.head)).await
+                    }
+                    _ => self.go_to(seen, target).await,
+                }
             }
         }
-    }
-
-    /// Whether a shorter chain is no delay: there is one endpoint, and it is a development chain.
-    fn is_put_back_on_purpose(&self) -> bool {
-        let mut primaries = self.pool.0.nodes.iter().filter(|node| !node.send_only);
-        let (Some(only), None) = (primaries.next(), primaries.next()) else {
-            return false;
-        };
-        let condition = only.condition();
-        let client = condition.client_version.as_deref().map(family);
-        client.is_some_and(|client| DEVELOPMENT.contains(&&*client))
-    }
-
-    /// The chain ends here now: what was above has left it.
-    async fn put_back(&self, seen: &mut Seen, best: Spot) -> bool {
-        self.chain.lower_finality(best.number);
-        self.pool.0.agreed.forget_lasting();
-        if self.chain.hash_at(best.number) != Some(best.hash) {
-            return self.go_to(seen, best).await;
-        }
-        let removed = self.chain.advance(best.number, Vec::new());
-        observe::reorganised(self.pool.chain_id(), removed, best.number);
-        removed > 0
     }
 
     /// Remembers who stands on another branch, so that nobody is answered from there.
@@ -268,19 +240,12 @@ impl Core {
         }
     }
 
-    /// Walks from the target down to the journal and appends what lies between.
-    async fn go_to(&self, seen: &mut Seen, target: Spot) -> bool {
-        let Some(first) = self.fetch(target.hash).await else {
-            return false;
-        };
-        let Some(tip) = self.chain.tip() else {
-            observe::following(self.pool.chain_id(), target.number);
-            self.chain.begin(first);
-            self.deepen().await;
-            return true;
-        };
-        let lowest = tip.head.number.saturating_sub(BACKFILL);
-        let far = target.number > tip.head.number + BACKFILL;
+    /// Walks from a block down to the journal. None if something on the way cannot be had.
+    pub(super) async fn way_to(&self, seen: &mut Seen, target: Spot) -> Option<Way> {
+        let first = self.fetch(target.hash).await?;
+        let tip = self.chain.tip().map_or(0, |tip| tip.head.number);
+        let lowest = tip.saturating_sub(BACKFILL);
+        let far = target.number > tip + BACKFILL;
         let mut blocks = vec![first];
         let fork = loop {
             let last = &blocks[blocks.len() - 1].head;
@@ -298,19 +263,35 @@ impl Core {
             if let Some(front) = self.chain.front()
                 && number - 1 < front.head.number
             {
-                let Some(older) = self.fetch(front.head.parent_hash).await else {
-                    break None;
-                };
-                self.chain.prepend(older);
+                match self.fetch_or_not(front.head.parent_hash).await {
+                    Fetched::Block(older) => self.chain.prepend(older),
+                    Fetched::Unknown => break None,
+                    Fetched::Unanswered => return None,
+                }
                 continue;
             }
-            let Some(block) = self.fetch(parent).await else {
-                return false;
-            };
+            let block = self.fetch(parent).await?;
             seen.add(spot(&block.head));
             blocks.push(block);
         };
         blocks.reverse();
+        Some(Way { blocks, fork })
+    }
+
+    /// Appends what lies between the journal and the target.
+    pub(super) async fn go_to(&self, seen: &mut Seen, target: Spot) -> bool {
+        let Some(tip) = self.chain.tip() else {
+            let Some(first) = self.fetch(target.hash).await else {
+                return false;
+            };
+            observe::following(self.pool.chain_id(), target.number);
+            self.chain.begin(first);
+            self.deepen().await;
+            return true;
+        };
+        let Some(Way { mut blocks, fork }) = self.way_to(seen, target).await else {
+            return false;
+        };
         let Some(fork) = fork else {
             observe::gap(self.pool.chain_id(), tip.head.number, target.number);
             if let Some(block) = blocks.pop() {
@@ -349,8 +330,15 @@ impl Core {
 
     /// The block with this hash, from whoever shows it first.
     pub(super) async fn fetch(&self, hash: B256) -> Option<Arc<Block>> {
+        match self.fetch_or_not(hash).await {
+            Fetched::Block(block) => Some(block),
+            Fetched::Unknown | Fetched::Unanswered => None,
+        }
+    }
+
+    async fn fetch_or_not(&self, hash: B256) -> Fetched {
         if let Some(block) = self.shown(hash) {
-            return Some(Arc::new(block));
+            return Fetched::Block(Arc::new(block));
         }
         let params = format!("[\"{hash}\",false]");
         let mut nodes: Vec<&Node> = self.readable().collect();
@@ -358,18 +346,23 @@ impl Core {
             let shows = node.condition().head.is_some_and(|head| head.hash == hash);
             (!shows, node.latency_micros())
         });
+        let mut answered = false;
         for node in nodes {
             let Some(result) = self.forward(node, "eth_getBlockByHash", &params).await else {
                 continue;
             };
+            answered |= &result[..] == b"null";
             let Some(block) = block(&result) else {
                 continue;
             };
             if block.head.hash == hash {
-                return Some(Arc::new(block));
+                return Fetched::Block(Arc::new(block));
             }
         }
-        None
+        match answered {
+            true => Fetched::Unknown,
+            false => Fetched::Unanswered,
+        }
     }
 
     /// The block as an endpoint showed it by itself. Subscribers are told all that there is of a
@@ -406,7 +399,7 @@ impl Core {
     }
 }
 
-fn spot(head: &Head) -> Spot {
+pub(super) fn spot(head: &Head) -> Spot {
     Spot {
         number: head.number,
         hash: head.hash,
@@ -423,7 +416,7 @@ const NOT_IN_A_HEADER: &[&str] = &[
     "totalDifficulty",
 ];
 
-fn block(result: &Bytes) -> Option<Block> {
+pub(super) fn block(result: &Bytes) -> Option<Block> {
     let text = std::str::from_utf8(result).ok()?;
     let head: Head = serde_json::from_str(text).ok()?;
     let mut header = String::with_capacity(text.len());

@@ -179,17 +179,22 @@ impl Core {
             Kind::Send => Box::pin(self.send(request.params)).await,
             Kind::Logs => Box::pin(self.logs(request.params)).await.answer,
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
-                let tags = match view.tags() {
-                    Some(tags) => Some(tags),
-                    None => self.tags().await,
-                };
-                let Some(tags) = tags else {
-                    return self.nobody(&[]);
-                };
-                let plan = self.plan(method, &request.method, request.params, tags);
-                let answer = match view.answer(&plan) {
-                    Some(answer) => answer,
-                    None => self.read(plan).await.answer,
+                let answer = match view.tags() {
+                    // All of a batch is about one block, come what may.
+                    Some(tags) => {
+                        let plan = self.plan(method, &request.method, request.params, tags);
+                        match view.answer(&plan) {
+                            Some(answer) => answer,
+                            None => self.read(plan).await.answer,
+                        }
+                    }
+                    None => match self.tags().await {
+                        Some(tags) => {
+                            let (name, params) = (&request.method, request.params);
+                            self.read_at(method, name, params, tags).await.answer
+                        }
+                        None => return self.nobody(&[]),
+                    },
                 };
                 if matches!(method.at, At::Transaction | At::Hash) {
                     self.wait_for_block_of(&answer).await;

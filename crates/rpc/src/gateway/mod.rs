@@ -45,6 +45,7 @@ mod quota;
 mod rank;
 mod reading;
 mod reload;
+mod retreat;
 mod route;
 mod send;
 mod server;

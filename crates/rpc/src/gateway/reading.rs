@@ -16,6 +16,9 @@ use super::observe;
 use super::question::{Asked, Question};
 use crate::harmless::is_harmless;
 
+/// Reorganisations during a question after which its answer is given as it is.
+pub(super) const VIEWS: usize = 3;
+
 /// Questions under way, and who else waits for their answers. Whoever came first puts the question;
 /// when they go away before there is an answer, the next of those who wait begins anew.
 #[derive(Default)]
@@ -161,6 +164,34 @@ impl Core {
             question: Question::new(self, method, name, Needs::Nothing, params),
             repeatable: method.kind.is_repeatable() || is_harmless(name),
         }
+    }
+
+    /// A read of its own. What is about the newest block is asked anew when that block left the chain
+    /// meanwhile: by its number it may have been answered from the branch that replaced it, higher
+    /// than where callers are told that the chain ends.
+    pub(crate) async fn read_at(
+        self: &Arc<Self>,
+        method: &'static Method,
+        name: &str,
+        params: &str,
+        mut tags: Tags,
+    ) -> Asked {
+        for _ in 0..VIEWS {
+            let plan = self.plan(method, name, params, tags);
+            let newest = match plan.anchor {
+                Some(Anchor::Block(number, hash)) if number == tags.latest => Some(hash),
+                _ => None,
+            };
+            let asked = self.read(plan).await;
+            if newest.is_some() {
+                self.chain.settled().await;
+            }
+            if newest.is_none_or(|hash| self.chain.hash_at(tags.latest) == Some(hash)) {
+                return asked;
+            }
+            tags = self.chain.tags().unwrap_or(tags);
+        }
+        self.read(self.plan(method, name, params, tags)).await
     }
 
     pub(crate) async fn read(self: &Arc<Self>, plan: Plan) -> Asked {

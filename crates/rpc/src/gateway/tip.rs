@@ -27,6 +27,15 @@ impl Seen {
         self.0.get(&hash).copied()
     }
 
+    /// The block of a branch at a height, or its head if that is lower; none if links are missing.
+    pub(crate) fn ancestor(&self, head: Spot, number: u64) -> Option<Spot> {
+        let mut at = head;
+        while at.number > number {
+            at = self.get(at.parent)?;
+        }
+        Some(at)
+    }
+
     /// Whether `head` is `block` or builds on it, as far as can be known: none if links are missing.
     pub(crate) fn includes(&self, head: Spot, block: Spot) -> Option<bool> {
         let mut at = head;

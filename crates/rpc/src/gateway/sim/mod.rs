@@ -61,8 +61,9 @@ fn gateway(world: &Shared, seed: u64) -> Arc<Core> {
 
 async fn ask(core: &Arc<Core>, name: &'static str, params: Value) -> Option<Value> {
     let tags = core.tags().await?;
-    let plan = core.plan(method::find(name), name, &params.to_string(), tags);
-    match core.read(plan).await.answer {
+    let params = params.to_string();
+    let asked = core.read_at(method::find(name), name, &params, tags).await;
+    match asked.answer {
         Answer::Result(result) => serde_json::from_slice(&result).ok(),
         _ => None,
     }
@@ -247,19 +248,24 @@ fn run(seed: u64) -> Result<u64, String> {
     runtime.block_on(day(seed))
 }
 
+/// Days on which something went wrong once.
+const ONCE_WRONG: &[u64] = &[
+    41, 110, 240, 372, 392, 449, 672, 2555, 4723, 5162, 6046, 8349, 8520, 8900, 9474,
+];
+
 /// Runs seeds on two threads; says which went wrong.
-fn days(seeds: std::ops::Range<u64>) {
-    let next = std::sync::atomic::AtomicU64::new(seeds.start);
+fn days(seeds: &[u64]) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
     let failures = std::sync::Mutex::new(Vec::new());
     let events = std::sync::atomic::AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    let next = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(&seed) = seeds.get(next) else {
                         return;
-                    }
+                    };
                     match run(seed) {
                         Ok(told) => {
                             events.fetch_add(told, std::sync::atomic::Ordering::Relaxed);
@@ -276,7 +282,8 @@ fn days(seeds: std::ops::Range<u64>) {
         .map(|(seed, why)| format!("DODONA_SEED={seed}: {why}"))
         .collect();
     assert!(lines.is_empty(), "{}", lines.join("\n"));
-    println!("{seeds:?}: {events:?} events, none lost, none twice, none out of order");
+    let days = seeds.len();
+    println!("{days} days, {events:?} events: none lost, none twice, none out of order");
 }
 
 #[test]
@@ -288,11 +295,18 @@ fn g1_and_g2_hold_on_any_day_there_can_be() {
     if let Ok(wanted) = std::env::var("DODONA_SEED") {
         let number = |text: &str| text.parse::<u64>().expect("DODONA_SEED is N or N..M");
         return match wanted.split_once("..") {
-            Some((first, end)) => days(number(first)..number(end)),
-            None => days(number(&wanted)..number(&wanted) + 1),
+            Some((first, end)) => days(&(number(first)..number(end)).collect::<Vec<_>>()),
+            None => days(&[number(&wanted)]),
         };
     }
     let long = std::env::var_os("DODONA_TEST_LONG").is_some();
     // Other days each time would make a failure of today nobody's; these are always the same.
-    days(0..if long { 10_000 } else { 10 });
+    match long {
+        true => days(&(0..10_000).collect::<Vec<_>>()),
+        false => days(
+            &(0..10)
+                .chain(ONCE_WRONG.iter().copied())
+                .collect::<Vec<_>>(),
+        ),
+    }
 }

@@ -9,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::upstream::Fault;
+use super::upstream::{Fault, hash_of};
 use super::{Door, number, pool_of, upstreams};
 
 #[tokio::test]
@@ -38,6 +38,69 @@ async fn g1_no_caller_sees_the_chain_go_backwards_when_upstreams_lag() {
         }
     }
     assert!(highest > 120, "{highest}");
+}
+
+#[tokio::test]
+async fn g1_a_question_about_a_block_that_is_replaced_meanwhile_is_put_anew() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    for client in &clients {
+        client.is_at(105);
+    }
+    door.reaches(105).await;
+    for client in &clients {
+        client.suffers(Fault::SlowAt("eth_call", Duration::from_secs(1)));
+    }
+    let call = door.result("eth_call", json!([{}, "latest"]));
+    let replaced = async {
+        until("it was asked about the old block", || async {
+            let asked: usize = clients.iter().map(|client| client.asked("eth_call")).sum();
+            (asked > 0).then_some(())
+        })
+        .await;
+        for client in &clients {
+            client.reorganises(101, 104);
+        }
+        door.reaches(104).await;
+    };
+    let (answer, ()) = tokio::join!(call, replaced);
+    // By its number the old block may have been answered for from the new branch, higher than where
+    // everybody is told that it ends.
+    assert_eq!(number(&answer), 104);
+}
+
+#[tokio::test]
+async fn g1_a_lower_branch_is_followed_at_once_if_all_show_it_and_else_once_it_is_higher() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    for client in &clients {
+        client.is_at(105);
+    }
+    door.reaches(105).await;
+    for client in &clients {
+        client.reorganises(101, 103);
+    }
+    door.reaches(103).await;
+
+    clients[1].dies();
+    until("one of them is known to be away", || async {
+        (door.status_of("b").await["state"] == "Unreachable").then_some(())
+    })
+    .await;
+    // Late on a branch that nobody saw, or ahead on a new one: who could tell?
+    clients[0].reorganises(100, 102);
+    let looked = clients[0].asked("eth_getBlockByNumber");
+    until("it was looked at where the other one stands", || async {
+        (clients[0].asked("eth_getBlockByNumber") > looked + 3).then_some(())
+    })
+    .await;
+    assert_eq!(door.block_number().await, 103);
+    clients[0].is_at(104);
+    door.reaches(104).await;
+    let block = door
+        .result("eth_getBlockByNumber", json!(["latest", false]))
+        .await;
+    assert_eq!(block["hash"], json!(hash_of(104, 2)));
 }
 
 #[tokio::test]
