@@ -78,14 +78,26 @@ const RATE_LIMITED: &[&str] = &[
 /// EIP-1474's "limit exceeded". Asked for logs, clients mean the size of the range by it.
 const LIMIT_EXCEEDED: i64 = -32005;
 
+/// Whether a refusal is the outcome of executing what was asked. Its text is a contract's then, and
+/// says nothing about the endpoint.
+pub(crate) fn is_execution_failure(refusal: &Refusal) -> bool {
+    let Refusal {
+        code,
+        message,
+        data,
+    } = refusal;
+    revert::is_execution_failure(*code, message, data.as_deref())
+}
+
 pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Overrides) -> RpcError {
+    let executed = is_execution_failure(&refusal);
     let Refusal {
         code,
         message,
         data,
     } = refusal;
     let lower = message.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let says = |words: &[&str]| !executed && words.iter().any(|word| lower.contains(word));
     let node = node.to_owned();
 
     let spent = code == LIMIT_EXCEEDED && method != "eth_getLogs" && says(&["limit exceeded"]);
@@ -95,7 +107,7 @@ pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Over
     // Before the size of a range, because some of these speak of ranges too.
     if code == -39001
         || says(UNKNOWN_BLOCK)
-        || overrides.matches(ErrorClass::MissingBlocks, &message)
+        || !executed && overrides.matches(ErrorClass::MissingBlocks, &message)
     {
         return RpcError::UnknownBlock { node, message };
     }
@@ -224,6 +236,20 @@ mod tests {
                 ),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_contract_says_is_never_taken_for_the_endpoints_words() {
+        for text in [
+            "execution reverted: rate limit exceeded, retry after 60 s",
+            "execution reverted: header not found",
+            "execution reverted: limit exceeded",
+        ] {
+            for code in [3, -32000, -32005] {
+                let judged = judged("eth_call", code, text);
+                assert!(matches!(judged, RpcError::Refused { .. }), "{code} {text}");
+            }
         }
     }
 

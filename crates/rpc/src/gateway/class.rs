@@ -5,7 +5,6 @@
 
 use crate::error::RpcError;
 use crate::refusal;
-use crate::revert;
 use crate::send_errors::Overrides;
 use crate::wire::Refusal;
 
@@ -53,11 +52,36 @@ const NO_METHOD: &[&str] = &[
     "namespace is disabled",
     "is not available on your plan",
 ];
+/// What becomes of a transaction whose sender, fees or code do not allow it: the same at every endpoint
+/// that has the block. Distinctive parts, lower case.
+const NOT_ALLOWED: &[&str] = &[
+    "insufficient funds for",
+    "insufficient balance for",
+    "insufficient sender balance",
+    "upfront cost exceeds",
+    "max fee per gas less than block base fee",
+    "max priority fee per gas higher than max fee per gas",
+    "intrinsic gas too low",
+    "max initcode size exceeded",
+    "max code size exceeded",
+    "contract address collision",
+    "write protection",
+    "return data out of bounds",
+    "gas uint64 overflow",
+    "nonce uint64 overflow",
+    "max nonce",
+    "evm error",
+];
 const NOT_SYNCED: &[&str] = &["initial sync", "node is syncing", "still syncing"];
 
 pub(crate) fn class(method: &str, refusal: &Refusal, overrides: &Overrides) -> Class {
     let lower = refusal.message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    // Before all else: the reason of a revert is written by whoever wrote the contract, and may speak
+    // of limits and missing blocks as it likes.
+    if refusal::is_execution_failure(refusal) {
+        return Class::Final;
+    }
     if refusal.code == 4444 || says(MISSING_STATE) {
         return Class::MissingState;
     }
@@ -73,7 +97,7 @@ pub(crate) fn class(method: &str, refusal: &Refusal, overrides: &Overrides) -> C
     if says(NOT_SYNCED) {
         return Class::Internal;
     }
-    if revert::is_execution_failure(refusal.code, &refusal.message, refusal.data.as_deref()) {
+    if says(NOT_ALLOWED) {
         return Class::Final;
     }
     match refusal.code {
@@ -152,6 +176,49 @@ mod tests {
             ("eth_call", 3, "Execution reverted", Class::Final),
             ("eth_call", -32015, "VM execution error.", Class::Final),
             ("eth_call", -32000, "out of gas", Class::Final),
+            (
+                "eth_call",
+                -32000,
+                "EVM error: InvalidFEOpcode",
+                Class::Final,
+            ),
+            (
+                "eth_call",
+                -32000,
+                "err: insufficient funds for gas * price + value: address 0x1 have 0 want 1",
+                Class::Final,
+            ),
+            (
+                "eth_call",
+                -32000,
+                "max fee per gas less than block base fee: address 0x1",
+                Class::Final,
+            ),
+            // a contract's own words
+            (
+                "eth_call",
+                3,
+                "execution reverted: rate limit exceeded, retry after 60 s",
+                Class::Final,
+            ),
+            (
+                "eth_estimateGas",
+                3,
+                "execution reverted: header not found",
+                Class::Final,
+            ),
+            (
+                "eth_call",
+                -32000,
+                "execution reverted: method not found",
+                Class::Final,
+            ),
+            (
+                "eth_call",
+                3,
+                "execution reverted: missing trie node",
+                Class::Final,
+            ),
             (
                 "eth_estimateGas",
                 -32000,
