@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +19,7 @@ use crate::rhythm::Rhythm;
 use crate::send_errors::Overrides;
 use crate::status::{NodeReport, NodeState, NodeStatus};
 use crate::unknown::UnknownTexts;
+use crate::usable::Usable;
 use crate::watcher;
 
 /// Transactions being sent at the same time; further callers wait.
@@ -35,11 +37,17 @@ pub(crate) struct Shared {
     pub(crate) sends: Semaphore,
     pub(crate) pending: Arc<Pending>,
     pub(crate) agreed: Arc<Agreed>,
+    pub(crate) usable: Arc<Usable>,
     pub(crate) rhythm: Rhythm,
     pub(crate) dice: Dice,
     /// Counts what endpoints show, so that whoever follows the chain need not poll.
     pub(crate) seen: watch::Sender<u64>,
+    /// The block the pool speaks about, while somebody follows the chain.
+    stands_on: AtomicU64,
 }
+
+/// Nobody follows the chain.
+const NOWHERE: u64 = u64::MAX;
 
 /// How TLS is spoken with each endpoint. Most share the system's roots, which take a while to
 /// read and are not needed where everything is plain.
@@ -81,11 +89,13 @@ impl Endpoints {
         }
         let tls = tls_of(&config)?;
         let agreed = Arc::new(Agreed::default());
+        let usable = Arc::new(Usable::default());
         let nodes = config.nodes.iter().cloned().enumerate().zip(&tls);
         let nodes = nodes
             .map(|((index, node), tls)| {
                 let (overrides, agreed) = (Arc::clone(&overrides), Arc::clone(&agreed));
-                Node::new(node, index, &config, tls, overrides, agreed)
+                let usable = Arc::clone(&usable);
+                Node::new(node, index, &config, tls, overrides, agreed, usable)
             })
             .collect();
         Ok(Self(Arc::new(Shared {
@@ -96,9 +106,11 @@ impl Endpoints {
             sends: Semaphore::new(SENDS_IN_FLIGHT),
             pending: Arc::default(),
             agreed,
+            usable,
             rhythm: Rhythm::default(),
             dice: Dice::Fair,
             seen: watch::Sender::new(0),
+            stands_on: AtomicU64::new(NOWHERE),
         })))
     }
 
@@ -169,18 +181,30 @@ impl Shared {
         }
     }
 
-    /// The highest head of the alive primaries.
+    /// What endpoints are measured by: the highest head of the alive primaries, but nothing above the
+    /// block the pool speaks about. One of them alone, or one on a branch of its own, makes nobody late.
     pub(crate) fn best(&self) -> Option<u64> {
         let primaries = self.nodes.iter().filter(|node| !node.send_only);
-        let heads = primaries.filter_map(|node| {
-            let condition = node.condition();
-            if condition.state == NodeState::Alive {
-                condition.highest
-            } else {
-                None
-            }
-        });
-        heads.max()
+        let mut heads: Vec<u64> = primaries
+            .filter_map(|node| {
+                let condition = node.condition();
+                let alive = condition.state == NodeState::Alive && !node.fitness.strays();
+                condition.highest.filter(|_| alive)
+            })
+            .collect();
+        heads.sort_unstable();
+        let highest = *heads.last()?;
+        match self.stands_on.load(Ordering::Acquire) {
+            // Nobody follows the chain: with three or more a block counts once two have it.
+            NOWHERE if heads.len() >= 3 => Some(heads[heads.len() - 2]),
+            NOWHERE => Some(highest),
+            tip => Some(highest.min(tip)),
+        }
+    }
+
+    /// The block the pool speaks about.
+    pub(crate) fn stands_on(&self, tip: u64) {
+        self.stands_on.store(tip, Ordering::Release);
     }
 
     /// An endpoint showed a head.

@@ -44,6 +44,7 @@ mod status;
 mod sync;
 mod transaction;
 mod unknown;
+mod usable;
 mod watcher;
 mod wire;
 mod ws;

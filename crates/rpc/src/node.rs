@@ -6,7 +6,7 @@ mod range;
 
 pub(crate) use forwarding::Forwarded;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::observe::Meters;
 use crate::quantity::Small;
 use crate::send_errors::Overrides;
 use crate::status::{NodeState, NodeStatus, Verified};
+use crate::usable::Usable;
 use crate::ws::WsEndpoint;
 use range::LogRange;
 
@@ -42,6 +43,9 @@ pub(crate) struct Node {
     chain_id: u64,
     overrides: Arc<Overrides>,
     agreed: Arc<Agreed>,
+    usable: Arc<Usable>,
+    /// Its last answer took too long to come.
+    was_slow: AtomicBool,
     check_syncing: bool,
     condition: Mutex<Condition>,
     verifying: tokio::sync::Mutex<Option<(Instant, RpcError)>>,
@@ -71,6 +75,8 @@ pub(crate) struct Condition {
     pub(crate) header: Option<Arc<Head>>,
     /// When `highest` rose last, or else when the endpoint became usable.
     pub(crate) risen: Instant,
+    /// Since when it has shown nothing as high as `highest`.
+    pub(crate) fell: Option<Instant>,
     pub(crate) client_version: Option<String>,
     /// What it says about its own syncing; none once it says that it is not.
     pub(crate) syncing: Option<Box<serde_json::value::RawValue>>,
@@ -87,6 +93,11 @@ pub(crate) struct Condition {
     pub(crate) good_looks: u32,
     pub(crate) agreed_looks: u32,
 }
+
+/// How long the only endpoint that is left is waited for.
+pub(crate) const LAST_PATIENCE: Duration = Duration::from_secs(10);
+/// An endpoint that shows lower blocks than it did for so long is measured by these.
+const FORGETS_AFTER: Duration = Duration::from_secs(30);
 
 /// A block that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +122,7 @@ impl Node {
         tls: &Arc<rustls::ClientConfig>,
         overrides: Arc<Overrides>,
         agreed: Arc<Agreed>,
+        usable: Arc<Usable>,
     ) -> Self {
         let name: Arc<str> = config.name.into();
         let host = config
@@ -149,6 +161,8 @@ impl Node {
             chain_id: pool.chain_id,
             overrides,
             agreed,
+            usable,
+            was_slow: AtomicBool::new(false),
             check_syncing: pool.check_syncing,
             condition: Mutex::new(Condition {
                 state: NodeState::Undialed,
@@ -161,6 +175,7 @@ impl Node {
                 syncing: None,
                 throttled: None,
                 safe: None,
+                fell: None,
                 finalized: None,
                 finalized_risen: Instant::now(),
                 first: None,
@@ -232,6 +247,9 @@ impl Node {
         if before == state {
             return;
         }
+        if !self.send_only {
+            self.usable.turned(before, state);
+        }
         if state == NodeState::Alive {
             self.failed_in_a_row.store(0, Ordering::Relaxed);
             self.revived.notify_one();
@@ -261,10 +279,21 @@ impl Node {
             hash: head.hash,
             parent: head.parent_hash,
         });
-        let higher = condition.highest.is_none_or(|highest| number > highest);
+        let now = Instant::now();
+        // What it showed once and never again for so long was a branch that is no more.
+        let forgets = match condition.highest {
+            Some(highest) if number < highest => {
+                now.duration_since(*condition.fell.get_or_insert(now)) > FORGETS_AFTER
+            }
+            _ => false,
+        };
+        let higher = forgets || condition.highest.is_none_or(|highest| number > highest);
+        if forgets || condition.highest.is_none_or(|highest| number >= highest) {
+            condition.fell = None;
+        }
         if higher {
             condition.highest = Some(number);
-            condition.risen = Instant::now();
+            condition.risen = now;
             drop(condition);
             self.meters.saw_block(number);
         }
@@ -372,6 +401,20 @@ impl Node {
 
     pub(crate) fn range_was_too_large(&self, blocks: u64, words: &str) {
         self.ranges.was_too_large(blocks, words);
+    }
+
+    /// Whether no other endpoint could be asked in its place.
+    pub(crate) fn is_last(&self) -> bool {
+        let others = self.usable.count() - u32::from(self.state().is_readable());
+        !self.send_only && others == 0
+    }
+
+    /// How long its own questions wait. Who is slow and the only one there is waited for longer.
+    pub(super) fn patience(&self, usual: Duration) -> Duration {
+        match self.was_slow.load(Ordering::Relaxed) && self.is_last() {
+            true => usual.max(LAST_PATIENCE),
+            false => usual,
+        }
     }
 
     /// Waits until it becomes alive.

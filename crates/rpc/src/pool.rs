@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::config::PoolConfig;
 use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
-use crate::gateway::{Answer, Asked, At, Core, Method, Plan, Tags, method};
+use crate::gateway::{Answer, Asked, Core, Method, Needs, Plan, Tags, method};
 use crate::head::{BlockTag, Head};
 use crate::log::LogFilter;
 use crate::send::{SendOutcome, SendReport};
@@ -179,7 +179,7 @@ impl Pool {
         let method = method::find(LOGS);
         let params = encoded(LOGS, &[filter])?;
         let asked = match self.0.view().await {
-            Some(_) => self.0.logs(&params).await,
+            Some(_) => self.0.logs(&params, None).await,
             None => self.0.read(self.plan(None, method, LOGS, &params)).await,
         };
         self.settle(method, LOGS, &params, asked).await
@@ -201,9 +201,10 @@ impl Pool {
         asked: Asked,
     ) -> Result<T, RpcError> {
         let core = &self.0;
-        if matches!(method.at, At::Transaction | At::Hash) && core.is_followed() {
-            core.wait_for_block_of(&asked.answer).await;
-        }
+        let asked = match core.is_followed() {
+            true => core.up_to_the_tip(method, Needs::Nothing, asked).await,
+            false => asked,
+        };
         match (self.read(name, &asked), asked.from) {
             // What cannot be read is no answer: somebody else may give a better one.
             (Err(error @ RpcError::Decode { .. }), Some(from)) => {

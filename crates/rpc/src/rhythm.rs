@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 /// Gaps between blocks kept.
 const KEPT: usize = 32;
+/// Who is so far from the others says nothing about the time between two blocks.
+const JUMP: u64 = 64;
 /// Fewer say nothing.
 const ENOUGH: usize = 4;
 
@@ -26,13 +28,18 @@ impl Rhythm {
     pub(crate) fn saw(&self, number: u64, now: Instant) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((highest, at)) = seen.highest {
-            let Some(blocks) = number.checked_sub(highest).filter(|blocks| *blocks > 0) else {
+            if number <= highest && number + JUMP > highest {
                 return;
-            };
-            let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-            seen.gaps.push_back((now - at) / blocks);
-            if seen.gaps.len() > KEPT {
-                seen.gaps.pop_front();
+            }
+            match number.checked_sub(highest) {
+                Some(blocks) if blocks < JUMP => {
+                    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+                    seen.gaps.push_back((now - at) / blocks);
+                    if seen.gaps.len() > KEPT {
+                        seen.gaps.pop_front();
+                    }
+                }
+                _ => {}
             }
         }
         seen.highest = Some((number, now));
@@ -68,6 +75,15 @@ mod tests {
         rhythm.saw(15, start + Duration::from_secs(at));
         at += 12;
         rhythm.saw(16, start + Duration::from_secs(at));
+        assert_eq!(rhythm.block_time(), Some(Duration::from_secs(12)));
+        // One that is somewhere else altogether, and then is not.
+        for number in [5000, 17, 5001, 18] {
+            at += 1;
+            rhythm.saw(number, start + Duration::from_secs(at));
+        }
+        assert_eq!(rhythm.block_time(), Some(Duration::from_secs(12)));
+        at += 12;
+        rhythm.saw(19, start + Duration::from_secs(at));
         assert_eq!(rhythm.block_time(), Some(Duration::from_secs(12)));
     }
 }

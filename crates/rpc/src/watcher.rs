@@ -20,7 +20,7 @@ use crate::endpoints::Shared;
 use crate::error::RpcError;
 use crate::gateway::said_wait;
 use crate::head::{BlockTag, Head};
-use crate::node::Node;
+use crate::node::{LAST_PATIENCE, Node};
 use crate::observe;
 use crate::quantity::Small;
 use crate::status::{NodeReport, NodeState, Verified};
@@ -200,6 +200,7 @@ async fn follow(pool: &Shared, node: &Node) {
     let mut quiet_until = None;
     let mut polls_done = 0;
     let mut polled_before = None;
+    let mut began = Instant::now();
 
     while node.state().answers() {
         let subscribed =
@@ -213,13 +214,17 @@ async fn follow(pool: &Shared, node: &Node) {
                     return;
                 }
                 node.look_at_syncing().await;
+                began = Instant::now();
                 let polled = node.latest().await;
                 if let (true, Ok(head), Some(ws)) = (subscribed(), &polled, &node.ws) {
                     ws.compare(polled_before.replace(head.number));
                 }
                 Some(polled)
             }
-            _ = heads.tick() => if subscribed() || is_quiet(quiet_until) { None } else { Some(node.latest().await) },
+            _ = heads.tick() => if subscribed() || is_quiet(quiet_until) { None } else {
+                began = Instant::now();
+                Some(node.latest().await)
+            },
         };
         match polled {
             None => {}
@@ -241,9 +246,19 @@ async fn follow(pool: &Shared, node: &Node) {
                     node.condition().throttled = Some(message);
                 }
             }
+            // The only one that is left is taken out for being dead, not for being slow.
+            Some(Err(RpcError::Timeout { .. }))
+                if node.is_last() && began.elapsed() < LAST_PATIENCE =>
+            {
+                node.meters.polled(false);
+            }
             Some(Err(error)) => {
                 node.meters.polled(false);
                 failed_polls += 1;
+                if node.is_last() && matches!(error, RpcError::Timeout { .. }) {
+                    let why = format!("{error}; nobody else is left, so it was waited for");
+                    node.turn(NodeState::Unreachable, Some(why));
+                }
                 if config.poll_failure_threshold > 0
                     && failed_polls >= config.poll_failure_threshold
                 {

@@ -157,6 +157,10 @@ impl WsEndpoint {
         }
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(crate) async fn call(&self, id: u64, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
         self.call_within(id, method, body, self.timeout).await
     }

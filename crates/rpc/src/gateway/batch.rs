@@ -64,12 +64,15 @@ impl Core {
                 reads.push((method, request));
             }
         }
-        if reads.is_empty() {
-            return View::default();
-        }
         let Some(mut tags) = self.tags().await else {
             return View::default();
         };
+        if reads.is_empty() {
+            return View {
+                tags: Some(tags),
+                ..View::default()
+            };
+        }
         for _ in 0..VIEWS {
             let tip = self.chain.hash_at(tags.latest);
             let mut plans: Vec<Plan> = Vec::with_capacity(reads.len());
@@ -176,7 +179,9 @@ impl Core {
             let answer = match came {
                 Ok(Forwarded::Result(result)) => {
                     node.fitness.did_well(name, took);
-                    if self.is_doubtful(&plan.question, node, &result) {
+                    if self.is_doubtful(&plan.question, node, &result)
+                        || plan.question.may_be_known_to_others(&result)
+                    {
                         continue;
                     }
                     Answer::Result(result)

@@ -142,6 +142,13 @@ impl Cache {
         }
     }
 
+    /// Throws away all that is kept: the chain is another one.
+    pub(crate) fn forget_all(&self) {
+        if let Some(cache) = &self.kept {
+            cache.clear();
+        }
+    }
+
     /// Bytes kept.
     pub(crate) fn bytes(&self) -> u64 {
         self.kept.as_ref().map_or(0, Quick::weight)

@@ -224,7 +224,7 @@ impl Core {
             filters.get(&id).map(|filter| filter.wants.clone())
         });
         match wants {
-            Some(Wants::Logs(_, asked)) => self.logs(&asked).await.answer,
+            Some(Wants::Logs(_, asked)) => self.logs(&asked, None).await.answer,
             _ => not_found(),
         }
     }

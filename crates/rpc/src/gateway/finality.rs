@@ -65,17 +65,30 @@ impl Core {
         }
     }
 
-    /// What the gateway calls safe and finalized: the highest any endpoint of our chain does.
+    /// What the gateway calls safe and finalized: the highest blocks that endpoints of our chain do; with
+    /// three or more of them two have to.
     fn raise_finality(&self) {
         let latest = self.chain.tags().map_or(0, |tags| tags.latest);
-        let highest = |of: fn(&Node) -> Option<u64>| {
-            let numbers = self.readable().filter_map(of);
-            numbers.filter(|number| *number <= latest).max()
+        let ours: Vec<&Node> = self
+            .readable()
+            .filter(|node| !node.fitness.strays())
+            .collect();
+        let highest = |of: &dyn Fn(&Node) -> Option<u64>| {
+            let mut numbers: Vec<u64> = ours.iter().filter_map(|node| of(node)).collect();
+            numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+            let wanted = if numbers.len() >= 3 { 2 } else { 1 };
+            numbers
+                .get(wanted - 1)
+                .copied()
+                .filter(|number| *number <= latest)
         };
-        self.chain.finality(
-            highest(|node| node.condition().safe),
-            highest(|node| node.condition().finalized.map(|at| at.number)),
-        );
+        let finalized = |node: &Node| {
+            let at = node.condition().finalized?;
+            let hash = self.chain.hash_at(at.number);
+            hash.is_none_or(|hash| hash == at.hash).then_some(at.number)
+        };
+        self.chain
+            .finality(highest(&|node| node.condition().safe), highest(&finalized));
     }
 
     /// Endpoints that answer for our chain's number.

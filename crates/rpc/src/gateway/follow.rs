@@ -128,21 +128,23 @@ impl Core {
 
     /// Heads of usable endpoints, the preferred first: alive ones, or whoever shows any.
     pub(super) fn heads(&self) -> Vec<Spot> {
+        let shown = self.shown_heads();
+        shown.into_iter().map(|(_, head)| head).collect()
+    }
+
+    /// The same with whose they are.
+    fn shown_heads(&self) -> Vec<(&Node, Spot)> {
         let of = |wanted: NodeState| {
-            let mut nodes: Vec<(u32, Spot)> = self
-                .pool
-                .0
-                .nodes
-                .iter()
-                .filter(|node| !node.send_only)
+            let nodes = self.pool.0.nodes.iter().filter(|node| !node.send_only);
+            let mut shown: Vec<(&Node, Spot)> = nodes
                 .filter_map(|node| {
                     let condition = node.condition();
                     let head = condition.head.filter(|_| condition.state == wanted)?;
-                    Some((node.order, head))
+                    Some((node, head))
                 })
                 .collect();
-            nodes.sort_by_key(|(order, _)| *order);
-            nodes.into_iter().map(|(_, head)| head).collect::<Vec<_>>()
+            shown.sort_by_key(|(node, _)| node.order);
+            shown
         };
         [NodeState::Alive, NodeState::OutOfSync, NodeState::Syncing]
             .into_iter()
@@ -153,12 +155,16 @@ impl Core {
 
     /// One look; true if the tip moved.
     async fn step(&self, seen: &mut Seen, held: &mut Option<Held>) -> bool {
-        let heads = self.heads();
-        for head in &heads {
+        let shown = self.shown_heads();
+        for (_, head) in &shown {
             seen.add(*head);
         }
         let tip = self.chain.tip();
-        self.fill(seen, &heads, tip.as_deref()).await;
+        self.fill(seen, &shown, tip.as_deref()).await;
+        let heads: Vec<Spot> = shown.into_iter().map(|(_, head)| head).collect();
+        if let Some(tip) = &tip {
+            self.pool.0.stands_on(tip.head.number);
+        }
         let standing = tip.as_ref().map(|tip| spot(&tip.head));
         self.mark_strays(seen, standing);
         let chosen = tip::choose(&heads, standing, |n| self.chain.hash_at(n), seen);
@@ -219,24 +225,57 @@ impl Core {
 
     /// Looks up the links between heads and the tip that nobody has shown, so that the choice is
     /// made on what is known.
-    async fn fill(&self, seen: &mut Seen, heads: &[Spot], tip: Option<&Block>) {
-        let Some(tip) = tip else { return };
-        for head in heads {
-            let mut at = *head;
-            // Longer gaps are walked when the head is chosen.
-            for _ in 0..8 {
-                if at.number <= tip.head.number || seen.get(at.parent).is_some() {
-                    break;
-                }
-                if self.chain.hash_at(at.number - 1) == Some(at.parent) {
-                    break;
-                }
-                let Some(block) = self.fetch(at.parent).await else {
-                    break;
-                };
-                at = spot(&block.head);
-                seen.add(at);
+    async fn fill(&self, seen: &mut Seen, shown: &[(&Node, Spot)], tip: Option<&Block>) {
+        let Some(tip) = tip.map(|tip| spot(&tip.head)) else {
+            return;
+        };
+        for (node, head) in shown {
+            self.link(seen, *head, tip).await;
+            // Too far for a walk: it is asked what it has where the tip is.
+            if head.number > tip.number && seen.includes(*head, tip).is_none() {
+                self.look_below(seen, node, head.hash, tip.number).await;
             }
+            // And whoever has the tip what they have where one stands who is that far below.
+            let front = self.chain.front().map_or(0, |front| front.head.number);
+            if head.number + BACKFILL < front {
+                let at_tip = shown.iter().find(|(_, other)| other.hash == tip.hash);
+                if let Some((other, _)) = at_tip {
+                    self.look_below(seen, other, tip.hash, head.number).await;
+                }
+            }
+        }
+    }
+
+    async fn link(&self, seen: &mut Seen, head: Spot, tip: Spot) {
+        let mut at = head;
+        // Longer gaps are walked when the head is chosen.
+        for _ in 0..DEEPER {
+            if at.number <= tip.number {
+                break;
+            }
+            if self.chain.hash_at(at.number - 1) == Some(at.parent) {
+                break;
+            }
+            at = match seen.get(at.parent) {
+                Some(parent) => parent,
+                None => {
+                    let Some(block) = self.fetch(at.parent).await else {
+                        break;
+                    };
+                    let parent = spot(&block.head);
+                    seen.add(parent);
+                    parent
+                }
+            };
+        }
+    }
+
+    async fn look_below(&self, seen: &mut Seen, node: &Node, head: B256, number: u64) {
+        if seen.below(head, number).is_some() {
+            return;
+        }
+        if let Some(block) = node.block_at(number).await {
+            seen.lies_below(head, block);
         }
     }
 

@@ -12,7 +12,7 @@ use super::batch::View;
 use super::block;
 use super::depth::is_deeper_than;
 use super::envelope::{self, Answer, Body, Pieces, Request, Writer, error_bytes};
-use super::method::{self, At, Kind, Own};
+use super::method::{self, Kind, Own};
 use super::observe;
 use super::quota::{self, Exhausted};
 
@@ -175,39 +175,47 @@ impl Core {
         match method.kind {
             // What is rare has a place of its own, so that the usual question stays small: each one
             // under way over a WebSocket is held in memory as large as the largest may become.
-            Kind::Own(own) => Box::pin(self.own(own, request, from)).await,
+            Kind::Own(own) => Box::pin(self.own(own, request, from, view)).await,
             Kind::Send => Box::pin(self.send(request.params)).await,
-            Kind::Logs => Box::pin(self.logs(request.params)).await.answer,
+            Kind::Logs => {
+                Box::pin(self.logs(request.params, view.tags()))
+                    .await
+                    .answer
+            }
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
-                let answer = match view.tags() {
+                match view.tags() {
                     // All of a batch is about one block, come what may.
                     Some(tags) => {
                         let plan = self.plan(method, &request.method, request.params, tags);
-                        match view.answer(&plan) {
-                            Some(answer) => answer,
-                            None => self.read(plan).await.answer,
-                        }
+                        let needs = plan.question.needs;
+                        let asked = match view.answer(&plan) {
+                            Some(answer) => answer.into(),
+                            None => self.read(plan).await,
+                        };
+                        self.up_to_the_tip(method, needs, asked).await.answer
                     }
                     None => match self.tags().await {
                         Some(tags) => {
                             let (name, params) = (&request.method, request.params);
                             self.read_at(method, name, params, tags).await.answer
                         }
-                        None => return self.nobody(&[]),
+                        None => self.nobody(&[]),
                     },
-                };
-                if matches!(method.at, At::Transaction | At::Hash) {
-                    self.wait_for_block_of(&answer).await;
                 }
-                answer
             }
         }
     }
 
-    async fn own(self: &Arc<Self>, own: Own, request: &Request<'_>, from: &From<'_>) -> Answer {
+    async fn own(
+        self: &Arc<Self>,
+        own: Own,
+        request: &Request<'_>,
+        from: &From<'_>,
+        view: &View,
+    ) -> Answer {
         match own {
             Own::ChainId => Answer::text(&format!("{:#x}", self.pool.chain_id())),
-            Own::BlockNumber => match self.tags().await {
+            Own::BlockNumber => match self.tags_of(view).await {
                 Some(tags) => Answer::text(&format!("{:#x}", tags.latest)),
                 None => self.nobody(&[]),
             },
@@ -237,6 +245,14 @@ impl Core {
         }
     }
 
+    /// The blocks the tags stand for in a batch, or else now.
+    async fn tags_of(&self, view: &View) -> Option<block::Tags> {
+        match view.tags() {
+            Some(tags) => Some(tags),
+            None => self.tags().await,
+        }
+    }
+
     /// The same while somebody follows the chain; what nobody follows is nothing to stand on.
     pub(crate) async fn view(&self) -> Option<block::Tags> {
         match self.is_followed() {
@@ -263,26 +279,6 @@ impl Core {
             .await
             .ok()
             .flatten()
-    }
-
-    /// What lies in a block above the tip is given once the tip is there, because the next answer
-    /// might otherwise seem to go back. A moment at most: the endpoint that has it has shown it.
-    pub(crate) async fn wait_for_block_of(&self, answer: &Answer) {
-        let Answer::Result(result) = answer else {
-            return;
-        };
-        let Some(number) = block_number_of(result) else {
-            return;
-        };
-        let mut changed = self.chain.changed();
-        let reached = async {
-            while self.chain.tags().is_none_or(|tags| tags.latest < number) {
-                if changed.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), reached).await;
     }
 }
 
@@ -325,32 +321,9 @@ fn blocks_of(params: &str, latest: u64) -> u64 {
     number(range.to_block).saturating_sub(number(range.from_block))
 }
 
-/// The first `blockNumber` (or a block's own `number`) in a result.
-fn block_number_of(result: &[u8]) -> Option<u64> {
-    // Close to the beginning or not at all; a large answer is not searched to its end.
-    let text = std::str::from_utf8(&result[..result.len().min(16 << 10)]).ok()?;
-    let at = ["\"blockNumber\"", "\"number\""]
-        .iter()
-        .find_map(|name| text.find(name).map(|at| at + name.len()))?;
-    let value = text[at..].trim_start_matches([':', ' ', '"']);
-    let end = value.find('"')?;
-    u64::try_from(crate::quantity::parse(&value[..end])?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_block_of_a_receipt_or_a_header_is_found() {
-        assert_eq!(
-            block_number_of(br#"{"x":1,"blockNumber":"0x10"}"#),
-            Some(16)
-        );
-        assert_eq!(block_number_of(br#"{"number": "0x5"}"#), Some(5));
-        assert_eq!(block_number_of(br#"{"blockNumber":null}"#), None);
-        assert_eq!(block_number_of(b"null"), None);
-    }
 
     #[test]
     fn the_span_of_a_look_at_logs_is_read_from_its_filter() {

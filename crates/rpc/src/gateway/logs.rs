@@ -10,7 +10,7 @@ use futures_util::stream;
 use tokio::time::timeout;
 
 use super::Core;
-use super::block::{LogsOf, LogsQuestion, Needs};
+use super::block::{LogsOf, LogsQuestion, Needs, Tags};
 use super::envelope::Answer;
 use super::method::{self, Method};
 use super::question::{Asked, Question};
@@ -27,8 +27,13 @@ const FUTURE: Duration = Duration::from_secs(2);
 const MOST_BYTES: usize = 256 << 20;
 
 impl Core {
-    pub(crate) async fn logs(self: &Arc<Self>, params: &str) -> Asked {
-        let Some(mut tags) = self.tags().await else {
+    /// `view`: the blocks tags stand for, if that is decided already.
+    pub(crate) async fn logs(self: &Arc<Self>, params: &str, view: Option<Tags>) -> Asked {
+        let known = match view {
+            Some(tags) => Some(tags),
+            None => self.tags().await,
+        };
+        let Some(mut tags) = known else {
             return self.nobody(&[]).into();
         };
         let question = LogsQuestion::read(params, tags);

@@ -17,6 +17,9 @@ use crate::wire;
 /// Blocks so far below the tip are history, which waits for what is going on.
 const HISTORY: u64 = 128;
 
+/// Methods that also know of transactions no block has yet.
+const TRANSACTIONS: &[&str] = &["eth_getTransactionByHash", "eth_getRawTransactionByHash"];
+
 /// One question as it goes to endpoints.
 pub(crate) struct Question {
     pub(crate) method: &'static Method,
@@ -82,6 +85,12 @@ impl Question {
     /// Whether an answer that is not believed is waited for to become another one.
     pub(super) fn waits(&self) -> bool {
         self.looks_for.as_ref().is_none_or(|wanted| wanted.waits)
+    }
+
+    /// Whether another endpoint may have what this one has not: a transaction that waits is known to
+    /// those who heard of it.
+    pub(super) fn may_be_known_to_others(&self, result: &[u8]) -> bool {
+        result == b"null" && TRANSACTIONS.contains(&self.method.name)
     }
 
     pub(crate) fn name(&self) -> &str {

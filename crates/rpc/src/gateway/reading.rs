@@ -182,7 +182,22 @@ impl Core {
                 Some(Anchor::Block(number, hash)) if number == tags.latest => Some(hash),
                 _ => None,
             };
+            let needs = plan.question.needs;
+            if needs == Needs::Pending
+                && name == "eth_getTransactionCount"
+                && let Some(asked) = self.highest_nonce(&plan.question).await
+            {
+                return asked;
+            }
             let asked = self.read(plan).await;
+            // A tag stands for nothing above the tip, so that is looked at only where it may be.
+            let above = match needs {
+                Needs::Number(number) => number > tags.latest,
+                _ => true,
+            };
+            if above && self.is_followed() {
+                return self.up_to_the_tip(method, needs, asked).await;
+            }
             if newest.is_some() {
                 self.chain.settled().await;
             }

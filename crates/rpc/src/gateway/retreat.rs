@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::Core;
-use super::follow::{block, spot};
+use super::follow::{BACKFILL, block, spot};
 use super::observe;
 use super::probe::family;
 use super::tip::Seen;
@@ -19,6 +19,8 @@ use crate::node::{Node, Spot};
 
 /// A tip nobody who is left has is kept for so long.
 const HOLD: Duration = Duration::from_secs(30);
+/// If all endpoints are there and say the same for so long, the tip was nothing that stayed.
+const HOLD_AGAINST_ALL: Duration = Duration::from_secs(300);
 /// The same where the only endpoint is a development chain: nobody else has another word, and it is
 /// put back on purpose (`evm_revert`).
 const HOLD_DEVELOPMENT: Duration = Duration::from_millis(700);
@@ -41,14 +43,16 @@ impl Core {
         let left_already = || target.number <= tip.number && self.chain.was_removed(target.hash);
         // Where some are away, those who are left may be late, and be so on a branch that nobody
         // saw in time.
-        let all_show_it = || {
-            self.primaries().all(|node| {
-                let condition = node.condition();
-                let head = condition.head.filter(|_| condition.state.is_readable());
-                head.is_some_and(|head| seen.includes(head, target) == Some(true))
-            })
-        };
-        (target.number < tip.number && !all_show_it()) || left_already()
+        (target.number < tip.number && !self.all_show(seen, target)) || left_already()
+    }
+
+    /// Whether every endpoint there is shows a block or builds on it.
+    fn all_show(&self, seen: &Seen, block: Spot) -> bool {
+        self.primaries().all(|node| {
+            let condition = node.condition();
+            let head = condition.head.filter(|_| condition.state.is_readable());
+            head.is_some_and(|head| seen.includes(head, block) == Some(true))
+        })
     }
 
     /// Waits for those who have the tip to come back, and gives way when they do not. True if the
@@ -58,10 +62,13 @@ impl Core {
             since: Instant::now(),
             lowered_for: None,
         });
-        if held.since.elapsed() > HOLD_DEVELOPMENT && self.is_put_back_on_purpose() {
+        let since = held.since.elapsed();
+        if since > HOLD_DEVELOPMENT && self.is_put_back_on_purpose()
+            || since > HOLD_AGAINST_ALL && self.all_show(seen, best)
+        {
             return self.put_back(seen, best).await;
         }
-        if held.since.elapsed() > HOLD && held.lowered_for != Some(best.hash) {
+        if since > HOLD && held.lowered_for != Some(best.hash) {
             let gave_way = self.give_way(seen, best).await;
             held.lowered_for = gave_way.then_some(best.hash);
         }
@@ -71,6 +78,11 @@ impl Core {
     /// Speaks about the newest block of ours that is in the chain of those who are left. False if
     /// that cannot be found out yet.
     async fn give_way(&self, seen: &mut Seen, best: Spot) -> bool {
+        let tip = self.chain.tip().map_or(0, |tip| tip.head.number);
+        if best.number + BACKFILL < tip {
+            // They have nothing to do with what we stand on, so nobody can be led from there to here.
+            return self.put_back(seen, best).await;
+        }
         let number = match self.chain.hash_at(best.number) {
             Some(hash) if hash != best.hash => match self.way_to(seen, best).await {
                 Some(way) => way.fork.unwrap_or(best.number),
@@ -143,6 +155,8 @@ impl Core {
     async fn put_back(&self, seen: &mut Seen, best: Spot) -> bool {
         self.chain.lower_finality(best.number);
         self.pool.0.agreed.forget_lasting();
+        // Also what was final: another block may have its number now.
+        self.cache.forget_all();
         if self.chain.hash_at(best.number) != Some(best.hash) {
             return self.go_to(seen, best).await;
         }

@@ -114,7 +114,10 @@ impl Core {
                 break;
             }
             let started = Instant::now();
-            let within = attempt.min(deadline.saturating_duration_since(started));
+            let left = deadline.saturating_duration_since(started);
+            // Nobody else would be asked in the time that is left.
+            let alone = self.pool.0.usable.count() <= 1;
+            let within = if alone { left } else { attempt.min(left) };
             let (node, outcome) = self
                 .attempt(question, node, within, &mut tried, repeatable)
                 .await;
@@ -128,6 +131,7 @@ impl Core {
                         node.range_went_well(question.span);
                     }
                     let doubtful = self.is_doubtful(question, node, &result);
+                    let elsewhere = !doubtful && question.may_be_known_to_others(&result);
                     let answer = Answer::Result(result);
                     // What was doubted is not kept.
                     let came = Asked {
@@ -135,6 +139,12 @@ impl Core {
                         by: by.filter(|_| !doubtful),
                         ..answer.into()
                     };
+                    if elsewhere {
+                        // No failure, so others are asked at nobody's expense.
+                        first = true;
+                        last = Some(came);
+                        continue;
+                    }
                     if !doubtful {
                         self.found_out(question, &doubted, &came.answer);
                         return came;

@@ -4,27 +4,48 @@ use std::collections::HashMap;
 
 use alloy::primitives::B256;
 
-use crate::node::Spot;
+use crate::node::{Anchor, Spot};
 
 /// The blocks seen lately, by hash, so that one can be found among another's ancestors.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<B256, Spot>);
+pub(crate) struct Seen {
+    spots: HashMap<B256, Spot>,
+    /// What endpoints say lies below a head, at one height, where the links between are not known.
+    below: HashMap<B256, Anchor>,
+}
 
 /// Kept below the highest.
 const DEPTH: u64 = 512;
 const MOST: usize = 8192;
+/// Heads with something known below them. There are as many as endpoints, and they move.
+const MOST_BELOW: usize = 64;
 
 impl Seen {
     pub(crate) fn add(&mut self, spot: Spot) {
-        self.0.insert(spot.hash, spot);
-        if self.0.len() > MOST {
-            let highest = self.0.values().map(|spot| spot.number).max().unwrap_or(0);
-            self.0.retain(|_, spot| spot.number + DEPTH > highest);
+        self.spots.insert(spot.hash, spot);
+        if self.spots.len() > MOST {
+            let highest = self.spots.values().map(|spot| spot.number).max();
+            let highest = highest.unwrap_or(0);
+            self.spots.retain(|_, spot| spot.number + DEPTH > highest);
         }
     }
 
+    /// This block lies below a head.
+    pub(crate) fn lies_below(&mut self, head: B256, block: Anchor) {
+        if self.below.len() >= MOST_BELOW {
+            self.below.clear();
+        }
+        self.below.insert(head, block);
+    }
+
+    /// The block below a head at a height, if it was asked for.
+    pub(crate) fn below(&self, head: B256, number: u64) -> Option<B256> {
+        let known = self.below.get(&head)?;
+        (known.number == number).then_some(known.hash)
+    }
+
     pub(crate) fn get(&self, hash: B256) -> Option<Spot> {
-        self.0.get(&hash).copied()
+        self.spots.get(&hash).copied()
     }
 
     /// The block of a branch at a height, or its head if that is lower; none if links are missing.
@@ -49,7 +70,10 @@ impl Seen {
             if at.number == block.number + 1 {
                 return Some(at.parent == block.hash);
             }
-            at = self.get(at.parent)?;
+            at = match self.get(at.parent) {
+                Some(parent) => parent,
+                None => return Some(self.below(head.hash, block.number)? == block.hash),
+            };
         }
     }
 }
@@ -115,16 +139,28 @@ pub(crate) fn choose(
     }
     let builds_on_tip = seen.includes(best, tip);
     if best.number > tip.number {
-        // Another branch has to be carried by as many as ours was before we go over to it.
-        let leaves = builds_on_tip == Some(false);
-        return if leaves && surely(tip) >= wanted && surely(best) <= surely(tip) {
-            Move::Stay
-        } else {
-            Move::To(best)
-        };
+        // Another branch has to be carried by as many as ours was before we go over to it. Whether
+        // it is another one is found out before.
+        let leaves = builds_on_tip != Some(true);
+        if !leaves || surely(tip) < wanted || surely(best) > surely(tip) {
+            return Move::To(best);
+        }
+        // Those who stay may have gone on meanwhile.
+        return heads
+            .iter()
+            .copied()
+            .filter(|head| head.number > tip.number && seen.includes(*head, tip) == Some(true))
+            .filter(|head| surely(*head) >= wanted)
+            .max_by_key(|head| head.number)
+            .map_or(Move::Stay, Move::To);
     }
     if surely(tip) >= wanted.min(heads.len()) || heads.is_empty() {
         return Move::Stay;
+    }
+    // So far below that it is no reorganisation: one of them is somewhere else altogether.
+    let elsewhere = seen.below(tip.hash, best.number);
+    if elsewhere.is_some_and(|hash| hash != best.hash) && surely(best) > surely(tip) {
+        return Move::To(best);
     }
     match canonical(best.number) {
         Some(hash) if hash != best.hash => {
@@ -219,6 +255,48 @@ mod tests {
         assert_eq!(
             chosen(&[(103, 1), (103, 1), (102, 0)], (102, 0)),
             to(103, 1)
+        );
+    }
+
+    /// Where only heads are known, and what an endpoint said lies below one.
+    fn far(heads: &[(u64, u8)], tip: (u64, u8), above: (u64, u8), below: (u64, u8)) -> Move {
+        let mut seen = Seen::default();
+        let heads: Vec<_> = heads.iter().map(|(n, b)| spot(*n, *b)).collect();
+        heads.iter().for_each(|head| seen.add(*head));
+        let below = spot(below.0, below.1);
+        seen.lies_below(
+            spot(above.0, above.1).hash,
+            Anchor {
+                number: below.number,
+                hash: below.hash,
+            },
+        );
+        let canonical = |number| (number == tip.0).then(|| spot(tip.0, tip.1).hash);
+        choose(&heads, Some(spot(tip.0, tip.1)), canonical, &seen)
+    }
+
+    #[test]
+    fn one_that_is_far_ahead_leads_only_if_it_says_to_have_our_tip() {
+        let other = [(102, 0), (5000, 1)];
+        assert_eq!(far(&other, (102, 0), (5000, 1), (102, 1)), Move::Stay);
+        assert_eq!(
+            far(&other, (102, 0), (5000, 1), (102, 0)),
+            Move::To(spot(5000, 1))
+        );
+        // The one who stays goes on.
+        assert_eq!(
+            far(&[(103, 0), (5000, 1)], (102, 0), (5000, 1), (102, 1)),
+            Move::To(spot(103, 0))
+        );
+        // Two against one that led while it was alone.
+        assert_eq!(
+            far(
+                &[(103, 0), (103, 0), (5000, 1)],
+                (5000, 1),
+                (5000, 1),
+                (103, 1)
+            ),
+            Move::To(spot(103, 0))
         );
     }
 

@@ -38,8 +38,14 @@ impl Node {
         body: Bytes,
     ) -> Result<T, RpcError> {
         let answer = match (&self.http, &self.ws) {
-            (Some(http), _) => http.post(method, body).await?,
-            (None, Some(ws)) => ws.call(id, method, body).await?,
+            (Some(http), _) => {
+                let within = self.patience(http.timeout());
+                http.post_within(method, body, within).await?
+            }
+            (None, Some(ws)) => {
+                let within = self.patience(ws.timeout());
+                ws.call_within(id, method, body, within).await?
+            }
             (None, None) => return Err(self.no_url()),
         };
         self.read(
@@ -172,6 +178,8 @@ impl Node {
         let succeeded = outcome.as_ref().is_ok_and(is_success);
         self.meters.called(method, took, succeeded);
         self.calls.fetch_add(1, Ordering::Relaxed);
+        let slow = matches!(&outcome, Err(RpcError::Timeout { .. }));
+        self.was_slow.store(slow, Ordering::Relaxed);
         if answered {
             self.failed_in_a_row.store(0, Ordering::Relaxed);
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -186,8 +194,10 @@ impl Node {
         if let Err(error) = &outcome {
             self.failures.fetch_add(1, Ordering::Relaxed);
             // A wide range of logs may take its time without anything being wrong.
-            let slow_logs = method == "eth_getLogs" && matches!(error, RpcError::Timeout { .. });
-            if error.is_transport() && !slow_logs && !self.send_only {
+            let slow_logs = method == "eth_getLogs" && slow;
+            // Where there is nobody else, who is slow is better than nobody; polls find out who is dead.
+            let excused = slow_logs || slow && self.is_last();
+            if error.is_transport() && !excused && !self.send_only {
                 let failed = self.failed_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
                 if failed >= FAILED_CALLS_LIMIT && self.state().answers() {
                     self.turn(NodeState::Unreachable, Some(error.to_string()));

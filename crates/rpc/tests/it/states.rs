@@ -152,7 +152,8 @@ async fn a_hint_is_not_taken_back_by_an_endpoint_that_lags() {
     })
     .await;
     assert_eq!(heads.borrow().as_ref().unwrap().number, 103);
-    // But a reorganisation takes it back.
+    // But a reorganisation takes it back that both of them show.
+    one.is_at(102).reorganises(101);
     two.is_at(102).reorganises(101);
     until("the reorganisation is shown", || async {
         (heads.borrow().as_ref()?.number == 102).then_some(())

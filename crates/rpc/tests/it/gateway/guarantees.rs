@@ -104,6 +104,97 @@ async fn g1_a_lower_branch_is_followed_at_once_if_all_show_it_and_else_once_it_i
 }
 
 #[tokio::test]
+async fn g1_a_block_that_one_of_three_has_before_the_others_is_not_told_of_yet() {
+    let clients = upstreams(3).await;
+    let transaction = keccak256("it is in block 101");
+    clients[0].is_at(101).has_mined(transaction, 101);
+    let door = Door::before(&clients).await;
+    assert_eq!(door.block_number().await, 100);
+    for _ in 0..3 {
+        for (method, params) in [
+            ("eth_getBlockByNumber", json!(["0x65", false])),
+            ("eth_getBlockByHash", json!([hash_of(101, 0), false])),
+            ("eth_getTransactionReceipt", json!([transaction])),
+        ] {
+            let answer = door.result(method, params).await;
+            assert_eq!(answer, Value::Null, "{method}");
+        }
+        let answer = door.ask("eth_call", json!([{}, "0x65"])).await;
+        assert_eq!(answer["error"]["code"], -32000, "{answer}");
+        assert_eq!(door.block_number().await, 100);
+    }
+    clients[1].is_at(101).has_mined(transaction, 101);
+    door.reaches(101).await;
+    let receipt = door
+        .result("eth_getTransactionReceipt", json!([transaction]))
+        .await;
+    assert_eq!(receipt["blockNumber"], "0x65");
+}
+
+#[tokio::test]
+async fn g1_a_transaction_that_waits_is_seen_by_all_if_any_upstream_heard_of_it() {
+    let clients = upstreams(3).await;
+    let transaction = keccak256("it waits");
+    clients[1].hears_of(transaction);
+    let door = Door::before(&clients).await;
+    for _ in 0..12 {
+        let found = door
+            .result("eth_getTransactionByHash", json!([transaction]))
+            .await;
+        assert_eq!(found["hash"], json!(transaction));
+        // Too low a nonce would replace it.
+        let nonce = door
+            .result("eth_getTransactionCount", json!(["0x00", "pending"]))
+            .await;
+        assert_eq!(nonce, "0x6");
+    }
+    let unknown = keccak256("nobody heard of it");
+    let nothing = door
+        .result("eth_getTransactionByHash", json!([unknown]))
+        .await;
+    assert_eq!(nothing, Value::Null);
+}
+
+#[tokio::test]
+async fn g1_all_of_a_batch_is_about_one_block_while_the_chain_goes_on() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    for client in &clients {
+        client.suffers(Fault::SlowAt("eth_getBalance", Duration::from_millis(500)));
+    }
+    let batch = json!([
+        {"jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": ["0x00", "latest"]},
+        {"jsonrpc": "2.0", "id": 2, "method": "eth_blockNumber", "params": []},
+        {"jsonrpc": "2.0", "id": 3, "method": "eth_getBlockByNumber", "params": ["latest", false]},
+        {"jsonrpc": "2.0", "id": 4, "method": "eth_getLogs", "params": [{}]},
+    ]);
+    let goes_on = async {
+        until("the balance is asked for", || async {
+            let asked: usize = clients.iter().map(|it| it.asked("eth_getBalance")).sum();
+            (asked > 0).then_some(())
+        })
+        .await;
+        for client in &clients {
+            client.is_at(101);
+        }
+    };
+    let (answer, ()) = tokio::join!(door.post(batch.to_string()), goes_on);
+    let answers: Vec<Value> = serde_json::from_str(&answer).unwrap();
+    let results: Vec<&Value> = answers.iter().map(|answer| &answer["result"]).collect();
+    assert_eq!(
+        [
+            results[0],
+            results[1],
+            &results[2]["number"],
+            &results[3][0]["blockNumber"]
+        ],
+        [&json!("0x64"); 4],
+        "{answer}"
+    );
+    door.reaches(101).await;
+}
+
+#[tokio::test]
 async fn g3_no_answer_comes_from_an_upstream_of_another_chain() {
     let clients = upstreams(2).await;
     clients[1].belongs_to(5);
@@ -158,6 +249,40 @@ async fn g4_nothing_is_invented_when_nobody_answers() {
             .map(|_| ())
     })
     .await;
+}
+
+#[tokio::test]
+async fn g5_what_a_contract_says_stops_nobody_from_asking_the_upstreams() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    for words in [
+        "execution reverted: rate limit exceeded, retry after 60 s",
+        "execution reverted: method not found",
+        "execution reverted: header not found",
+        "execution reverted: missing trie node",
+        "EVM error: InvalidFEOpcode",
+        "insufficient funds for gas * price + value: have 0 want 1",
+        "max fee per gas less than block base fee",
+    ] {
+        for client in &clients {
+            client.suffers(Fault::Fails("eth_call", -32000, words));
+        }
+        let before: usize = clients.iter().map(|it| it.asked("eth_call")).sum();
+        for _ in 0..5 {
+            let answer = door.ask("eth_call", json!([{}, "latest"])).await;
+            assert_eq!(answer["error"]["message"], words);
+        }
+        let after: usize = clients.iter().map(|it| it.asked("eth_call")).sum();
+        assert_eq!(after - before, 5, "{words}: asked twice");
+        for name in ["a", "b"] {
+            let status = door.status_of(name).await;
+            assert_eq!(status["notAsked"], json!([]), "{words}");
+        }
+        let balance = door
+            .result("eth_getBalance", json!(["0x00", "latest"]))
+            .await;
+        assert_eq!(balance, "0x64");
+    }
 }
 
 #[tokio::test]

@@ -269,6 +269,89 @@ async fn g10_an_only_upstream_that_is_slow_and_failing_is_still_asked() {
 }
 
 #[tokio::test]
+async fn g10_an_only_upstream_slower_than_a_poll_may_be_is_not_taken_out() {
+    let clients: Vec<Upstream> = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    // Longer than the second its polls have.
+    clients[0].suffers(Fault::Slow(Duration::from_millis(1500)));
+    let polled = clients[0].asked("eth_getBlockByNumber");
+    let called = async {
+        for _ in 0..3 {
+            let balance = door
+                .result("eth_getBalance", json!(["0x00", "latest"]))
+                .await;
+            assert_eq!(balance, "0x64");
+        }
+    };
+    let looked_at = until("it was polled some times", || async {
+        assert_eq!(door.status_of("a").await["state"], "Alive");
+        (clients[0].asked("eth_getBlockByNumber") > polled + 4).then_some(())
+    });
+    tokio::join!(called, looked_at);
+    // Dead is something else.
+    clients[0].dies();
+    reaches(&door, "a", "Unreachable").await;
+}
+
+#[tokio::test]
+async fn one_of_three_that_is_far_ahead_on_a_branch_of_its_own_leads_nobody_and_leaves_no_trace() {
+    let clients = upstreams(3).await;
+    let door = Door::before(&clients).await;
+    for client in &clients {
+        client.is_at(102);
+    }
+    door.reaches(102).await;
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["newHeads"])).await;
+    clients[2].reorganises(95, 5102);
+    for at in 103..=108 {
+        clients[0].is_at(at);
+        clients[1].is_at(at);
+        let (_, head) = socket.told().await;
+        assert_eq!(head["hash"], json!(hash_of(at, 0)));
+        let call = door.result("eth_call", json!([{}, "latest"])).await;
+        assert_eq!(number(&call), at);
+    }
+    for name in ["a", "b"] {
+        assert_eq!(door.status_of(name).await["state"], "Alive");
+    }
+    let asked = clients[2].asked("eth_call");
+    for _ in 0..10 {
+        assert_eq!(number(&call(&door).await), 108);
+    }
+    assert_eq!(clients[2].asked("eth_call"), asked, "it strays");
+    clients[2].comes_back(109);
+    clients[0].is_at(109);
+    clients[1].is_at(109);
+    let (_, head) = socket.told().await;
+    assert_eq!(head["hash"], json!(hash_of(109, 0)));
+    until("it is asked again", || async {
+        call(&door).await;
+        (clients[2].asked("eth_call") > asked).then_some(())
+    })
+    .await;
+    let finalized = door
+        .result("eth_getBlockByNumber", json!(["finalized", false]))
+        .await;
+    assert!(number(&finalized["number"]) <= 105, "{finalized}");
+}
+
+#[tokio::test]
+async fn of_two_upstreams_the_one_far_ahead_leads_only_if_it_has_the_tip() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    clients[1].reorganises(95, 5102);
+    for at in 101..=104 {
+        clients[0].is_at(at);
+        door.reaches(at).await;
+    }
+    assert_eq!(door.status_of("a").await["state"], "Alive");
+    // The same chain, and the first one stands still.
+    clients[1].comes_back(5102);
+    door.reaches(5102).await;
+}
+
+#[tokio::test]
 async fn g3_the_only_upstream_that_begins_anew_as_another_chain_is_not_asked_any_more() {
     let clients = upstreams(1).await;
     let door = Door::before(&clients).await;

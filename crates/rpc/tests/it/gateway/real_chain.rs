@@ -5,7 +5,7 @@ use std::time::Duration;
 use dodona_rpc::gateway::GatewayConfig;
 use dodona_rpc::{NodeConfig, PoolConfig};
 use dodona_testkit::anvil::{Anvil, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Door, number};
 
@@ -80,4 +80,26 @@ async fn a_development_chain_that_is_put_back_is_followed_at_once_and_what_left_
     let told = door.result("eth_getFilterChanges", json!([filter])).await;
     assert_eq!(told, json!([head["hash"]]));
     assert_eq!(left["number"], now["number"]);
+}
+
+#[tokio::test]
+async fn nothing_that_was_kept_of_a_development_chain_outlives_its_being_put_back() {
+    let anvil = Anvil::start(Options::blocks_on_demand()).await;
+    let door = in_front_of(&anvil).await;
+    let snapshot = anvil.snapshot().await;
+    // Deep enough below the tip to be called final.
+    anvil.mine(200).await;
+    door.reaches(200).await;
+    let block = || door.result("eth_getBlockByNumber", json!(["0x32", false]));
+    let before = block().await;
+    assert_eq!(block().await, before);
+    anvil.revert(snapshot).await;
+    door.reaches(0).await;
+    anvil.mine(300).await;
+    door.reaches(300).await;
+    let of_the_chain: Value = anvil
+        .rpc("eth_getBlockByNumber", json!(["0x32", false]))
+        .await;
+    assert_ne!(of_the_chain["hash"], before["hash"]);
+    assert_eq!(block().await["hash"], of_the_chain["hash"]);
 }

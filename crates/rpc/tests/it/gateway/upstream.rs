@@ -220,6 +220,14 @@ impl Upstream {
         self.now(|_| {})
     }
 
+    /// On the chain everybody began with again, as if it had never left it.
+    pub(crate) fn comes_back(&self, number: u64) -> &Self {
+        self.now(|script| {
+            script.forks.clear();
+            script.at = At(number, 0);
+        })
+    }
+
     pub(crate) fn suffers(&self, fault: Fault) -> &Self {
         self.script().fault = fault;
         self
@@ -588,9 +596,17 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
                     "blockNumber": format!("{block:#x}"),
                     "blockHash": hash_at(script, block),
                 }),
+                None if script.pending.contains(&hash) && method.ends_with("ByHash") => {
+                    json!({ "hash": hash, "nonce": "0x5", "blockNumber": null, "blockHash": null })
+                }
                 None => json!(null),
             }
         }
+        // Five are mined; those that wait are in its pool or not.
+        "eth_getTransactionCount" if params[1] == "pending" => {
+            json!(format!("{:#x}", 5 + script.pending.len()))
+        }
+        "eth_getTransactionCount" => json!("0x5"),
         "eth_sendRawTransaction" => {
             let raw = params[0].as_str().unwrap().to_owned();
             if script.known.contains(&raw) {
