@@ -30,6 +30,7 @@ use super::envelope::{Answer, Pieces, Writer, error_bytes};
 use super::handle::From;
 use super::socket::Guest;
 use super::swift::{self, Outcome, Resumed};
+use super::teller::Teller;
 use super::workers::{Place, Workers};
 use super::{access, observe, pages, socket, tls};
 
@@ -107,7 +108,7 @@ type Slot = tokio::sync::OwnedSemaphorePermit;
 /// also when it has become a WebSocket.
 struct Seat(
     #[allow(dead_code, reason = "kept to be dropped")] Slot,
-    #[allow(dead_code, reason = "kept to be dropped")] Place,
+    Place,
 );
 
 /// The next connection, of no runtime yet.
@@ -175,7 +176,7 @@ pub(crate) struct Link {
     cores: Cores,
     origin: Origin,
     closing: watch::Sender<bool>,
-    _seat: Seat,
+    seat: Seat,
     /// Who it was found to be last, and by what.
     last: Mutex<Option<Last>>,
 }
@@ -226,7 +227,7 @@ impl Link {
             cores,
             origin,
             closing,
-            _seat: seat,
+            seat,
             last: Mutex::default(),
         })
     }
@@ -309,6 +310,11 @@ impl Pass {
             path: request.uri().path().to_owned(),
             authority: request.uri().host().map(str::to_owned),
         }
+    }
+
+    /// Who tells heads where this connection is served.
+    pub(crate) fn teller(&self) -> Arc<Teller> {
+        Arc::clone(&self.link.seat.1.teller)
     }
 
     /// Who it is under these settings; the error is why they may not stay.

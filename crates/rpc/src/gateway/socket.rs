@@ -1,28 +1,36 @@
 //! One WebSocket client.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::task::AtomicWaker;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use hyper_util::server::conn::auto::upgrade::downcast;
+use tokio::io::{AsyncRead, ReadBuf, ReadHalf, WriteHalf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio::time::{Instant, sleep};
 
 use super::Core;
 use super::access::Caller;
 use super::envelope::{self, Answer, Body, Pieces, Writer};
+use super::frames::{CONTROL_BYTES, Came, Fault, Kind, Reader};
 use super::handle::From;
+use super::line::Line;
 use super::observe;
 use super::server::{Cores, NO_ROOM, Pass, ROOM_WITHIN, farewells, room_for};
 use super::subscriptions::{Client, Subscriber};
+use super::swift::Resumed;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Without a sign of life for so long a client is gone.
@@ -30,6 +38,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// What does not expire is looked at so often all the same, which changes nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 const EXPIRED: &str = "the token has expired";
+/// Bytes read at once.
+const INCOMING_BYTES: usize = 32 << 10;
 /// How long a closing client gets to take its leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -68,53 +78,102 @@ pub(crate) async fn serve(
     mut guest: Guest,
     closing: watch::Receiver<bool>,
 ) {
-    let mut socket = agree(upgraded, &guest.core).await;
+    let Halves {
+        mut source,
+        out,
+        mut other,
+        read,
+    } = apart(upgraded);
+    let line = Line::new(out, guest.core.config.max_queued_bytes);
+    let client = Client::new(line, guest.pass.teller());
+    let mut reader = Reader::default();
+    reader.feed(&read);
+    drop(read);
     let most = guest.core.config.max_concurrent;
-    let (client, mut queue) = Client::new(guest.core.config.max_queued_bytes);
     // What is under way is moved on by this task: nobody else is woken for an answer.
     let mut under_way = FuturesUnordered::new();
-    let mut ping = interval(PING_EVERY);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ping.reset();
     let mut heard = Instant::now();
     let mut leaving = false;
-    let expired = sleep(guest.good_for());
-    tokio::pin!(expired);
     // They may have changed while the connection was agreed on.
     cores.mark_changed();
-    // In line all the time, so that nobody has to get in line for each message.
+    // In line all the time, so that nobody has to get in line for each message; and looked at only
+    // when one of them has something to say.
+    let (bell, ring) = Bell::new();
     let changed = change_of(Some(cores.clone()));
     let stopped = end_of(closing.clone());
     let ending = client.ending.notified();
-    tokio::pin!(changed, stopped, ending);
+    let (expired, ping) = (sleep(guest.good_for()), sleep(PING_EVERY));
+    tokio::pin!(changed, stopped, ending, expired, ping);
     let _counted = observe::SocketOpen::new();
     let mut waiting: Option<Waiting> = None;
 
-    let mut told = true;
     let ended = loop {
-        // What is in the queue takes turns with what the client wants to know.
-        let turn = std::mem::take(&mut told) || queue.is_empty();
-        // What there is most of comes first; every request looks for what comes last by itself.
-        let (message, fresh) = tokio::select! {
-            biased;
-            () = &mut ending => break Ended::ByUs,
-            // A client with enough under way is not listened to until some of it is done. What it asks
-            // comes before its answers, so that one that does not read them soon has too many.
-            came = socket.next(), if turn && waiting.is_none() && under_way.len() < most => {
-                let message = match came {
-                    Some(Ok(message)) => message,
-                    Some(Err(Error::Capacity(_))) => {
-                        client.finish(TOO_BIG, &too_large(&guest.core));
-                        break Ended::ByUs;
-                    }
-                    _ => break Ended::Gone,
-                };
+        let next = poll_fn(|context| {
+            if bell.has_rung(context) {
+                let context = &mut Context::from_waker(&ring);
+                if ending.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Next::Ending);
+                }
+                if !leaving && stopped.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Next::Stopped);
+                }
+                if let Poll::Ready(cores) = changed.as_mut().poll(context) {
+                    return Poll::Ready(Next::Changed(cores));
+                }
+                if expired.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Next::Expired);
+                }
+                if ping.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Next::Ping);
+                }
+            }
+            // A client with enough under way, or one that does not read, is not listened to until that
+            // is better. What it asks comes before its answers, so that one that does not read them
+            // soon has too many.
+            if waiting.is_none() && under_way.len() < most && !client.line.waits() {
+                let most = guest.core.config.max_request_bytes;
+                if let Poll::Ready(came) = source.poll_next(context, &mut reader, most) {
+                    return Poll::Ready(Next::Came(came));
+                }
+            }
+            if let Poll::Ready(Some(done)) = under_way.poll_next_unpin(context) {
+                return Poll::Ready(Next::Done(done));
+            }
+            if let Poll::Ready(written) = client.line.poll_write(context, &mut other) {
+                return Poll::Ready(Next::Written(written));
+            }
+            match &mut waiting {
+                Some(waiting) => waiting.room.as_mut().poll(context).map(Next::Room),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        match next {
+            Next::Came(Err(End::Gone)) => break Ended::Gone,
+            Next::Came(Err(End::Fault(fault))) => {
+                match fault {
+                    Fault::TooLarge => client.finish(TOO_BIG, &too_large(&guest.core)),
+                    Fault::Broken(code, why) => client.finish(code, why),
+                }
+                break Ended::ByUs;
+            }
+            Next::Came(Ok(came)) => {
                 heard = Instant::now();
-                let request = match message {
-                    Message::Text(text) => Bytes::from(text),
-                    Message::Binary(bytes) => bytes,
-                    Message::Close(_) => break Ended::Gone,
-                    _ => continue,
+                let request = match came {
+                    Came::Message(request) => request,
+                    Came::Ping(payload) => {
+                        // A client that is told too much already is told so elsewhere.
+                        let _ = client.line.push(Kind::Pong, payload, false);
+                        continue;
+                    }
+                    Came::Pong => continue,
+                    Came::Close(code) => {
+                        let code = Bytes::copy_from_slice(
+                            &code.unwrap_or_default()[..code.map_or(0, |it| it.len())],
+                        );
+                        let _ = client.line.push(Kind::Close, code, false);
+                        break Ended::Gone;
+                    }
                 };
                 // A change that came before the request is in force for it.
                 if cores.has_changed().unwrap_or(false)
@@ -137,122 +196,264 @@ pub(crate) async fn serve(
                 }
                 match try_room(&guest.core, request.len()) {
                     Some(room) => under_way.push(answer(&guest, &client, request, room)),
-                    None => {
-                        let until = Instant::now() + ROOM_WITHIN;
-                        waiting = Some(Waiting { request, until });
-                    }
-                }
-                continue;
-            }
-            Some(done) = under_way.next(), if turn && !under_way.is_empty() => {
-                let Done { answer, subscriber, core } = done;
-                match answer.and_then(text) {
-                    Some(message) => (message, Some((subscriber, core))),
-                    None => {
-                        subscriber.activate(&core);
-                        continue;
-                    }
+                    None => waiting = Some(Waiting::new(&guest.core, request)),
                 }
             }
+            Next::Done(mut done) => loop {
+                // Answers that are there together leave together.
+                let next = match under_way.is_empty() {
+                    true => None,
+                    false => under_way.next().now_or_never().flatten(),
+                };
+                done.say(&client, next.is_some());
+                match next {
+                    Some(next) => done = next,
+                    None => break,
+                }
+            },
+            Next::Written(Ok(())) => {}
+            Next::Written(Err(_)) => break Ended::Gone,
             // A client is not listened to while all messages and bodies together are as large as they may be.
-            room = room(&guest.core, waiting.as_ref()), if waiting.is_some() => {
-                let Some(Waiting { request, .. }) = waiting.take() else { continue };
+            Next::Room(room) => {
+                let Some(Waiting { request, .. }) = waiting.take() else {
+                    continue;
+                };
                 match room {
                     Some(room) => under_way.push(answer(&guest, &client, request, room)),
-                    None => client.push(no_room(&guest.core, &request)),
+                    None => client.push(no_room(&guest.core, &request), false),
                 }
-                continue;
             }
-            queued = queue.recv() => {
-                told = true;
-                let Some(bytes) = queued else { break Ended::ByUs };
-                client.written(bytes.len());
-                let Some(message) = text(bytes) else { continue };
-                (message, None)
-            }
-            () = &mut stopped, if !leaving => {
+            Next::Ending => break Ended::ByUs,
+            Next::Stopped => {
                 leaving = true;
                 send_away(&client);
-                continue;
+                bell.ring();
             }
-            next = &mut changed => {
+            Next::Changed(next) => {
                 changed.set(change_of(next));
                 if let Err(why) = guest.follow(&mut cores) {
                     client.finish(1008, why);
                     break Ended::ByUs;
                 }
                 expired.as_mut().reset(Instant::now() + guest.good_for());
-                continue;
+                bell.ring();
             }
-            () = &mut expired => {
-                if guest.caller.is_still_good() {
-                    expired.as_mut().reset(Instant::now() + guest.good_for());
-                    continue;
+            Next::Expired => {
+                if !guest.caller.is_still_good() {
+                    client.finish(1008, EXPIRED);
+                    break Ended::ByUs;
                 }
-                client.finish(1008, EXPIRED);
-                break Ended::ByUs;
+                expired.as_mut().reset(Instant::now() + guest.good_for());
+                bell.ring();
             }
-            _ = ping.tick() => {
+            Next::Ping => {
                 if heard.elapsed() > SILENCE {
                     client.finish(1001, "not a sign of life");
                     break Ended::ByUs;
                 }
-                (Message::Ping(Bytes::new()), None)
+                let _ = client.line.push(Kind::Ping, Bytes::new(), false);
+                ping.as_mut().reset(Instant::now() + PING_EVERY);
+                bell.ring();
             }
-        };
-        let sending = socket.send(message);
-        tokio::pin!(sending);
-        let sent = loop {
-            tokio::select! {
-                // What was taken from the queue is said before the end.
-                biased;
-                sent = &mut sending => break Some(sent),
-                () = &mut ending => break None,
-                // A client that does not read does not keep its questions from being answered: they
-                // hold places at endpoints.
-                Some(done) = under_way.next(), if !under_way.is_empty() => done.put_in_line(&client),
-            }
-        };
-        match sent {
-            Some(Ok(())) => {}
-            Some(Err(_)) => break Ended::Gone,
-            None => break Ended::ByUs,
-        }
-        if let Some((subscriber, core)) = fresh {
-            subscriber.activate(&core);
         }
     };
     if !under_way.is_empty() {
         // Nobody waits for the answers, but a transaction that was taken is sent to everybody.
         tokio::spawn(async move { while under_way.next().await.is_some() {} });
     }
-    if matches!(ended, Ended::Gone) {
-        return;
+    if matches!(ended, Ended::ByUs)
+        && let Some((code, reason)) = client.end()
+    {
+        let farewell = farewell(&client, &mut source, &mut other, &mut reader, code, &reason);
+        let _ = tokio::time::timeout(FAREWELL, Box::pin(farewell)).await;
     }
-    if let Some((code, reason)) = client.end() {
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.into(),
-        };
-        let farewell = async {
-            // What was said before the end is still said, unless the client does not listen.
-            if code != 1013 {
-                while let Ok(bytes) = queue.try_recv() {
-                    if let Ok(text) = Utf8Bytes::try_from(bytes) {
-                        let _ = socket.send(Message::Text(text)).await;
-                    }
-                }
+    client.leave();
+}
+
+/// Says why it ends, and lets the client take its leave.
+async fn farewell(
+    client: &Client,
+    source: &mut Source,
+    other: &mut Option<WriteHalf<TokioIo<Upgraded>>>,
+    reader: &mut Reader,
+    code: u16,
+    reason: &str,
+) {
+    // What was said before the end is still said, unless the client does not listen.
+    if code == 1013 {
+        client.line.forget();
+    }
+    let mut frame = code.to_be_bytes().to_vec();
+    frame.extend_from_slice(reason.as_bytes());
+    frame.truncate(CONTROL_BYTES);
+    let _ = client.line.push(Kind::Close, frame.into(), false);
+    while client.line.waits() {
+        let written = poll_fn(|context| client.line.poll_write(context, other)).await;
+        if written.is_err() {
+            return;
+        }
+    }
+    // Of a message that is not taken the rest is on its way. Closing on it would take our last words
+    // from the client.
+    if matches!(code, TOO_BIG | 1002 | 1007) {
+        while poll_fn(|context| source.poll_forget(context)).await {}
+    }
+    loop {
+        match poll_fn(|context| source.poll_next(context, reader, usize::MAX)).await {
+            Ok(Came::Close(_)) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// What a socket's task goes on with.
+enum Next {
+    Came(Result<Came, End>),
+    Done(Done),
+    Written(io::Result<()>),
+    Room(Option<OwnedSemaphorePermit>),
+    Ending,
+    Stopped,
+    Changed(Option<Cores>),
+    Expired,
+    Ping,
+}
+
+/// Why nothing more comes.
+enum End {
+    Gone,
+    Fault(Fault),
+}
+
+/// Remembers that something rang, so that what seldom has something to say is not looked at each
+/// time the task is woken.
+struct Bell {
+    rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Bell {
+    fn new() -> (Arc<Self>, Waker) {
+        let bell = Arc::new(Self {
+            rung: AtomicBool::new(true),
+            task: AtomicWaker::new(),
+        });
+        let ring = Waker::from(Arc::clone(&bell));
+        (bell, ring)
+    }
+
+    fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+    }
+
+    /// Whether it has; the task of this context is woken the next time.
+    fn has_rung(&self, context: &Context<'_>) -> bool {
+        self.task.register(context.waker());
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+        self.task.wake();
+    }
+}
+
+/// Where a client's bytes come from.
+enum Source {
+    Plain(OwnedReadHalf),
+    Other(ReadHalf<TokioIo<Upgraded>>),
+}
+
+thread_local! {
+    /// Where what comes is read into: nobody holds a buffer while nothing comes.
+    static INCOMING: RefCell<Vec<u8>> = RefCell::new(vec![0; INCOMING_BYTES]);
+}
+
+impl Source {
+    /// More bytes; none at the end.
+    fn poll_more<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<Option<T>> {
+        INCOMING.with_borrow_mut(|room| {
+            let mut buffer = ReadBuf::new(room);
+            let read = match self {
+                Self::Plain(source) => Pin::new(source).poll_read(context, &mut buffer),
+                Self::Other(source) => Pin::new(source).poll_read(context, &mut buffer),
+            };
+            match ready!(read) {
+                Ok(()) if !buffer.filled().is_empty() => Poll::Ready(Some(take(buffer.filled()))),
+                _ => Poll::Ready(None),
             }
-            let _ = socket.send(Message::Close(Some(frame))).await;
-            while let Some(Ok(_)) = socket.next().await {}
-            // Of a message that is too large the rest is on its way. Closing on it would take our
-            // last words from the client.
-            if code == TOO_BIG {
-                let mut forgotten = vec![0; 16 << 10];
-                while matches!(socket.get_mut().read(&mut forgotten).await, Ok(1..)) {}
+        })
+    }
+
+    /// What the client says next.
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut Reader,
+        most: usize,
+    ) -> Poll<Result<Came, End>> {
+        loop {
+            match reader.next(most) {
+                Ok(Some(came)) => return Poll::Ready(Ok(came)),
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Err(End::Fault(fault))),
             }
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            if ready!(self.poll_more(context, |bytes| reader.feed(bytes))).is_none() {
+                return Poll::Ready(Err(End::Gone));
+            }
+        }
+    }
+
+    /// Reads and forgets; false at the end.
+    fn poll_forget(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        self.poll_more(context, |_| ()).map(|read| read.is_some())
+    }
+}
+
+/// A connection in two: where it can be, both ends are the plain ones of the system.
+struct Halves {
+    source: Source,
+    out: Option<OwnedWriteHalf>,
+    other: Option<WriteHalf<TokioIo<Upgraded>>>,
+    /// Of what comes, so much has been read already.
+    read: Bytes,
+}
+
+fn apart(upgraded: Upgraded) -> Halves {
+    match downcast::<TokioIo<Resumed>>(upgraded) {
+        Ok(parts) => {
+            let (stream, rest) = parts.io.into_inner().into_parts();
+            let read = match rest.is_empty() {
+                true => parts.read_buf,
+                false => [parts.read_buf, rest].concat().into(),
+            };
+            let (source, out) = stream.into_split();
+            Halves {
+                source: Source::Plain(source),
+                out: Some(out),
+                other: None,
+                read,
+            }
+        }
+        Err(upgraded) => {
+            let (source, other) = tokio::io::split(TokioIo::new(upgraded));
+            Halves {
+                source: Source::Other(source),
+                out: None,
+                other: Some(other),
+                read: Bytes::new(),
+            }
+        }
     }
 }
 
@@ -265,19 +466,6 @@ fn send_away(client: &Arc<Client>) {
         tokio::time::sleep(wait).await;
         client.finish(1001, "the gateway is going away");
     });
-}
-
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
-
-async fn agree(upgraded: Upgraded, core: &Core) -> Socket {
-    let mut config = WebSocketConfig::default();
-    // Ten thousand idle clients should cost little.
-    config.read_buffer_size = 4 << 10;
-    config.write_buffer_size = 0;
-    config.max_write_buffer_size = 2 * core.config.max_queued_bytes.max(1 << 20) + (512 << 20);
-    config.max_message_size = Some(core.config.max_request_bytes);
-    config.max_frame_size = Some(core.config.max_request_bytes);
-    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await
 }
 
 /// How a conversation ended.
@@ -296,10 +484,10 @@ struct Done {
 }
 
 impl Done {
-    /// Behind what waits already.
-    fn put_in_line(self, client: &Client) {
+    /// Says it; with `more`, more is said at once.
+    fn say(self, client: &Client, more: bool) {
         if let Some(answer) = self.answer {
-            client.push(answer);
+            client.push(answer, more);
         }
         self.subscriber.activate(&self.core);
     }
@@ -332,7 +520,22 @@ fn answer(
 /// A request that waits for room.
 struct Waiting {
     request: Bytes,
-    until: Instant,
+    room: BoxFuture<'static, Option<OwnedSemaphorePermit>>,
+}
+
+impl Waiting {
+    fn new(core: &Core, request: Bytes) -> Self {
+        let (length, most) = (request.len() as u64, core.config.max_request_bytes);
+        let held = Arc::clone(&core.kept.held);
+        let room = async move {
+            let room = held.acquire_many_owned(room_for(length, most));
+            tokio::time::timeout(ROOM_WITHIN, room).await.ok()?.ok()
+        };
+        Self {
+            request,
+            room: Box::pin(room),
+        }
+    }
 }
 
 fn try_room(core: &Core, length: usize) -> Option<OwnedSemaphorePermit> {
@@ -340,15 +543,6 @@ fn try_room(core: &Core, length: usize) -> Option<OwnedSemaphorePermit> {
     Arc::clone(&core.kept.held)
         .try_acquire_many_owned(room)
         .ok()
-}
-
-/// Room for a request that came; none if there is none for too long.
-async fn room(core: &Core, waiting: Option<&Waiting>) -> Option<OwnedSemaphorePermit> {
-    let waiting = waiting?;
-    let (length, most) = (waiting.request.len() as u64, core.config.max_request_bytes);
-    let held = Arc::clone(&core.kept.held);
-    let room = held.acquire_many_owned(room_for(length, most));
-    timeout_at(waiting.until, room).await.ok()?.ok()
 }
 
 /// Said to a single request under its id.
@@ -367,11 +561,6 @@ fn too_large(core: &Core) -> String {
         "a message may have {} bytes at most",
         core.config.max_request_bytes
     )
-}
-
-/// None for what cannot be a text message, which nothing of ours is.
-fn text(bytes: Bytes) -> Option<Message> {
-    Utf8Bytes::try_from(bytes).ok().map(Message::Text)
 }
 
 /// Done when there are other settings; none if there never will be.

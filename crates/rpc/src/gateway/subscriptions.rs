@@ -1,21 +1,24 @@
 //! What one WebSocket client is told: heads and logs, from the journal and so without gaps and
 //! without repetition, whatever becomes of endpoints.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Core;
 use super::chain::{Block, Change, Cursor, Gap};
 use super::envelope::Answer;
 use super::filters::{new_id, read_id};
+use super::frames::Kind;
+use super::line::{Line, TooSlow};
 use super::log::Criteria;
 use super::observe;
+use super::teller::{News, Teller};
 use crate::pending::Wanted;
 
 /// Logs that cannot be had are asked for again after this.
@@ -24,23 +27,38 @@ const LOGS_PAUSE: Duration = Duration::from_millis(250);
 const LOGS_PATIENCE: Duration = Duration::from_secs(600);
 /// Waiting transactions told at once before somebody else has a turn.
 const PENDING_AT_ONCE: usize = 256;
-/// Heads told at once before somebody else has a turn.
-const HEADS_AT_ONCE: usize = 64;
 /// Whether we are syncing is looked at so often for those who want to know.
 const SYNCING_EVERY: Duration = Duration::from_secs(1);
 
 /// One client's outgoing side.
 pub(crate) struct Client {
-    out: mpsc::UnboundedSender<Bytes>,
-    queued: AtomicUsize,
-    most_queued: usize,
+    pub(crate) line: Line,
+    /// Who tells those of heads who want nothing else.
+    teller: Arc<Teller>,
     /// Why the connection has to end, once it has to.
     end: Mutex<Option<(u16, String)>>,
+    has_to_end: AtomicBool,
     pub(crate) ending: Notify,
-    subscriptions: Mutex<Vec<Subscription>>,
+    wanted: Mutex<AllWanted>,
     /// Something new to look after.
     woken: Notify,
-    pumping: AtomicBool,
+}
+
+/// What a client wants to be told, and who does it.
+#[derive(Default)]
+struct AllWanted {
+    list: Vec<Subscription>,
+    by: By,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum By {
+    #[default]
+    Nobody,
+    /// Heads and nothing else: together with others like it.
+    Teller,
+    /// A task of its own.
+    Pump,
 }
 
 #[derive(Clone)]
@@ -72,40 +90,54 @@ impl Topic {
 }
 
 impl Client {
-    pub(crate) fn new(most_queued: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Bytes>) {
-        let (out, queue) = mpsc::unbounded_channel();
-        let client = Self {
-            out,
-            queued: AtomicUsize::new(0),
-            most_queued,
+    pub(crate) fn new(line: Line, teller: Arc<Teller>) -> Arc<Self> {
+        Arc::new(Self {
+            line,
+            teller,
             end: Mutex::new(None),
+            has_to_end: AtomicBool::new(false),
             ending: Notify::new(),
-            subscriptions: Mutex::default(),
+            wanted: Mutex::default(),
             woken: Notify::new(),
-            pumping: AtomicBool::new(false),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heard() -> (Arc<Self>, tokio::sync::mpsc::UnboundedReceiver<Bytes>) {
+        let (tell, heard) = tokio::sync::mpsc::unbounded_channel();
+        let client = Self::new(Line::heard_by(tell), Arc::default());
+        (client, heard)
+    }
+
+    /// Says something. A client that does not read is not told less: it is let go. With `more`, more
+    /// is said at once.
+    pub(crate) fn push(&self, message: Bytes, more: bool) {
+        let said = self.line.push(Kind::Text, message, more);
+        self.or_too_slow(said);
+    }
+
+    /// Something that has happened to a subscription.
+    fn notify(&self, id: u128, member: &str, content: &[u8]) {
+        let (id, open) = (format!("{id:#x}"), format!("\",\"{member}\":"));
+        let pieces = [NOTIFICATION, id.as_bytes(), open.as_bytes(), content, b"}}"];
+        let said = match pieces.iter().map(|piece| piece.len()).sum() {
+            0..=SMALL => self.line.push_pieces(Kind::Text, &pieces, false),
+            _ => self.line.push(Kind::Text, pieces.concat().into(), false),
         };
-        (Arc::new(client), queue)
+        self.or_too_slow(said);
     }
 
-    /// Puts a message in line. A client that does not read is not told less: it is let go.
-    pub(crate) fn push(&self, message: Bytes) {
-        let length = message.len();
-        let queued = self.queued.fetch_add(length, Ordering::Relaxed) + length;
-        // One message may be larger than the limit; a queue in front of it may not.
-        if queued > self.most_queued && queued > length {
+    fn or_too_slow(&self, said: Result<(), TooSlow>) {
+        if said.is_err() && !self.has_to_end() {
             observe::slow_client();
-            return self.finish(1013, "too slow: more is waiting than the gateway keeps");
+            self.finish(1013, "too slow: more is waiting than the gateway keeps");
         }
-        let _ = self.out.send(message);
-    }
-
-    pub(crate) fn written(&self, length: usize) {
-        self.queued.fetch_sub(length, Ordering::Relaxed);
     }
 
     pub(crate) fn finish(&self, code: u16, why: &str) {
         self.lock(&self.end)
             .get_or_insert_with(|| (code, why.to_owned()));
+        self.has_to_end.store(true, Ordering::Release);
         self.ending.notify_one();
         self.woken.notify_one();
     }
@@ -114,8 +146,26 @@ impl Client {
         self.lock(&self.end).clone()
     }
 
+    fn has_to_end(&self) -> bool {
+        self.has_to_end.load(Ordering::Acquire)
+    }
+
+    /// It is not there any more.
+    pub(crate) fn leave(&self) {
+        self.line.end();
+        self.woken.notify_one();
+        if self.lock(&self.wanted).by == By::Teller {
+            self.teller.one_left();
+        }
+    }
+
+    /// Nothing has to be told to it any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.has_to_end() || self.line.has_ended()
+    }
+
     pub(crate) fn subscriptions(&self) -> usize {
-        self.lock(&self.subscriptions).len()
+        self.lock(&self.wanted).list.len()
     }
 
     fn lock<'a, T>(&self, of: &'a Mutex<T>) -> MutexGuard<'a, T> {
@@ -126,7 +176,7 @@ impl Client {
     async fn pump(self: Arc<Self>, mut core: Arc<Core>) {
         let mut changed = core.chain.changed();
         let mut pending = core.pool.0.pending.news();
-        while self.end().is_none() {
+        while !self.is_gone() {
             core = core.newest();
             let aside = self.tell_aside(&core);
             match self.tell_next(&core).await {
@@ -139,30 +189,73 @@ impl Client {
                         _ = pending.changed(), if aside.pending => {}
                         () = tokio::time::sleep(SYNCING_EVERY), if aside.syncing => {}
                         () = self.woken.notified() => {}
-                        () = self.out.closed() => return,
                     }
                 }
-                Err(Gap) => {
-                    observe::fatal_gap();
-                    let from = core.chain.tip().map_or(0, |tip| tip.head.number);
-                    let why = format!(
-                        "subscription gap: reconnect and look back with eth_getLogs; the chain is at {from}"
-                    );
-                    let subscriptions = self.lock(&self.subscriptions).clone();
-                    for subscription in subscriptions {
-                        let error = super::envelope::error_bytes(-32000, &why);
-                        self.push(notification(subscription.id, "error", &error));
-                    }
-                    return self.finish(1012, "subscription gap");
-                }
+                Err(Gap) => return self.fell_behind(&core),
             }
         }
+    }
+
+    /// There is a gap in what this client was told, and it is told that.
+    fn fell_behind(&self, core: &Core) {
+        observe::fatal_gap();
+        let from = core.chain.tip().map_or(0, |tip| tip.head.number);
+        let why = format!(
+            "subscription gap: reconnect and look back with eth_getLogs; the chain is at {from}"
+        );
+        let subscriptions = self.lock(&self.wanted).list.clone();
+        for subscription in subscriptions {
+            let error = super::envelope::error_bytes(-32000, &why);
+            self.notify(subscription.id, "error", &error);
+        }
+        self.finish(1012, "subscription gap");
+    }
+
+    /// Tells the heads that are news to it; false if that is not the teller's any more.
+    pub(crate) fn is_told(&self, core: &Core, news: &mut News) -> bool {
+        let told = {
+            let mut wanted = self.lock(&self.wanted);
+            if self.is_gone() || wanted.by != By::Teller {
+                return false;
+            }
+            self.tell_heads(core, &mut wanted.list, news)
+        };
+        if told.is_err() {
+            self.fell_behind(core);
+        }
+        told.is_ok()
+    }
+
+    /// Tells heads to those who want them.
+    fn tell_heads(
+        &self,
+        core: &Core,
+        list: &mut [Subscription],
+        news: &mut News,
+    ) -> Result<(), Gap> {
+        for subscription in list {
+            if !matches!(subscription.topic, Topic::Heads) {
+                continue;
+            }
+            let (heads, next) = news.since(&core.chain, subscription.cursor)?;
+            subscription.cursor = next;
+            for head in heads {
+                let id = format!("{:#x}", subscription.id);
+                let pieces = [NOTIFICATION, id.as_bytes(), head];
+                let said = match head.len() {
+                    0..=SMALL => self.line.push_pieces(Kind::Text, &pieces, false),
+                    _ => self.line.push(Kind::Text, pieces.concat().into(), false),
+                };
+                self.or_too_slow(said);
+            }
+        }
+        Ok(())
     }
 
     /// Tells what does not come from the chain.
     fn tell_aside(&self, core: &Core) -> Aside {
         let mut aside = Aside::default();
-        for subscription in self.lock(&self.subscriptions).iter_mut() {
+        for subscription in self.lock(&self.wanted).list.iter_mut() {
             match &mut subscription.topic {
                 Topic::Heads | Topic::Logs(_) => {}
                 Topic::Pending { place, .. } => {
@@ -172,7 +265,7 @@ impl Client {
                     aside.told |= !hashes.is_empty();
                     for hash in hashes {
                         let hash = format!("\"{hash}\"");
-                        self.push(notification(subscription.id, "result", hash.as_bytes()));
+                        self.notify(subscription.id, "result", hash.as_bytes());
                     }
                 }
                 Topic::Syncing(told) => {
@@ -190,7 +283,7 @@ impl Client {
                             format!(r#"{{"syncing":true,"status":{status}}}"#).into()
                         }
                     };
-                    self.push(notification(subscription.id, "result", &content));
+                    self.notify(subscription.id, "result", &content);
                 }
             }
         }
@@ -198,35 +291,23 @@ impl Client {
     }
 
     /// Tells all new heads, if nothing but heads is wanted of the chain; true if there may be more.
-    fn tell_heads(&self, core: &Core) -> Result<Option<bool>, Gap> {
-        let mut subscriptions = self.lock(&self.subscriptions);
+    fn tell_only_heads(&self, core: &Core) -> Result<Option<bool>, Gap> {
+        let mut wanted = self.lock(&self.wanted);
         let wants_logs = |it: &Subscription| matches!(it.topic, Topic::Logs(_));
-        if subscriptions.iter().any(wants_logs) {
+        if wanted.list.iter().any(wants_logs) {
             return Ok(None);
         }
-        let mut more = false;
-        for subscription in subscriptions.iter_mut() {
-            if !matches!(subscription.topic, Topic::Heads) {
-                continue;
-            }
-            let (changes, next) = core.chain.since(subscription.cursor, HEADS_AT_ONCE)?;
-            more |= changes.len() == HEADS_AT_ONCE;
-            subscription.cursor = next;
-            for change in changes {
-                if let Change::Add(block) = change {
-                    self.push(notification(subscription.id, "result", &block.header));
-                }
-            }
-        }
-        Ok(Some(more))
+        let mut news = News::default();
+        self.tell_heads(core, &mut wanted.list, &mut news)?;
+        Ok(Some(news.is_more()))
     }
 
     /// Tells the oldest change somebody here has not been told; false if there is none.
     async fn tell_next(&self, core: &Arc<Core>) -> Result<bool, Gap> {
-        if let Some(more) = self.tell_heads(core)? {
+        if let Some(more) = self.tell_only_heads(core)? {
             return Ok(more);
         }
-        let mut subscriptions = self.lock(&self.subscriptions).clone();
+        let mut subscriptions = self.lock(&self.wanted).list.clone();
         subscriptions.retain(|subscription| subscription.topic.is_of_the_chain());
         let mut oldest: Option<(Cursor, Change, Cursor)> = None;
         for subscription in &subscriptions {
@@ -252,7 +333,7 @@ impl Client {
         // Heads first, then the logs of the same block.
         for subscription in &due {
             if let (Topic::Heads, Change::Add(block)) = (&subscription.topic, &change) {
-                self.push(notification(subscription.id, "result", &block.header));
+                self.notify(subscription.id, "result", &block.header);
             }
         }
         let criteria: Vec<(u128, &Criteria)> = due
@@ -269,7 +350,7 @@ impl Client {
             }
         }
         let ids: Vec<u128> = due.iter().map(|subscription| subscription.id).collect();
-        for subscription in self.lock(&self.subscriptions).iter_mut() {
+        for subscription in self.lock(&self.wanted).list.iter_mut() {
             if ids.contains(&subscription.id) {
                 subscription.cursor = next;
             }
@@ -297,7 +378,7 @@ impl Client {
                 break logs;
             }
             // Gone from the chain and from all endpoints: told nobody, missed by nobody.
-            if !core.chain.is_canonical(block) || self.end().is_some() || self.out.is_closed() {
+            if !core.chain.is_canonical(block) || self.is_gone() {
                 return Ok(());
             }
             if asked.elapsed() > LOGS_PATIENCE {
@@ -308,7 +389,7 @@ impl Client {
         for log in &logs.0 {
             for (id, criteria) in criteria {
                 if criteria.matches(log) {
-                    self.push(notification(*id, "result", &log.raw));
+                    self.notify(*id, "result", &log.raw);
                 }
             }
         }
@@ -322,7 +403,7 @@ impl Client {
         for log in logs.0.iter().rev() {
             for (id, criteria) in criteria {
                 if criteria.matches(log) {
-                    self.push(notification(*id, "result", &log.removed()));
+                    self.notify(*id, "result", &log.removed());
                 }
             }
         }
@@ -337,18 +418,11 @@ struct Aside {
     syncing: bool,
 }
 
-fn notification(id: u128, member: &str, content: &[u8]) -> Bytes {
-    let mut message = BytesMut::with_capacity(120 + content.len());
-    message
-        .put_slice(br#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":""#);
-    message.put_slice(format!("{id:#x}").as_bytes());
-    message.put_slice(b"\",\"");
-    message.put_slice(member.as_bytes());
-    message.put_slice(b"\":");
-    message.put_slice(content);
-    message.put_slice(b"}}");
-    message.freeze()
-}
+/// How a notification begins; the id comes next.
+const NOTIFICATION: &[u8] =
+    br#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":""#;
+/// Notifications up to about this size are put together where they are written.
+const SMALL: usize = 8 << 10;
 
 /// A client while one of its messages is answered. What the message subscribes to begins when its
 /// answer is in line, so that no client is told about an id it does not know yet.
@@ -422,10 +496,10 @@ impl Subscriber {
                 "invalid params: eth_unsubscribe takes a subscription's id",
             );
         };
-        let mut subscriptions = self.client.lock(&self.client.subscriptions);
-        let before = subscriptions.len();
-        subscriptions.retain(|subscription| subscription.id != id);
-        if subscriptions.len() == before {
+        let mut wanted = self.client.lock(&self.client.wanted);
+        let before = wanted.list.len();
+        wanted.list.retain(|subscription| subscription.id != id);
+        if wanted.list.len() == before {
             return Answer::error(-32601, "subscription not found");
         }
         Answer::literal("true")
@@ -437,11 +511,37 @@ impl Subscriber {
         if fresh.is_empty() {
             return;
         }
-        self.client.lock(&self.client.subscriptions).extend(fresh);
-        if self.client.pumping.swap(true, Ordering::AcqRel) {
-            self.client.woken.notify_one();
-        } else {
-            tokio::spawn(Arc::clone(&self.client).pump(Arc::clone(core)));
+        let client = &self.client;
+        let before = {
+            let mut wanted = client.lock(&client.wanted);
+            wanted.list.extend(fresh);
+            let only_heads = wanted
+                .list
+                .iter()
+                .all(|it| matches!(it.topic, Topic::Heads));
+            let by = match wanted.by {
+                By::Nobody | By::Teller if only_heads => By::Teller,
+                _ => By::Pump,
+            };
+            (std::mem::replace(&mut wanted.by, by), by)
+        };
+        match before {
+            (_, By::Nobody) => {}
+            (By::Pump, _) => client.woken.notify_one(),
+            (before, By::Pump) => {
+                if before == By::Teller {
+                    client.teller.one_left();
+                }
+                tokio::spawn(Arc::clone(client).pump(Arc::clone(core)));
+            }
+            (before, By::Teller) => {
+                if before == By::Nobody {
+                    client.teller.takes(Arc::clone(client), core);
+                }
+                // What came while the answer was on its way was told to others.
+                let core = core.newest();
+                client.is_told(&core, &mut News::default());
+            }
         }
     }
 }

@@ -365,6 +365,11 @@ impl Resumed {
     pub(crate) fn new(stream: TcpStream, read: Bytes) -> Self {
         Self { read, stream }
     }
+
+    /// The connection, and what has been read of it.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.read)
+    }
 }
 
 impl AsyncRead for Resumed {

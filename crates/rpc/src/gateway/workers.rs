@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::observe;
+use super::teller::Teller;
 use crate::lane;
 
 /// Ends the threads when dropped, with all they serve.
@@ -18,16 +19,21 @@ pub(crate) struct Workers(Vec<Worker>);
 struct Worker {
     handle: Handle,
     serves: Arc<AtomicUsize>,
+    teller: Arc<Teller>,
     /// The thread waits for the other end; none where it is not ours.
     _life: Option<oneshot::Sender<()>>,
 }
 
 /// A connection's place at a worker, until dropped.
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place {
+    serves: Arc<AtomicUsize>,
+    /// Tells heads to those this worker serves.
+    pub(crate) teller: Arc<Teller>,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.serves.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -46,6 +52,7 @@ impl Workers {
             workers.push(Worker {
                 handle: Handle::current(),
                 serves: Arc::default(),
+                teller: Arc::default(),
                 _life: None,
             });
         }
@@ -60,7 +67,11 @@ impl Workers {
             .min_by_key(|worker| worker.serves.load(Ordering::Relaxed))
             .expect("there is always a worker: `start` makes sure of it");
         fewest.serves.fetch_add(1, Ordering::Relaxed);
-        (&fewest.handle, Place(Arc::clone(&fewest.serves)))
+        let place = Place {
+            serves: Arc::clone(&fewest.serves),
+            teller: Arc::clone(&fewest.teller),
+        };
+        (&fewest.handle, place)
     }
 }
 
@@ -79,6 +90,7 @@ impl Worker {
         Ok(Self {
             handle,
             serves: Arc::default(),
+            teller: Arc::default(),
             _life: Some(life),
         })
     }

@@ -190,7 +190,7 @@ async fn day(seed: u64) -> Result<u64, String> {
         StdRng::seed_from_u64(!seed),
     ));
 
-    let (client, mut queue) = Client::new(1 << 30);
+    let (client, mut queue) = Client::heard();
     let subscriber = Subscriber::new(Arc::clone(&client));
     let id = |answer: Answer| match answer {
         Answer::Result(id) => serde_json::from_slice::<String>(&id).unwrap(),
