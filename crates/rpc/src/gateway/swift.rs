@@ -7,6 +7,7 @@
 //! all that was read of it, and the connection stays there.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, timeout};
 
 use super::Core;
 use super::access::{Caller, without_key};
@@ -34,6 +35,9 @@ const COPIED: usize = 16 << 10;
 /// A connection on which nothing is asked is closed after this.
 const IDLE: Duration = Duration::from_secs(75);
 
+/// How long somebody gets to take a refusal.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// What became of a connection.
 pub(crate) enum Outcome {
     /// It is over.
@@ -45,14 +49,62 @@ pub(crate) enum Outcome {
 /// What the next bytes of a connection are.
 #[derive(Debug)]
 enum Next {
-    /// Not all there yet; the head is, or is not.
-    More { head: bool },
-    /// The usual: where the body begins, and how long it is.
+    /// Not even the head is all there.
+    More,
+    /// The usual: where the body begins, and how long it is once it is all there.
     Usual { body: usize, length: usize },
     /// For somebody else.
     Unusual,
-    /// Two lengths: how one request is hidden in another.
+    /// How one request is hidden in another, or what nobody means well with.
+    Refused(Refused),
+}
+
+/// What is not read any further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
     TwoLengths,
+    NoLength,
+    TwoHosts,
+    BareLines,
+    LargeHead,
+    TooLate,
+}
+
+impl Refused {
+    /// The answer, after which the connection ends.
+    fn answer(self) -> Vec<u8> {
+        let (status, text) = match self {
+            Self::TwoLengths => (
+                "400 Bad Request",
+                "a request has a Content-Length or a Transfer-Encoding, and not both\n",
+            ),
+            Self::NoLength => ("400 Bad Request", "the Content-Length is not a number\n"),
+            Self::TwoHosts => ("400 Bad Request", "a request has one Host\n"),
+            Self::BareLines => (
+                "400 Bad Request",
+                "the lines of a request's head end with CR LF\n",
+            ),
+            Self::LargeHead => (
+                "431 Request Header Fields Too Large",
+                "a request's head may have 16384 bytes at most\n",
+            ),
+            Self::TooLate => (
+                "408 Request Timeout",
+                "the request took too long to arrive\n",
+            ),
+        };
+        let length = text.len();
+        format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\r\n{text}"
+        )
+        .into()
+    }
+
+    /// Answers, for somebody who may not be listening.
+    async fn say(self, stream: &mut TcpStream) {
+        let answer = self.answer();
+        let _ = timeout(FAREWELL, stream.write_all(&answer)).await;
+    }
 }
 
 /// Serves a connection as long as it asks the usual.
@@ -76,53 +128,67 @@ pub(crate) async fn serve(
     };
     tokio::pin!(stopped);
     let mut leaving = false;
+    // Of the request that is on its way: taken before its body is there.
+    let mut room: Option<OwnedSemaphorePermit> = None;
     loop {
         let most = settings.config.max_request_bytes;
         let again = known.as_ref().and_then(|known| known.look(&buffer, most));
         let next = again.unwrap_or_else(|| look(&buffer, most));
-        let (body, length) = match next {
+        let usual = match next {
             Next::Unusual => return Outcome::General(stream, buffer.freeze()),
-            Next::TwoLengths => {
-                let _ = stream.write_all(TWO_LENGTHS).await;
+            Next::Refused(refused) => {
+                refused.say(&mut stream).await;
                 return Outcome::Done;
             }
-            Next::Usual { body, length } => (body, length),
-            Next::More { head } => {
-                if buffer.is_empty() && leaving {
-                    return Outcome::Done;
-                }
-                let patience = match (buffer.is_empty(), head) {
-                    (true, _) => IDLE,
-                    (false, false) => settings.config.headers_within,
-                    (false, true) => settings.config.body_within,
-                };
-                // The beginning of a request is the beginning of a wait.
-                let until = waiting_since + patience;
-                if until < timer.deadline() {
-                    timer.as_mut().reset(until);
-                }
-                let began = buffer.is_empty();
-                buffer.reserve(ROOM);
-                tokio::select! {
-                    biased;
-                    read = stream.read_buf(&mut buffer) => match read {
-                        Ok(0) | Err(_) => return Outcome::Done,
-                        Ok(_) if began => waiting_since = Instant::now(),
-                        Ok(_) => {}
-                    },
-                    () = &mut timer => {
-                        if waiting_since + patience <= Instant::now() {
-                            if !began {
-                                let _ = stream.write_all(TOO_LATE).await;
-                            }
-                            return Outcome::Done;
-                        }
-                        timer.as_mut().reset(waiting_since + patience);
-                    }
-                    () = &mut stopped, if !leaving => leaving = true,
-                }
-                continue;
+            Next::Usual { body, length } => Some((body, length)),
+            Next::More => None,
+        };
+        // What is to come of the request is waited for once there is room for it.
+        let missing = match usual {
+            None => Some(ROOM),
+            Some((body, length)) if room.is_some() => {
+                Some((body + length).saturating_sub(buffer.len())).filter(|missing| *missing > 0)
             }
+            Some(_) => None,
+        };
+        if let Some(missing) = missing {
+            if buffer.is_empty() && leaving {
+                return Outcome::Done;
+            }
+            let patience = match (buffer.is_empty(), usual) {
+                (true, _) => IDLE,
+                (false, None) => settings.config.headers_within,
+                (false, Some(_)) => settings.config.body_within,
+            };
+            // The beginning of a request is the beginning of a wait.
+            let until = waiting_since + patience;
+            if until < timer.deadline() {
+                timer.as_mut().reset(until);
+            }
+            let began = buffer.is_empty();
+            buffer.reserve(missing);
+            tokio::select! {
+                biased;
+                read = stream.read_buf(&mut buffer) => match read {
+                    Ok(0) | Err(_) => return Outcome::Done,
+                    Ok(_) if began => waiting_since = Instant::now(),
+                    Ok(_) => {}
+                },
+                () = &mut timer => {
+                    if waiting_since + patience <= Instant::now() {
+                        if !began {
+                            Refused::TooLate.say(&mut stream).await;
+                        }
+                        return Outcome::Done;
+                    }
+                    timer.as_mut().reset(waiting_since + patience);
+                }
+                () = &mut stopped, if !leaving => leaving = true,
+            }
+            continue;
+        }
+        let Some((body, length)) = usual else {
+            unreachable!("who knows nothing of a request waits for more of it, above")
         };
         if cores.has_changed().unwrap_or(false) {
             settings = cores.borrow_and_update().clone();
@@ -144,22 +210,27 @@ pub(crate) async fn serve(
         let Some(Known { caller, .. }) = &known else {
             unreachable!("it was filled above if it was not there")
         };
-        let Ok(room) = settings
-            .kept
-            .held
-            .try_acquire_many(server::room_for(length as u64, length))
-        else {
-            return Outcome::General(stream, buffer.freeze());
-        };
+        if room.is_none() {
+            let taken = Arc::clone(&settings.kept.held)
+                .try_acquire_many_owned(server::room_for(length as u64, length));
+            // Whoever waits for room waits there.
+            let Ok(taken) = taken else {
+                return Outcome::General(stream, buffer.freeze());
+            };
+            room = Some(taken);
+            if buffer.len() < body + length {
+                continue;
+            }
+        }
         let from = From {
             caller,
             socket: None,
         };
         let handled = settings.handle(&buffer[body..body + length], &from).await;
-        drop(room);
+        room = None;
         buffer.advance(body + length);
         leaving |= link.is_closing();
-        if write(&mut stream, &mut out, handled, leaving)
+        if write(&mut stream, &mut out, handled, leaving, &settings)
             .await
             .is_err()
             || leaving
@@ -172,10 +243,6 @@ pub(crate) async fn serve(
         }
     }
 }
-
-const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 36\r\n\r\nthe request took too long to arrive\n";
-
-const TWO_LENGTHS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 68\r\n\r\na request has a Content-Length or a Transfer-Encoding, and not both\n";
 
 /// The head of the last request and what was found out about it. A client's heads are mostly the
 /// same to the byte, and what is the same need not be taken apart again.
@@ -194,10 +261,7 @@ impl Known {
             return None;
         }
         let (body, length) = (self.head.len(), self.length);
-        Some(match bytes.len() < body + length {
-            true => Next::More { head: true },
-            false => Next::Usual { body, length },
-        })
+        Some(Next::Usual { body, length })
     }
 
     /// Whether these bytes, under these settings, are from the same caller.
@@ -218,15 +282,17 @@ fn look(bytes: &[u8], most: usize) -> Next {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let body = match request.parse(bytes) {
-        Ok(httparse::Status::Complete(body)) => body,
-        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_BYTES => {
-            return Next::More { head: false };
-        }
+        Ok(httparse::Status::Complete(body)) if body <= HEAD_BYTES => body,
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_BYTES => return Next::More,
+        Ok(_) => return Next::Refused(Refused::LargeHead),
         // What is not HTTP is told so by the general server.
         _ => return Next::Unusual,
     };
     if request.version != Some(1) {
         return Next::Unusual;
+    }
+    if has_bare_lines(&bytes[..body]) {
+        return Next::Refused(Refused::BareLines);
     }
     let has = |name: &str| {
         let headers = request.headers.iter();
@@ -240,17 +306,27 @@ fn look(bytes: &[u8], most: usize) -> Next {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
             14 if is("content-length") => {
-                let text = std::str::from_utf8(header.value).unwrap_or_default();
-                match (length, text.trim().parse::<usize>()) {
-                    (Some(_), _) => return Next::TwoLengths,
-                    (None, Ok(known)) if known <= most => length = Some(known),
-                    _ if has("transfer-encoding") > 0 => return Next::TwoLengths,
+                let text = header.value.trim_ascii();
+                // Signs are for others to make something else of.
+                if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+                    return Next::Refused(Refused::NoLength);
+                }
+                let known = std::str::from_utf8(text)
+                    .ok()
+                    .and_then(|it| it.parse().ok());
+                match (length, known) {
+                    (Some(_), _) => return Next::Refused(Refused::TwoLengths),
+                    (None, Some(known)) if known <= most => length = Some(known),
+                    _ if has("transfer-encoding") > 0 => {
+                        return Next::Refused(Refused::TwoLengths);
+                    }
                     _ => return Next::Unusual,
                 }
             }
             17 if is("transfer-encoding") && has("content-length") > 0 => {
-                return Next::TwoLengths;
+                return Next::Refused(Refused::TwoLengths);
             }
+            4 if is("host") && has("host") > 1 => return Next::Refused(Refused::TwoHosts),
             17 if is("transfer-encoding") => return Next::Unusual,
             7 if is("upgrade") => return Next::Unusual,
             6 if is("expect") || is("origin") => return Next::Unusual,
@@ -262,9 +338,16 @@ fn look(bytes: &[u8], most: usize) -> Next {
     }
     match length {
         None => Next::Unusual,
-        Some(length) if bytes.len() < body + length => Next::More { head: true },
         Some(length) => Next::Usual { body, length },
     }
+}
+
+/// Lines that end with LF alone: what stands behind such an end is another header to some and the
+/// same one to others.
+fn has_bare_lines(head: &[u8]) -> bool {
+    let mut before = 0;
+    head.iter()
+        .any(|byte| std::mem::replace(&mut before, *byte) != b'\r' && *byte == b'\n')
 }
 
 /// Who asks; none if somebody else has to say no.
@@ -305,6 +388,7 @@ async fn write(
     head: &mut BytesMut,
     handled: super::handle::Handled,
     leaving: bool,
+    settings: &Core,
 ) -> io::Result<()> {
     let pieces = handled.pieces.unwrap_or_default();
     let length = pieces.len();
@@ -331,11 +415,51 @@ async fn write(
         head.put_slice(first);
         pieces.pop_front();
     }
-    stream.write_all(head).await?;
-    for piece in pieces {
-        stream.write_all(&piece).await?;
+    // Mostly that is all, and the connection takes it.
+    let written = match stream.try_write(head) {
+        Ok(written) => written,
+        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(cause) => return Err(cause),
+    };
+    if written == head.len() && pieces.is_empty() {
+        return Ok(());
+    }
+    pieces.push_front(head.split_off(written).freeze());
+    Box::pin(write_slowly(stream, pieces, settings)).await
+}
+
+/// Writes what the connection did not take at once. It takes up room meanwhile like requests do, and
+/// whoever takes nothing of it for too long is let go.
+async fn write_slowly(
+    stream: &mut TcpStream,
+    pieces: VecDeque<Bytes>,
+    settings: &Core,
+) -> io::Result<()> {
+    let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    // One that is larger than all the room there is may have it for itself.
+    let most = settings.config.max_held_bytes;
+    let _room = Arc::clone(&settings.kept.held)
+        .try_acquire_many_owned(server::room_for(length as u64, most).min(whole_room(most)))
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    for mut piece in pieces {
+        while piece.has_remaining() {
+            let writing = stream.write_buf(&mut piece);
+            if timeout(settings.config.body_within, writing)
+                .await
+                .map_err(slow)??
+                == 0
+            {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
     }
     Ok(())
+}
+
+/// All the room there is, in KiB.
+fn whole_room(most: usize) -> u32 {
+    u32::try_from(most >> 10).unwrap_or(u32::MAX).max(1)
 }
 
 /// The time as HTTP writes it; made once a second.
@@ -433,7 +557,11 @@ mod tests {
         let head = USUAL.len() - 5;
         for end in 0..USUAL.len() {
             let next = look(&USUAL.as_bytes()[..end], 100);
-            let fits = matches!(next, Next::More { head: complete } if complete == (end >= head));
+            let fits = match next {
+                Next::More => end < head,
+                Next::Usual { body, length } => end >= head && (body, length) == (head, 5),
+                _ => false,
+            };
             assert!(fits, "{end}: {next:?}");
         }
         let two = format!("{USUAL}{USUAL}");
@@ -454,14 +582,12 @@ mod tests {
             USUAL.replace("HTTP/1.1", "HTTP/1.0"),
             USUAL.replace("Content-Length: 5\r\n", ""),
             USUAL.replace("Content-Length: 5", "Content-Length: 101"),
-            USUAL.replace("Content-Length: 5", "Content-Length: -5"),
             USUAL.replace("Content-Length: 5", "Transfer-Encoding: chunked"),
             with("Connection: close"),
             with("Connection: Upgrade\r\nUpgrade: websocket"),
             with("Expect: 100-continue"),
             with("Origin: https://app.example"),
             with("Not a header"),
-            format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES)),
         ] {
             let next = look(text.as_bytes(), 100);
             assert!(matches!(next, Next::Unusual), "{text:?}: {next:?}");
@@ -470,6 +596,36 @@ mod tests {
             look(with("Connection: keep-alive").as_bytes(), 100),
             Next::Usual { .. }
         ));
+    }
+
+    #[test]
+    fn what_is_read_in_two_ways_is_refused() {
+        let with =
+            |line: &str| USUAL.replace("Host: localhost", &format!("Host: localhost\r\n{line}"));
+        let length = |text: &str| USUAL.replace("Length: 5", &format!("Length: {text}"));
+        let large = format!("X: {}", "x".repeat(HEAD_BYTES));
+        for (text, refused) in [
+            (with("Content-Length: 5"), Refused::TwoLengths),
+            (with("Transfer-Encoding: chunked"), Refused::TwoLengths),
+            (length("+5"), Refused::NoLength),
+            (length("-5"), Refused::NoLength),
+            (length(""), Refused::NoLength),
+            (length("5, 5"), Refused::NoLength),
+            (with("Host: elsewhere"), Refused::TwoHosts),
+            (USUAL.replace("\r\n", "\n"), Refused::BareLines),
+            (with("A: b\nC: d"), Refused::BareLines),
+            (with(&large), Refused::LargeHead),
+            (format!("POST / HTTP/1.1\r\n{large}"), Refused::LargeHead),
+        ] {
+            let next = look(text.as_bytes(), 100);
+            assert!(
+                matches!(next, Next::Refused(it) if it == refused),
+                "{text:?}: {next:?}"
+            );
+            let answer = String::from_utf8(refused.answer()).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("content-length: {}", body.len())));
+        }
     }
 
     /// A core nobody asks, with a caller.

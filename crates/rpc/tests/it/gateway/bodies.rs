@@ -208,6 +208,89 @@ async fn until_asked(upstream: &super::upstream::Upstream, method: &'static str)
     .await;
 }
 
+#[tokio::test]
+async fn a_body_takes_its_room_before_it_is_there_and_what_is_not_asked_well_is_not_read() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_request_bytes: 1 << 20,
+        max_held_bytes: 2 << 20,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let begin = |length: usize| async move {
+        let mut stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length / 2]).await.unwrap();
+        stream
+    };
+    let answer_of = |mut stream: tokio::net::TcpStream| async move {
+        let mut answer = vec![0; 12];
+        let read = stream.read_exact(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(20), read)
+            .await
+            .expect("no answer for 20 s")
+            .unwrap();
+        (String::from_utf8(answer).unwrap(), stream)
+    };
+    let first = begin(1_000_000).await;
+    let second = begin(1_000_000).await;
+    // There is no room for a third: it is told so while the others are still on their way.
+    let (third, _) = answer_of(begin(1_000_000).await).await;
+    assert_eq!(third, "HTTP/1.1 503");
+    for mut held in [first, second] {
+        held.write_all(&vec![b' '; 500_000]).await.unwrap();
+        let (answer, _) = answer_of(held).await;
+        assert_eq!(answer, "HTTP/1.1 200");
+    }
+    let (again, _held) = answer_of({
+        let mut stream = begin(1_000_000).await;
+        stream.write_all(&vec![b' '; 500_000]).await.unwrap();
+        stream
+    })
+    .await;
+    assert_eq!(again, "HTTP/1.1 200");
+
+    for (line, status) in [
+        ("Content-Length: +5", "400"),
+        ("Content-Length: 5\r\nHost: elsewhere", "400"),
+        ("Content-Length: 5\nX: y", "400"),
+        (
+            &*format!("Content-Length: 5\r\nX: {}", "x".repeat(20_000)),
+            "431",
+        ),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let request = format!("POST / HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\nhello");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (answer, _) = answer_of(stream).await;
+        assert_eq!(answer, format!("HTTP/1.1 {status}"), "{line:.40}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answers_is_let_go() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        body_within: Duration::from_millis(300),
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let mut stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_feeHistory","params":["0x1","latest",[]]}"#;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Ten kilobytes of answer each, and nobody takes them.
+    let asking = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), asking)
+        .await
+        .expect("its connection is kept");
+    assert_eq!(door.block_number().await, 100);
+}
+
 /// Passes bytes on to the door and counts who connected.
 async fn counted(door: &Door) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
