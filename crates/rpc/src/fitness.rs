@@ -9,13 +9,13 @@ mod probation;
 mod window;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::by_name::ByName;
 use probation::Probation;
 pub(crate) use window::Shown;
 
@@ -72,7 +72,7 @@ impl Default for Fitness {
 #[derive(Default)]
 struct Marks {
     hold_back_until: Option<Instant>,
-    methods: HashMap<Cow<'static, str>, Method>,
+    methods: ByName<Cow<'static, str>, Method>,
 }
 
 #[derive(Default)]
@@ -127,6 +127,11 @@ impl Fitness {
         self.strays.store(strays, Ordering::Relaxed);
     }
 
+    /// Whether there is nothing at all that speaks against it.
+    pub(crate) fn is_unblemished(&self) -> bool {
+        self.blemished.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether the endpoint is a good choice for this method now.
     pub(crate) fn is_fit(&self, method: &str, now: Instant) -> bool {
         if self.blemished.load(Ordering::Relaxed) == 0 {
@@ -153,8 +158,7 @@ impl Fitness {
     }
 
     /// It answered the method as it should.
-    pub(crate) fn did_well(&self, method: &str, took: Duration) {
-        let now = Instant::now();
+    pub(crate) fn did_well(&self, method: &str, took: Duration, now: Instant) {
         self.probation.answered(now);
         let mut marks = self.marks();
         let second = self.second(now);
@@ -401,7 +405,7 @@ mod tests {
         assert!(fitness.is_fit("eth_getLogs", now));
         assert!(fitness.is_fit("eth_call", now + METHOD_PAUSE));
         assert_eq!(words(&fitness), ["fails eth_call"]);
-        fitness.did_well("eth_call", Duration::from_millis(1));
+        fitness.did_well("eth_call", Duration::from_millis(1), Instant::now());
         assert!(fitness.is_fit("eth_call", now));
         assert!(words(&fitness).is_empty());
     }
@@ -412,13 +416,13 @@ mod tests {
         let mut unfit = false;
         for n in 0..60 {
             if n % 3 == 0 {
-                fitness.did_well("eth_call", Duration::from_millis(1));
+                fitness.did_well("eth_call", Duration::from_millis(1), Instant::now());
             } else {
                 unfit = fitness.failed("eth_call", now);
             }
         }
         assert!(unfit && !fitness.is_fit("eth_call", now));
-        fitness.did_well("eth_call", Duration::from_millis(1));
+        fitness.did_well("eth_call", Duration::from_millis(1), Instant::now());
         let later = now + Duration::from_secs(61);
         assert!(fitness.is_fit("eth_call", later));
         assert!(
@@ -449,7 +453,7 @@ mod tests {
             ["is not asked for eth_getLogs: it left out logs of block 7"]
         );
         // An answer is no proof.
-        fitness.did_well("eth_getLogs", Duration::from_millis(1));
+        fitness.did_well("eth_getLogs", Duration::from_millis(1), Instant::now());
         fitness.checked_well("eth_getLogs");
         assert!(!fitness.is_fit("eth_getLogs", now));
         fitness.checked_well("eth_getLogs");
@@ -462,7 +466,7 @@ mod tests {
         let usual = Duration::from_millis(20);
         for _ in 0..3 {
             for _ in 0..TIMED {
-                fitness.did_well("eth_call", Duration::from_millis(900));
+                fitness.did_well("eth_call", Duration::from_millis(900), Instant::now());
             }
             fitness.compare_slowness("eth_call", usual, Instant::now());
             assert!(fitness.is_fit("eth_call", Instant::now()));
@@ -474,7 +478,7 @@ mod tests {
         // Quick again, it is asked again after its pause.
         tokio::time::advance(Duration::from_secs(60)).await;
         for _ in 0..TIMED {
-            fitness.did_well("eth_call", Duration::from_millis(20));
+            fitness.did_well("eth_call", Duration::from_millis(20), Instant::now());
         }
         fitness.compare_slowness("eth_call", usual, Instant::now());
         assert!(!fitness.is_slow_at("eth_call"));

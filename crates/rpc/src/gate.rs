@@ -80,7 +80,19 @@ struct Rate {
 }
 
 /// A question under way; its place is given on when dropped.
-pub(crate) struct Permit(Option<Arc<Mutex<State>>>, Instant);
+pub(crate) struct Permit(Option<Arc<Mutex<State>>>, Instant, Option<Instant>);
+
+impl Permit {
+    /// When it was given.
+    pub(crate) fn since(&self) -> Instant {
+        self.1
+    }
+
+    /// It was needed until then.
+    pub(crate) fn ends(&mut self, at: Instant) {
+        self.2 = Some(at);
+    }
+}
 
 /// Too many stand in line, or it takes too long: when it makes sense to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +117,9 @@ impl Drop for Permit {
         let mut next = {
             let mut open = lock(&state);
             open.under_way -= 1;
-            let held = self.1.elapsed().as_secs_f64();
+            // Whoever had it says when they were done.
+            let until = self.2.unwrap_or_else(Instant::now);
+            let held = until.saturating_duration_since(self.1).as_secs_f64();
             open.held = match open.held {
                 0.0 => held,
                 usual => usual + NEWEST * (held - usual),
@@ -139,7 +153,10 @@ impl State {
             }
         })?;
         self.under_way += 1;
-        Some((waiter, Permit(Some(Arc::clone(state)), Instant::now())))
+        Some((
+            waiter,
+            Permit(Some(Arc::clone(state)), Instant::now(), None),
+        ))
     }
 
     /// How long the tokens take that others who wait get first.
@@ -207,8 +224,28 @@ impl Gate {
         priority: Priority,
         deadline: Instant,
     ) -> Result<Permit, Turned> {
-        self.take_token(priority, deadline).await?;
-        self.take_place(priority, deadline).await
+        if let Some(permit) = self.enter_at_once(Instant::now()) {
+            return Ok(permit);
+        }
+        // Rare and large, as a future: kept out of every question under way.
+        Box::pin(async move {
+            self.take_token(priority, deadline).await?;
+            self.take_place(priority, deadline).await
+        })
+        .await
+    }
+
+    /// A place, if one is free and there is no rate to be kept.
+    fn enter_at_once(&self, now: Instant) -> Option<Permit> {
+        let mut state = lock(&self.0);
+        let free = state.rate.is_none()
+            && (state.under_way as f64) < state.limit.floor()
+            && state.lines.iter().all(VecDeque::is_empty);
+        if !free {
+            return None;
+        }
+        state.under_way += 1;
+        Some(Permit(Some(Arc::clone(&self.0)), now, None))
     }
 
     async fn take_token(&self, priority: Priority, deadline: Instant) -> Result<(), Turned> {
@@ -245,7 +282,7 @@ impl Gate {
                 .all(VecDeque::is_empty);
             if first && (state.under_way as f64) < state.limit.floor() {
                 state.under_way += 1;
-                return Ok(Permit(Some(Arc::clone(&self.0)), Instant::now()));
+                return Ok(Permit(Some(Arc::clone(&self.0)), Instant::now(), None));
             }
             let waiting: usize = state.lines.iter().map(VecDeque::len).sum();
             let wait = state.for_a_place(priority);

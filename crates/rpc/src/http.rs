@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::error::RpcError;
 use crate::harmless::is_harmless;
 use crate::lane;
 use crate::masked::masked;
+use crate::patience;
 use crate::wire;
 use connection::{Broken, Connection, Place, Reply, connector};
 
@@ -140,10 +142,11 @@ impl HttpEndpoint {
                 .post_scripted(scripted.post(body), method, within)
                 .await;
         }
-        let reply = match tokio::time::timeout(within, self.exchange(method, body)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(failure)) => return Err(self.failed(method, failure)),
-            Err(_) => return Err(self.late(method, within)),
+        let deadline = Instant::now() + within;
+        let reply = match patience::by(deadline, self.exchange(method, body)).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(failure)) => return Err(self.failed(method, failure)),
+            None => return Err(self.late(method, within)),
         };
         if (200..300).contains(&reply.status) {
             return Ok(reply.body);

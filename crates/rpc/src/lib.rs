@@ -11,6 +11,7 @@
 
 mod agreed;
 mod broadcast;
+mod by_name;
 mod config;
 mod dice;
 mod endpoints;
@@ -28,6 +29,7 @@ mod log;
 mod masked;
 mod node;
 mod observe;
+mod patience;
 mod pending;
 mod pool;
 mod public;

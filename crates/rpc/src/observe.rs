@@ -2,13 +2,13 @@
 //!
 //! Metric names and labels are those existing dashboards know.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tracing::{debug, error, info, warn};
 
+use crate::by_name::ByName;
 use crate::send::SendOutcome;
 use crate::status::NodeState;
 
@@ -31,7 +31,7 @@ pub(crate) struct Meters {
     send_only: bool,
     handles: OnceLock<Handles>,
     /// By method; failed calls first, successful ones second.
-    call_times: [RwLock<HashMap<String, Histogram>>; 2],
+    call_times: [RwLock<ByName<String, Histogram>>; 2],
 }
 
 struct Handles {
@@ -100,15 +100,11 @@ impl Meters {
             &handles.calls_failed
         }
         .increment(1);
-        self.call_time(method, succeeded)
-            .record(took.as_secs_f64() * 1e9);
-    }
-
-    fn call_time(&self, method: &str, succeeded: bool) -> Histogram {
+        let nanos = took.as_secs_f64() * 1e9;
         let times = &self.call_times[usize::from(succeeded)];
         let read = times.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(method) {
-            return known.clone();
+            return known.record(nanos);
         }
         let method = if read.len() < METHODS {
             method
@@ -125,11 +121,11 @@ impl Meters {
             "success" => succeeded.to_string(),
             "rpcCallName" => method.to_owned()
         );
+        fresh.record(nanos);
         times
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(method.to_owned(), fresh.clone());
-        fresh
+            .insert(method.to_owned(), fresh);
     }
 
     pub(crate) fn dialed(&self, succeeded: bool) {

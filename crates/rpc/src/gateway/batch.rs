@@ -178,7 +178,7 @@ impl Core {
             let name = plan.question.name();
             let answer = match came {
                 Ok(Forwarded::Result(result)) => {
-                    node.fitness.did_well(name, took);
+                    node.fitness.did_well(name, took, Instant::now());
                     if self.is_doubtful(&plan.question, node, &result)
                         || plan.question.may_be_known_to_others(&result)
                     {

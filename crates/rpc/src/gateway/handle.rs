@@ -133,8 +133,12 @@ impl Core {
         let more = caller.methods.as_ref();
         // What a key is given by name is given although it is refused to everybody else.
         let given = more.is_some_and(|rules| rules.gives(method));
-        (given || self.config.methods.permit(method))
-            && more.is_none_or(|rules| rules.permit(method))
+        (given || self.permits(method)) && more.is_none_or(|rules| rules.permit(method))
+    }
+
+    fn permits(&self, method: &str) -> bool {
+        let known = self.permitted.get(method);
+        known.unwrap_or_else(|| self.config.methods.permit(method))
     }
 
     fn pays(

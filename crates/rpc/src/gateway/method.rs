@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::policy::MethodRules;
+
 /// How a question is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -166,9 +168,30 @@ const TABLE: &[Method] = &[
 pub(crate) const UNKNOWN: Method = m("other", Kind::Other, Tip);
 
 pub(crate) fn find(name: &str) -> &'static Method {
-    match TABLE.binary_search_by(|method| method.name.cmp(name)) {
-        Ok(at) => &TABLE[at],
-        Err(_) => &UNKNOWN,
+    place(name).map_or(&UNKNOWN, |at| &TABLE[at])
+}
+
+/// Where in the table it stands.
+fn place(name: &str) -> Option<usize> {
+    TABLE.binary_search_by(|method| method.name.cmp(name)).ok()
+}
+
+/// Which methods of the table some rules permit: what is asked all the time is looked up.
+pub(crate) struct Permitted(Box<[bool]>);
+
+impl Permitted {
+    pub(crate) fn by(rules: &MethodRules) -> Self {
+        Self(
+            TABLE
+                .iter()
+                .map(|method| rules.permit(method.name))
+                .collect(),
+        )
+    }
+
+    /// None for a method that is not in the table.
+    pub(crate) fn get(&self, name: &str) -> Option<bool> {
+        self.0.get(place(name)?).copied()
     }
 }
 

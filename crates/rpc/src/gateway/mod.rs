@@ -122,6 +122,8 @@ pub enum GatewayError {
 pub(crate) struct Core {
     pub(crate) pool: Endpoints,
     pub(crate) config: GatewayConfig,
+    /// What everybody may ask, by these settings.
+    permitted: method::Permitted,
     pub(crate) chain: Arc<ChainView>,
     pub(crate) retries: Budget,
     /// Whether endpoints have been compared with each other once.
@@ -232,6 +234,7 @@ impl Core {
             patience: None,
             followed: AtomicBool::new(false),
             successor: OnceLock::new(),
+            permitted: method::Permitted::by(&config.methods),
             pool,
             config,
             chain,

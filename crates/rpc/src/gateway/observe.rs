@@ -1,10 +1,10 @@
 //! What gateway and pool tell the world: log lines and metrics. A node has a pool for each chain, so
 //! what is true of one chain names it.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, gauge, histogram};
@@ -14,6 +14,7 @@ use super::class::Class;
 use super::envelope::Answer;
 use super::method::Method;
 use super::reload::Reloaded;
+use crate::by_name::ByName;
 use crate::error::RpcError;
 
 struct OfMethod {
@@ -22,39 +23,30 @@ struct OfMethod {
     seconds: Histogram,
 }
 
-/// By the method's name, which is one of the table or `other`.
-static METHODS: OnceLock<RwLock<HashMap<&'static str, OfMethod>>> = OnceLock::new();
+thread_local! {
+    /// By the method's name, which is one of the table or `other`. Each thread has handles of its
+    /// own, all to the same metrics: nobody stands in line for them.
+    static METHODS: RefCell<ByName<&'static str, OfMethod>> = RefCell::default();
+}
 
 /// A client got its answer.
 pub(crate) fn answered(method: &'static Method, answer: &Answer, took: Duration) {
-    let methods = METHODS.get_or_init(RwLock::default);
-    let record = |of: &OfMethod| {
+    METHODS.with_borrow_mut(|methods| {
+        let of = methods.entry(method.name).or_insert_with_key(|name| {
+            let requests = |outcome: &'static str| counter!("dodona_gateway_requests_total", "method" => *name, "outcome" => outcome);
+            OfMethod {
+                answered: requests("result"),
+                refused: requests("error"),
+                seconds: histogram!("dodona_gateway_request_seconds", "method" => *name),
+            }
+        });
         match answer {
             Answer::Result(_) => &of.answered,
             Answer::Error(_) | Answer::Later(..) | Answer::Nameless(_) => &of.refused,
         }
         .increment(1);
         of.seconds.record(took.as_secs_f64());
-    };
-    if let Some(of) = methods
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(method.name)
-    {
-        return record(of);
-    }
-    let name = method.name;
-    let requests = |outcome: &'static str| counter!("dodona_gateway_requests_total", "method" => name, "outcome" => outcome);
-    let fresh = OfMethod {
-        answered: requests("result"),
-        refused: requests("error"),
-        seconds: histogram!("dodona_gateway_request_seconds", "method" => name),
-    };
-    record(&fresh);
-    methods
-        .write()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(name, fresh);
+    });
 }
 
 /// An upstream answered with an error.

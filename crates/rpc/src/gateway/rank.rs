@@ -1,6 +1,7 @@
 //! Who is asked: how good a choice each endpoint is for a question, and whether to believe what it
 //! says.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,9 @@ const PROBATION_SHARE: usize = 10;
 /// An empty list of logs is doubted over at most so many blocks, when a header makes it so unlikely.
 const DOUBTED_BLOCKS: u64 = 64;
 const SUSPICIOUS: f64 = 0.05;
+
+/// The time, once somebody wants to know it.
+type Now = LazyCell<Instant>;
 
 /// How good a choice an endpoint is; the lowest is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +46,7 @@ impl Core {
     /// The best endpoint not tried yet: best rank, then lowest order, then the better of two drawn
     /// at random by answering time and load.
     pub(super) fn choose(&self, question: &Question, tried: &[usize]) -> Option<(&Node, Rank)> {
-        let now = Instant::now();
+        let now = Now::new(Instant::now);
         let tags = self.chain.tags().unwrap_or_default();
         let mut best: Option<(Rank, u32)> = None;
         let mut among: [usize; 16] = [0; 16];
@@ -51,7 +55,7 @@ impl Core {
             if node.send_only || tried.contains(&node.index) {
                 continue;
             }
-            let Some(rank) = self.rank(node, question, tags, now) else {
+            let Some(rank) = self.rank(node, question, tags, &now) else {
                 continue;
             };
             let key = (rank, node.order);
@@ -102,7 +106,7 @@ impl Core {
         node: &Node,
         question: &Question,
         tags: Tags,
-        now: Instant,
+        now: &Now,
     ) -> Option<Rank> {
         let (state, head) = {
             let condition = node.condition();
@@ -123,7 +127,7 @@ impl Core {
                 at >= tags.latest && self.is_on_our_branch(head, tags)
             }
         };
-        let fit = node.fitness.is_fit(question.name(), now)
+        let fit = (node.fitness.is_unblemished() || node.fitness.is_fit(question.name(), **now))
             && (question.span <= 1 || question.span <= node.log_range());
         Some(match (has_block, well, fit) {
             (false, _, _) => Rank::Behind,
@@ -153,16 +157,16 @@ impl Core {
 
     /// How long everybody who could be asked wants to be left alone; none if somebody does not.
     pub(super) fn all_hold_back(&self, question: &Question, tried: &[usize]) -> Option<Duration> {
-        let now = Instant::now();
+        let now = Now::new(Instant::now);
         let tags = self.chain.tags().unwrap_or_default();
         let mut shortest: Option<Duration> = None;
         for node in &self.pool.0.nodes {
             if node.send_only || tried.contains(&node.index) {
                 continue;
             }
-            match self.rank(node, question, tags, now) {
+            match self.rank(node, question, tags, &now) {
                 Some(Rank::Unfit) => {
-                    let wait = node.fitness.held_back(now)?;
+                    let wait = node.fitness.held_back(*now)?;
                     shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
                 }
                 None | Some(Rank::Behind | Rank::Lost) => {}
@@ -211,7 +215,7 @@ impl Core {
     /// Whether an endpoint is as good a choice as any for a question.
     pub(crate) fn is_good(&self, node: &Node, question: &Question) -> bool {
         let tags = self.chain.tags().unwrap_or_default();
-        self.rank(node, question, tags, Instant::now()) == Some(Rank::Good)
+        self.rank(node, question, tags, &Now::new(Instant::now)) == Some(Rank::Good)
     }
 
     /// Who would be asked, if they are good.

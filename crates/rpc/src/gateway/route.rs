@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Core;
 use super::block::Needs;
@@ -15,6 +15,7 @@ use super::question::{Asked, Question};
 use super::rank::Rank;
 use crate::error::RpcError;
 use crate::node::{Forwarded, Node};
+use crate::patience::Patience;
 
 /// Different endpoints asked before the last answer counts.
 const ATTEMPTS: usize = 4;
@@ -43,7 +44,8 @@ impl Core {
         mut tried: Vec<usize>,
     ) -> Asked {
         let (total, attempt) = self.deadlines(question.method.kind);
-        let deadline = Instant::now() + total;
+        let began = Instant::now();
+        let deadline = began + total;
         let mut asked = 0;
         let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
@@ -52,13 +54,13 @@ impl Core {
         let mut missing = false;
         // Whose answers were not believed.
         let mut doubted: Vec<usize> = Vec::new();
-        let patience = deadline.min(Instant::now() + BLOCK_WAIT);
+        let patience = deadline.min(began + BLOCK_WAIT);
         let mut news = None;
         let mut first = true;
         let name = question.name();
 
         let mut chosen = self.wait_for_block(question, &tried, deadline).await;
-        while tried.len() < ATTEMPTS && Instant::now() < deadline {
+        while tried.len() < ATTEMPTS && (first || Instant::now() < deadline) {
             let next = chosen
                 .take()
                 .or_else(|| self.choose(question, &tried))
@@ -119,14 +121,14 @@ impl Core {
             let alone = self.pool.0.usable.count() <= 1;
             let within = if alone { left } else { attempt.min(left) };
             let (node, outcome) = self
-                .attempt(question, node, within, &mut tried, repeatable)
+                .attempt(question, node, started, within, &mut tried, repeatable)
                 .await;
             let now = Instant::now();
             let from = Some(node.index);
             let by = from.filter(|_| rank < Rank::Behind);
             match outcome {
                 Ok(Forwarded::Result(result)) => {
-                    node.fitness.did_well(name, now - started);
+                    node.fitness.did_well(name, now - started, now);
                     if question.span > 0 {
                         node.range_went_well(question.span);
                     }
@@ -247,6 +249,7 @@ impl Core {
         self: &'a Arc<Self>,
         question: &Question,
         node: &'a Node,
+        started: Instant,
         within: Duration,
         tried: &mut Vec<usize>,
         repeatable: bool,
@@ -275,7 +278,7 @@ impl Core {
         tokio::select! {
             biased;
             outcome = &mut first => return (node, outcome),
-            () = sleep_until(Instant::now() + patience) => {}
+            () = Patience::until(started + patience) => {}
         }
         let second = self
             .choose(question, tried)

@@ -2,6 +2,7 @@
 //! task of whoever asks. Nothing runs beside it, so a question costs two system calls.
 
 use std::io::{self, ErrorKind, IoSlice, Write as _};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -288,9 +289,11 @@ struct Head {
 impl Head {
     /// The head and how long it is; none if it is not all there.
     fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, Broken> {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        let end = match response.parse(bytes) {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+        let end = match parsed {
             Ok(httparse::Status::Complete(end)) => end,
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Err(Broken::Malformed("something that is not HTTP")),

@@ -168,9 +168,21 @@ impl Node {
         exchange: impl Future<Output = Result<T, RpcError>>,
         is_success: impl Fn(&T) -> bool,
     ) -> Result<T, RpcError> {
-        let started = Instant::now();
+        let now = Instant::now();
+        self.timed_from(now, method, exchange, is_success).await.0
+    }
+
+    /// The same of one that begins now; with when it ended.
+    pub(super) async fn timed_from<T>(
+        &self,
+        started: Instant,
+        method: &str,
+        exchange: impl Future<Output = Result<T, RpcError>>,
+        is_success: impl Fn(&T) -> bool,
+    ) -> (Result<T, RpcError>, Instant) {
         let outcome = exchange.await;
-        let took = started.elapsed();
+        let ended = Instant::now();
+        let took = ended - started;
         // A refusal is an answer: the endpoint did its part.
         let answered = !outcome
             .as_ref()
@@ -204,7 +216,7 @@ impl Node {
                 }
             }
         }
-        outcome
+        (outcome, ended)
     }
 }
 

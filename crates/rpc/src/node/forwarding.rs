@@ -58,10 +58,12 @@ impl Node {
     ) -> Result<Forwarded, RpcError> {
         let _in_flight = self.fitness.begin();
         let deadline = Instant::now() + within;
-        let _permit = self.enter(priority, deadline).await?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let outcome = self
-            .timed_as(
+        let mut permit = self.enter(priority, deadline).await?;
+        let started = permit.since();
+        let left = deadline.saturating_duration_since(started);
+        let (outcome, ended) = self
+            .timed_from(
+                started,
                 method,
                 async {
                     let answer = match (&self.http, &self.ws) {
@@ -76,6 +78,7 @@ impl Node {
                 Forwarded::is_result,
             )
             .await;
+        permit.ends(ended);
         self.learn(&outcome);
         outcome
     }
