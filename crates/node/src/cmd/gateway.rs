@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dodona_rpc::NodeConfig;
 use dodona_rpc::gateway::{self, ChainError, Gateway, ListenError};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -28,6 +29,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// where being told does not: on mounted secrets that are swapped by a link, and over a network.
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(200);
+/// Measured times are added up so often.
+const ADD_UP: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(arguments: GatewayArgs, out: &mut Out<'_>) -> anyhow::Result<()> {
     match arguments.command {
@@ -60,6 +63,7 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     let pool = settings::pool(chain_id, settings.nodes);
+    let kept = metrics.clone();
     let gateway = Gateway::new(pool, settings.door, move || metrics.render());
     let gateway = match &arguments.clients.config {
         Some(file) => gateway.with_context(|| file::not_right(file))?,
@@ -78,9 +82,18 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
     tokio::select! {
         () = gateway.clone().run(listener, stop) => {}
         () = changes => {}
+        () = upkeep(&kept) => {}
     }
     tracing::info!("The gateway has stopped");
     Ok(())
+}
+
+/// Adds up what was measured, so that it does not pile up where nobody asks for it.
+async fn upkeep(metrics: &PrometheusHandle) {
+    loop {
+        tokio::time::sleep(ADD_UP).await;
+        metrics.run_upkeep();
+    }
 }
 
 /// With a file, `--listen` is no way out.
