@@ -1,9 +1,11 @@
 //! Callers, in a process of their own: as fast as they are answered, or at a rate; over HTTP or
 //! WebSocket. They print what they saw as one line of JSON.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -214,33 +216,29 @@ pub(crate) struct Told {
     pub(crate) missed: u64,
 }
 
+/// When subscribers were told of a block, after it was shown: by the moment it was shown.
+type Delays = Arc<Mutex<BTreeMap<u64, Vec<u64>>>>;
+
 /// So many subscribers to new heads; prints `ready` when all are, and counts some blocks then.
 pub(crate) async fn subscribe(port: u16, subscribers: usize, blocks: usize) -> Result<Told> {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<(u64, u64)>();
-    let mut opening = JoinSet::new();
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(64));
+    let delays = Delays::default();
+    let of_blocks = || delays.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut listening = JoinSet::new();
+    let slots = Arc::new(tokio::sync::Semaphore::new(64));
     let (ready, mut readied) = tokio::sync::mpsc::unbounded_channel::<Result<()>>();
     for _ in 0..subscribers {
-        let (tell, ready, slots) = (tell.clone(), ready.clone(), slots.clone());
-        opening.spawn(async move {
+        let (delays, ready, slots) = (delays.clone(), ready.clone(), slots.clone());
+        listening.spawn(async move {
             let slot = slots.acquire_owned().await;
-            let opened = open(port).await;
+            let opened = Subscriber::open(port).await;
             drop(slot);
-            match opened {
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                }
-                Ok(mut socket) => {
-                    let _ = ready.send(Ok(()));
-                    while let Some(Ok(message)) = socket.next().await {
-                        if let Message::Text(text) = message
-                            && let Some(shown) = shown(&text)
-                        {
-                            let _ = tell.send((shown, micros()));
-                        }
-                    }
-                }
-            }
+            let subscriber = match opened {
+                Ok(subscriber) => subscriber,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let _ = ready.send(Ok(()));
+            // Whose connection ends is told nothing more, and that is counted.
+            let _ = subscriber.listen(&delays).await;
         });
     }
     for _ in 0..subscribers {
@@ -249,24 +247,19 @@ pub(crate) async fn subscribe(port: u16, subscribers: usize, blocks: usize) -> R
     crate::print_line("ready");
     // A moment for what opening stirred up.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    while told.try_recv().is_ok() {}
-    let mut of_block: std::collections::BTreeMap<u64, Vec<u64>> = Default::default();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5 + 2 * blocks as u64);
-    let counting = async {
-        while let Some((shown, at)) = told.recv().await {
-            of_block
-                .entry(shown)
-                .or_default()
-                .push(at.saturating_sub(shown));
-            let whole = of_block.values().filter(|all| all.len() >= subscribers);
-            if whole.count() > blocks {
-                break;
-            }
+    of_blocks().clear();
+    let deadline = Instant::now() + Duration::from_secs(5 + 2 * blocks as u64);
+    while Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let of_blocks = of_blocks();
+        let whole = of_blocks.values().filter(|all| all.len() >= subscribers);
+        if whole.count() > blocks {
+            break;
         }
-    };
-    let _ = tokio::time::timeout_at(deadline, counting).await;
+    }
+    let of_blocks = std::mem::take(&mut *of_blocks());
     // The first may have been told to some before we looked; the last is still being told.
-    let blocks: Vec<Vec<u64>> = of_block.into_values().skip(1).take(blocks).collect();
+    let blocks: Vec<Vec<u64>> = of_blocks.into_values().skip(1).take(blocks).collect();
     let mut all = Told {
         subscribers,
         half_ms: Vec::new(),
@@ -283,32 +276,148 @@ pub(crate) async fn subscribe(port: u16, subscribers: usize, blocks: usize) -> R
     Ok(all)
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+/// One who reads no more of WebSocket than it has to: ten thousand share two cores with what is
+/// measured.
+struct Subscriber {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
 
-async fn open(port: u16) -> Result<Socket> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut config = tokio_tungstenite::tungstenite::protocol::WebSocketConfig::default();
-    config.read_buffer_size = 4 << 10;
-    let url = format!("ws://127.0.0.1:{port}/");
-    let (mut socket, _) =
-        tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
-    socket
-        .send(Message::text(
-            r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#,
-        ))
-        .await?;
-    loop {
-        match socket.next().await.context("closed")?? {
-            Message::Text(text) if text.contains("\"id\":1") => return Ok(socket),
-            Message::Close(_) => bail!("closed"),
-            _ => {}
+/// A mask of zeros: a client's frames have one.
+const MASK: [u8; 4] = [0; 4];
+
+impl Subscriber {
+    async fn open(port: u16) -> Result<Self> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let buffer = Vec::with_capacity(2 << 10);
+        let mut subscriber = Self { stream, buffer };
+        let head = loop {
+            if let Some((head, _)) = whole(&subscriber.buffer) {
+                break head;
+            }
+            subscriber.more().await?;
+        };
+        ensure!(
+            subscriber.buffer.starts_with(b"HTTP/1.1 101"),
+            "no WebSocket: {}",
+            String::from_utf8_lossy(&subscriber.buffer)
+        );
+        subscriber.buffer.drain(..head);
+        let question = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
+        subscriber.say(0x81, question).await?;
+        loop {
+            let text = subscriber.next().await?;
+            let known = text.windows(6).any(|six| six == b"\"id\":1");
+            subscriber.forget();
+            if known {
+                return Ok(subscriber);
+            }
+        }
+    }
+
+    async fn listen(mut self, delays: &Delays) -> Result<()> {
+        let mut place = 0;
+        loop {
+            let text = self.next().await?;
+            if let Some(shown) = shown(text, &mut place) {
+                let now = micros();
+                let mut of_blocks = delays.lock().unwrap_or_else(PoisonError::into_inner);
+                let of_block = of_blocks.entry(shown).or_default();
+                of_block.push(now.saturating_sub(shown));
+            }
+            self.forget();
+        }
+    }
+
+    /// The payload of the next text message, which stays until it is forgotten.
+    async fn next(&mut self) -> Result<&[u8]> {
+        loop {
+            match frame(&self.buffer) {
+                None => self.more().await?,
+                Some((1, begins, ends)) => return Ok(&self.buffer[begins..ends]),
+                Some((8, ..)) => bail!("closed"),
+                Some((code, ..)) => {
+                    self.forget();
+                    if code == 9 {
+                        self.say(0x8a, "").await?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some((_, _, ends)) = frame(&self.buffer) {
+            self.buffer.drain(..ends);
+        }
+    }
+
+    async fn say(&mut self, kind: u8, text: &str) -> Result<()> {
+        let length = u8::try_from(text.len())?;
+        ensure!(length < 126, "too long for a short frame");
+        let frame = [&[kind, 0x80 | length], &MASK[..], text.as_bytes()].concat();
+        Ok(self.stream.write_all(&frame).await?)
+    }
+
+    async fn more(&mut self) -> Result<()> {
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => bail!("closed"),
+            _ => Ok(()),
         }
     }
 }
 
-/// When the upstream first showed the block a notification is about.
-fn shown(text: &str) -> Option<u64> {
-    let (_, rest) = text.split_once("\"shownMicros\":")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit())?;
-    rest[..end].parse().ok()
+/// The first frame from a server: its kind, and where its payload begins and ends.
+fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let (begins, length) = match *bytes {
+        [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+        [_, 127, ref rest @ ..] => {
+            let length = u64::from_be_bytes(*rest.first_chunk()?);
+            (10, usize::try_from(length).ok()?)
+        }
+        [_, length @ 0..=125, ..] => (2, usize::from(length)),
+        _ => return None,
+    };
+    let ends = begins + length;
+    (bytes.len() >= ends).then(|| (bytes[0] & 0x0f, begins, ends))
+}
+
+/// When the upstream first showed the block a notification is about. It stands mostly where it
+/// stood the last time.
+fn shown(text: &[u8], place: &mut usize) -> Option<u64> {
+    const NAME: &[u8] = b"\"shownMicros\":";
+    let there = text.get(*place..);
+    if !there.is_some_and(|there| there.starts_with(NAME)) {
+        let mut windows = text.windows(NAME.len());
+        *place = windows.position(|window| window == NAME)?;
+    }
+    let rest = &text[*place + NAME.len()..];
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_finds_frames_and_when_their_block_was_shown() {
+        let text = br#"{"x":1,"shownMicros":1234,"y":2}"#;
+        let bytes = [&[0x81, 32][..], text, &[0x89, 0]].concat();
+        assert_eq!(frame(&bytes), Some((1, 2, 34)));
+        assert_eq!(frame(&bytes[..33]), None);
+        assert_eq!(frame(&bytes[34..]), Some((9, 2, 2)));
+        let long = [&[0x81, 126, 1, 0][..], &[0; 256]].concat();
+        assert_eq!(frame(&long), Some((1, 4, 260)));
+        let mut place = 0;
+        assert_eq!(shown(text, &mut place), Some(1234));
+        assert_eq!((shown(text, &mut place), place), (Some(1234), 7));
+        assert_eq!(shown(b"{}", &mut 9), None);
+    }
 }
