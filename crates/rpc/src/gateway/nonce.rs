@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Core;
 use super::question::{Asked, Question};
-use super::rank::Rank;
+use super::rank::{Now, Rank};
 use crate::node::Forwarded;
 use crate::quantity;
 
@@ -23,11 +23,11 @@ impl Core {
     /// Asks everybody who is well; the highest. None if nobody of them says.
     pub(super) async fn highest_nonce(&self, question: &Question) -> Option<Asked> {
         let tags = self.chain.tags()?;
-        let now = Instant::now();
+        let (began, now) = (Instant::now(), Now::new(Instant::now));
         let mut asked: FuturesUnordered<_> = self
             .readable()
             .filter(|node| {
-                let rank = self.rank(node, question, tags, now);
+                let rank = self.rank(node, question, tags, &now);
                 rank.is_some_and(|rank| rank <= Rank::Degraded)
             })
             .map(|node| async move {
@@ -38,14 +38,15 @@ impl Core {
                 (node, said.await)
             })
             .collect();
-        let mut until = now + question.method.kind.deadlines().0;
+        let mut until = began + question.method.kind.deadlines().0;
         let mut highest: Option<(u128, Asked)> = None;
         while let Ok(Some((node, said))) = timeout_at(until, asked.next()).await {
             let Ok(Forwarded::Result(result)) = said else {
                 continue;
             };
             let Some(nonce) = read(&result) else { continue };
-            node.fitness.did_well(question.name(), now.elapsed());
+            node.fitness
+                .did_well(question.name(), began.elapsed(), Instant::now());
             if highest.is_none() {
                 until = until.min(Instant::now() + OTHERS_WITHIN);
             }

@@ -21,7 +21,7 @@ const DOUBTED_BLOCKS: u64 = 64;
 const SUSPICIOUS: f64 = 0.05;
 
 /// The time, once somebody wants to know it.
-type Now = LazyCell<Instant>;
+pub(super) type Now = LazyCell<Instant>;
 
 /// How good a choice an endpoint is; the lowest is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -56,7 +56,7 @@ impl Core {
         let mut doubted: Vec<usize> = Vec::new();
         let patience = deadline.min(began + BLOCK_WAIT);
         let mut news = None;
-        let mut first = true;
+        let (mut first, mut free) = (true, false);
         let name = question.name();
 
         let mut chosen = self.wait_for_block(question, &tried, deadline).await;
@@ -111,7 +111,8 @@ impl Core {
             }
             asked += 1;
             self.retries.asked();
-            if !std::mem::take(&mut first) && !self.retries.may_retry() {
+            let paid_for = std::mem::take(&mut first) | std::mem::take(&mut free);
+            if !paid_for && !self.retries.may_retry() {
                 observe::retry_budget_empty();
                 break;
             }
@@ -143,7 +144,7 @@ impl Core {
                     };
                     if elsewhere {
                         // No failure, so others are asked at nobody's expense.
-                        first = true;
+                        free = true;
                         last = Some(came);
                         continue;
                     }
