@@ -26,7 +26,8 @@ pub struct GatewayConfig {
     pub hosts: Vec<String>,
     /// Largest request body or WebSocket message accepted, in bytes.
     pub max_request_bytes: usize,
-    /// Bytes of request bodies held at once, of all clients together; more is told to wait.
+    /// Bytes of request bodies held at once, of all clients together; more is told to wait. Answers
+    /// that a client over HTTP/1.1 does not take at once are held in the same room.
     pub max_held_bytes: usize,
     /// How deeply a request may nest arrays and objects.
     pub max_depth: usize,
@@ -48,7 +49,7 @@ pub struct GatewayConfig {
     pub cache_bytes: u64,
     /// Longest time until a connection's TLS is agreed on and a request's headers are complete.
     pub headers_within: Duration,
-    /// Longest time a request's body may take to arrive.
+    /// Longest time a request's body may take to arrive, and a client to take nothing of an answer.
     pub body_within: Duration,
     /// How long load balancers get to notice that the gateway is about to stop: it says that it is
     /// not ready, and goes on answering. None: five seconds beyond loopback, none on it.

@@ -7,8 +7,8 @@
 //! not (`route`, `class`, `block`), transactions to everybody with one answer (`send`),
 //! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), and the
 //! door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
-//! and how much (`policy`, `quota`), how it is asked (`server`, `swift`, `socket`), and on which
-//! core (`workers`). What clients send
+//! and how much (`policy`, `quota`), how it is asked (`server`, `swift`; over WebSocket `socket`, `frames`,
+//! `line`, and `teller` for heads), and on which core (`workers`). What clients send
 //! and get is passed on as the bytes it is.
 //!
 //! Settings may change while clients are connected (`reload`): a new [`Core`] takes over the
