@@ -7,15 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::config::{NodeConfig, PoolConfig};
 use crate::endpoints::Endpoints;
-use crate::gateway::{Body, Class, class, read_body};
-use crate::send_errors::Overrides;
-use crate::wire::{self, Refusal};
+use crate::fuzz_targets as targets;
+use crate::wire;
 
 #[allow(
     clippy::disallowed_methods,
@@ -66,69 +64,15 @@ const REQUESTS: &[&str] = &[
     r#"{"id":[1],"method":7,"params":"x"}"#,
 ];
 
-/// One request as serde_json's own values see it; the text of its id, so that no digit is lost.
-fn same(request: &crate::gateway::Request<'_>, value: &Value) {
-    assert_eq!(Some(&*request.method), value["method"].as_str());
-    let params: Value = serde_json::from_str(request.params).unwrap();
-    match value.get("params") {
-        None | Some(Value::Null) => assert_eq!(params, serde_json::json!([])),
-        Some(expected) => assert_eq!(&params, expected),
-    }
-    match (request.id, value.get("id")) {
-        (None, expected) => assert_eq!(expected, None),
-        (Some(id), expected) => {
-            assert_eq!(serde_json::from_str::<Value>(id).ok().as_ref(), expected);
-        }
-    }
-}
-
 #[test]
 fn whatever_bytes_come_the_envelope_means_what_serde_json_says_it_means() {
     let (mut understood, mut refused) = (0, 0);
     for seed in 0..rounds(20_000) {
         let bytes = changed(REQUESTS, &mut StdRng::seed_from_u64(seed));
-        let value: Result<Value, _> = serde_json::from_slice(&bytes);
-        // A number beyond all floats is a number all the same.
-        let beyond = matches!(&value, Err(error) if is_inside(error));
-        match (read_body(&bytes, 3), value) {
-            _ if beyond => {}
-            (Ok(Body::One(Ok(request))), Ok(value)) => {
-                understood += 1;
-                same(&request, &value);
-            }
-            (Ok(Body::Batch(list)), Ok(Value::Array(values))) => {
-                assert_eq!(list.len(), values.len(), "seed {seed}");
-                for (request, value) in list.iter().zip(&values) {
-                    if let Ok(request) = request {
-                        understood += 1;
-                        same(request, value);
-                    }
-                }
-            }
-            (Ok(Body::One(Err(_))) | Err(_), Ok(Value::Object(value))) => {
-                refused += 1;
-                // Refused although it is JSON: something in it is not as it should be, or twice.
-                let fine = value
-                    .get("method")
-                    .is_some_and(|it| it.as_str().is_some_and(|it| !it.is_empty()))
-                    && value
-                        .get("params")
-                        .is_none_or(|it| it.is_array() || it.is_object() || it.is_null())
-                    && value
-                        .get("id")
-                        .is_none_or(|it| it.is_string() || it.is_number() || it.is_null());
-                let text = String::from_utf8_lossy(&bytes);
-                let twice = ["\"id\"", "\"method\"", "\"params\""]
-                    .iter()
-                    .any(|name| text.matches(name).count() > 1 || text.contains("\\u00"));
-                assert!(!fine || twice, "seed {seed}: {text}");
-            }
-            (Err(_), _) => refused += 1,
-            (Ok(_), Ok(other)) => panic!("seed {seed}: {other} was taken for a request"),
-            (Ok(_), Err(error)) => {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                panic!("seed {seed}: {text:?} was taken for JSON, which it is not: {error}")
-            }
+        match seeded(seed, || targets::envelope(&bytes)) {
+            Some(true) => understood += 1,
+            Some(false) => refused += 1,
+            None => {}
         }
     }
     assert!(
@@ -152,36 +96,11 @@ const ERRORS: &[&str] = &[
 
 #[test]
 fn whatever_words_come_an_error_has_one_class_and_letter_case_does_not_matter() {
-    const CODES: &[i64] = &[
-        3, 4, -32000, -32001, -32002, -32003, -32005, -32600, -32601, -32602, -32603, 429, 4444, 0,
-        -39001,
-    ];
-    const METHODS: &[&str] = &["eth_call", "eth_getLogs", "eth_getBlockByNumber", "x"];
-    let overrides = Overrides::default();
     for seed in 0..rounds(20_000) {
         let mut rng = StdRng::seed_from_u64(seed);
-        let message = String::from_utf8_lossy(&changed(ERRORS, &mut rng)).into_owned();
-        let code = CODES[rng.random_range(0..CODES.len())];
-        let method = METHODS[rng.random_range(0..METHODS.len())];
-        let of = |message: &str| {
-            let refusal = Refusal {
-                code,
-                message: message.to_owned(),
-                data: None,
-            };
-            class(method, &refusal, &overrides)
-        };
-        let class = of(&message);
-        assert_eq!(
-            class,
-            of(&message.to_ascii_uppercase()),
-            "seed {seed}: {message}"
-        );
-        // A revert is the answer, unless the words are about something else.
-        if code == 3 && class != Class::Final {
-            let plain = of("execution reverted");
-            assert_eq!(plain, Class::Final, "seed {seed}");
-        }
+        let mut bytes = vec![rng.random(), rng.random()];
+        bytes.extend(changed(ERRORS, &mut rng));
+        seeded(seed, || targets::error_words(&bytes));
     }
 }
 
@@ -195,45 +114,46 @@ const REPLIES: &[&str] = &[
     "<html><body>502</body></html>",
 ];
 
-/// A number or a text that is JSON, and that no program could hold.
-fn is_inside(error: &serde_json::Error) -> bool {
-    let text = error.to_string();
-    ["out of range", "unicode", "surrogate"]
-        .iter()
-        .any(|word| text.contains(word))
-}
-
 #[test]
 fn whatever_bytes_come_back_an_answer_is_only_taken_apart_where_it_can_be() {
     for seed in 0..rounds(20_000) {
-        let bytes = Bytes::from(changed(REPLIES, &mut StdRng::seed_from_u64(seed)));
-        let value = serde_json::from_slice::<Value>(&bytes);
-        match wire::split(7, &bytes) {
-            Ok(Ok(result)) => {
-                let result = serde_json::from_slice::<Value>(&result);
-                let (value, result) = match (value, result) {
-                    (Ok(value), Ok(result)) => (value, result),
-                    // What is inside of texts and numbers is passed on as it is.
-                    (Err(error), _) | (_, Err(error)) => {
-                        assert!(is_inside(&error), "seed {seed}: {error}");
-                        continue;
-                    }
-                };
-                assert_eq!(Some(&result), value.get("result"), "seed {seed}");
-                assert_eq!(
-                    value.get("error").filter(|it| !it.is_null()),
-                    None,
-                    "seed {seed}"
-                );
-            }
-            Ok(Err((_, error))) => match serde_json::from_slice::<Value>(&error) {
-                Ok(error) => assert!(error.is_object(), "seed {seed}: {error}"),
-                Err(error) => assert!(is_inside(&error), "seed {seed}: {error}"),
-            },
-            Err(_) => {}
-        }
-        let _ = wire::split_batch(&[7, 8], &bytes);
+        let bytes = changed(REPLIES, &mut StdRng::seed_from_u64(seed));
+        seeded(seed, || targets::reply(&bytes));
     }
+}
+
+const HEADS: &[&str] = &[
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}",
+    "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+    "POST / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer x\r\ncontent-length: 7\r\n\r\n{\"id\":1",
+    "GET /health HTTP/1.1\r\nhost: a\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+];
+
+#[test]
+fn whatever_head_comes_the_quick_door_takes_a_request_only_with_one_length_that_is_its_bodys() {
+    let mut taken = 0;
+    for seed in 0..rounds(20_000) {
+        let bytes = changed(HEADS, &mut StdRng::seed_from_u64(seed));
+        taken += usize::from(seeded(seed, || targets::request_head(&bytes)));
+    }
+    assert!(taken > 1000, "{taken}");
+}
+
+/// Says which seed it was that went wrong.
+fn seeded<T>(seed: u64, run: impl FnOnce() -> T) -> T {
+    struct Says(u64);
+    impl Drop for Says {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("seed {}", self.0);
+            }
+        }
+    }
+    let _says = Says(seed);
+    run()
 }
 
 const HTTP: &[&str] = &[

@@ -17,6 +17,8 @@ mod dice;
 mod endpoints;
 mod error;
 mod fitness;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz_targets;
 #[cfg(test)]
 mod fuzzing;
 mod gate;

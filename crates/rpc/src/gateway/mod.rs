@@ -73,16 +73,18 @@ use tokio::sync::{Semaphore, watch};
 pub use crate::public::may_be_public;
 pub use access::{Access, ApiKey, KeyHash, new_key};
 pub use bind::ListenError;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use class::{Class, class};
 pub use config::GatewayConfig;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use envelope::{Body, Request, read as read_body};
 pub use jwt::{JwtConfig, JwtConfigError};
 pub use policy::MethodRules;
 pub use probe::{ChainError, FeeCap, Finding, UpstreamVerdict, chain_of, probe};
 pub use quota::Quota;
 pub use reload::{Gateway, ReloadError, Reloaded};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use swift::quick_request;
 pub use tls::{TlsError, TlsFiles};
 
 use crate::endpoints::Endpoints;

@@ -350,6 +350,15 @@ fn has_bare_lines(head: &[u8]) -> bool {
         .any(|byte| std::mem::replace(&mut before, *byte) != b'\r' && *byte == b'\n')
 }
 
+/// Where the body of a request begins that is served here, and how long it is.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn quick_request(bytes: &[u8], most: usize) -> Option<(usize, usize)> {
+    match look(bytes, most) {
+        Next::Usual { body, length } => Some((body, length)),
+        Next::More | Next::Unusual | Next::Refused(_) => None,
+    }
+}
+
 /// Who asks; none if somebody else has to say no.
 fn admit(link: &Link, core: &Arc<Core>, head: &[u8]) -> Option<Arc<Caller>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
