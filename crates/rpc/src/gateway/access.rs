@@ -1,7 +1,7 @@
 //! Who may come in, and as whom: keys, tokens, certificates, addresses.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -291,26 +291,40 @@ impl Doorman {
         }
     }
 
-    /// The client's own address: what the last proxy that is not ours says, if all behind it are.
+    /// The client's own address. Read from our end: each trusted proxy wrote down who spoke to it,
+    /// and what stands further left is only what that one claims. What cannot be read ends the way
+    /// back, at the last hop that is known.
     fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if !is_in(&self.rules.trusted_proxies, peer) {
-            return peer;
-        }
-        let hops: Vec<IpAddr> = headers
-            .get_all("x-forwarded-for")
+        let mut known = peer;
+        // Several headers are one list.
+        let lists = headers.get_all("x-forwarded-for");
+        let lists: Vec<&HeaderValue> = lists.iter().collect();
+        let mut hops = lists
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map_while(|hop| hop.trim().parse::<IpAddr>().ok())
-            .map(|hop| hop.to_canonical())
-            .collect();
-        hops.iter()
             .rev()
-            .find(|hop| !is_in(&self.rules.trusted_proxies, **hop))
-            .or(hops.first())
-            .copied()
-            .unwrap_or(peer)
+            .flat_map(|list| list.as_bytes().rsplit(|byte| *byte == b','));
+        while is_in(&self.rules.trusted_proxies, known) {
+            match hops.next().and_then(address_of_hop) {
+                Some(hop) => known = hop,
+                None => break,
+            }
+        }
+        known
     }
+}
+
+/// An address as proxies write it down, some of them with the port.
+fn address_of_hop(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    let bare = hop
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(hop);
+    let address = match bare.parse::<IpAddr>() {
+        Ok(address) => address,
+        Err(_) => hop.parse::<SocketAddr>().ok()?.ip(),
+    };
+    Some(address.to_canonical())
 }
 
 fn beginning(hash: KeyHash) -> [u8; 8] {
@@ -472,8 +486,55 @@ mod tests {
         assert!(!admit("10.0.0.1", "198.51.100.1, 192.0.2.1"));
         assert!(admit("10.0.0.1", "192.0.2.1, 198.51.100.1, 10.0.0.2"));
         assert!(!admit("10.0.0.1", "rubbish"));
+        // Nor is what stands in front of something unreadable.
+        assert!(!admit("10.0.0.1", "198.51.100.1, x"));
         assert!(doorman.lets_near("10.0.0.1".parse().unwrap()));
         assert!(!doorman.lets_near("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_client_is_the_first_hop_from_our_end_that_is_no_proxy_of_ours() {
+        let doorman = doorman(Access {
+            trusted_proxies: nets(&["10.0.0.0/8", "fd00::/8"]),
+            ..Access::default()
+        });
+        let client = |lists: &[&str]| {
+            let lists: Vec<_> = lists.iter().map(|it| ("x-forwarded-for", *it)).collect();
+            let address = doorman.address("10.0.0.1".parse().unwrap(), &headers(&lists));
+            address.to_string()
+        };
+        for (lists, address) in [
+            (&[][..], "10.0.0.1"),
+            (&["192.0.2.1"], "192.0.2.1"),
+            (&["192.0.2.7, 192.0.2.1"], "192.0.2.1"),
+            (&["192.0.2.1, 10.0.0.3, 10.0.0.2"], "192.0.2.1"),
+            (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            // nginx writes what came, a comma, and who it came from.
+            (&["10.0.0.5, x, 192.0.2.1"], "192.0.2.1"),
+            (&["192.0.2.1, x"], "10.0.0.1"),
+            (&["192.0.2.1, x, 10.0.0.2"], "10.0.0.2"),
+            (&["192.0.2.1, "], "10.0.0.1"),
+            (&["unknown"], "10.0.0.1"),
+            // As some write it.
+            (&["192.0.2.1:4711"], "192.0.2.1"),
+            (&["198.51.100.9, 192.0.2.1:4711 , 10.0.0.2:80"], "192.0.2.1"),
+            (&["[2001:db8::1]:4711, fd00::7"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["::ffff:192.0.2.1"], "192.0.2.1"),
+            // Several headers are one list.
+            (&["192.0.2.7", "192.0.2.1"], "192.0.2.1"),
+            (&["192.0.2.1", "10.0.0.2"], "192.0.2.1"),
+            (&["192.0.2.1", "x", "10.0.0.2"], "10.0.0.2"),
+        ] {
+            assert_eq!(client(lists), address, "{lists:?}");
+        }
+        let bytes = HeaderValue::from_bytes(b"192.0.2.1, \xff").unwrap();
+        let unreadable = HeaderMap::from_iter([(
+            hyper::header::HeaderName::from_static("x-forwarded-for"),
+            bytes,
+        )]);
+        let peer = "10.0.0.1".parse().unwrap();
+        assert_eq!(doorman.address(peer, &unreadable), peer);
     }
 
     #[test]
