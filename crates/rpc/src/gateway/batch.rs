@@ -18,7 +18,7 @@ use super::block::Tags;
 use super::cache::Key;
 use super::class::{self, Class};
 use super::envelope::{Answer, Request};
-use super::method::{self, Kind};
+use super::method::{Kind, Method};
 use super::observe;
 use super::question::Asked;
 use super::reading::{Plan, VIEWS};
@@ -50,20 +50,13 @@ impl View {
 }
 
 impl Core {
-    /// Asks what a batch will ask, together. `may` says what its sender may ask.
-    pub(crate) async fn look_ahead(
+    /// Asks what a batch will ask, together: of what its sender may ask and has paid for.
+    pub(crate) async fn look_ahead<'a, 'b: 'a>(
         self: &Arc<Self>,
-        requests: &[Result<Request<'_>, Answer>],
-        may: impl Fn(&str) -> bool,
+        paid: impl Iterator<Item = (&'static Method, &'a Request<'b>)>,
     ) -> View {
-        let mut reads = Vec::with_capacity(requests.len());
-        for request in requests.iter().flatten() {
-            let method = method::find(&request.method);
-            let is_read = matches!(method.kind, Kind::Light | Kind::Call | Kind::Trace);
-            if is_read && may(&request.method) {
-                reads.push((method, request));
-            }
-        }
+        let is_read = |kind| matches!(kind, Kind::Light | Kind::Call | Kind::Trace);
+        let reads: Vec<_> = paid.filter(|(method, _)| is_read(method.kind)).collect();
         let Some(mut tags) = self.tags().await else {
             return View::default();
         };

@@ -12,6 +12,7 @@ use alloy::primitives::B256;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::envelope::Answer;
 use super::log::Criteria;
 use super::method::At;
 use crate::quantity;
@@ -161,86 +162,172 @@ fn named(text: &str) -> Option<Reference> {
 }
 
 /// The blocks of an `eth_getLogs` filter.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogsOf {
-    /// Of the block with this hash, if that can be read.
-    Hash(Option<B256>),
+    /// Of the block with this hash.
+    Hash(B256),
     /// First and last.
     Range(u64, u64),
-    /// Up to `pending`, or not understood: left to the endpoint.
-    Left,
 }
 
 /// A filter whose tags are numbers, and the rest of it as it was.
+#[derive(Debug)]
 pub(crate) struct LogsQuestion<'a> {
     pub(crate) of: LogsOf,
-    /// Members of the filter other than its blocks, with a comma before each.
+    pub(crate) looks_for: Arc<Criteria>,
+    /// Members of the filter other than its blocks, each once.
     rest: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
+/// Members clients know in a filter.
+const MEMBERS: [&str; 5] = ["fromBlock", "toBlock", "blockHash", "address", "topics"];
+
 impl<'a> LogsQuestion<'a> {
-    /// Reads the filter of `eth_getLogs` or `eth_newFilter`.
-    pub(crate) fn read(params: &'a str, tags: Tags) -> Option<Self> {
-        let list: Vec<&RawValue> = serde_json::from_str(params).ok()?;
+    /// Reads the filter of `eth_getLogs` or `eth_newFilter`, as most clients do: of a member that is
+    /// there twice the last one counts. The error is what the caller gets. Nothing that is not
+    /// understood is left to an endpoint, which may understand it as a range without end.
+    pub(crate) fn read(params: &'a str, tags: Tags) -> Result<Self, Answer> {
+        let invalid = |what: &str| Answer::error(-32602, &format!("invalid params: {what}"));
+        let list: Vec<&RawValue> =
+            serde_json::from_str(params).map_err(|_| invalid("a list with one filter is due"))?;
         let [filter] = list.as_slice() else {
-            return None;
+            return Err(invalid("exactly one filter is due"));
         };
-        let members = members(filter.get())?;
-        let mut ends = [Reference::Latest, Reference::Latest];
-        let mut by_hash = None;
-        let mut rest = Vec::new();
+        let members = members(filter.get()).ok_or_else(|| invalid("a filter is an object"))?;
+        let mut rest: Vec<(Cow<'a, str>, &'a RawValue)> = Vec::with_capacity(members.len());
         for (name, value) in members {
-            match &*name {
-                "fromBlock" | "toBlock" if value.get() == "null" => {}
-                "fromBlock" => ends[0] = reference(value.get())?,
-                "toBlock" => ends[1] = reference(value.get())?,
-                "blockHash" if value.get() == "null" => {}
-                "blockHash" => {
-                    by_hash = Some(serde_json::from_str(value.get()).ok());
-                    rest.push((name, value));
-                }
-                _ => rest.push((name, value)),
+            let name = match MEMBERS.into_iter().find(|known| is_spelled(known, &name)) {
+                Some(known) => Cow::Borrowed(known),
+                None => name,
+            };
+            match rest.iter_mut().find(|(other, _)| *other == name) {
+                Some(member) => member.1 = value,
+                None => rest.push((name, value)),
             }
         }
-        let number = |reference: &Reference| match reference {
-            Reference::Number(number) => Some(*number),
-            Reference::Latest => Some(tags.latest),
-            Reference::Safe => tags.safe,
-            Reference::Finalized => tags.finalized,
-            Reference::Earliest => Some(0),
-            Reference::Pending | Reference::Hash => None,
+        let mut take = |wanted: &str| {
+            let at = rest.iter().position(|(name, _)| name == wanted)?;
+            let (_, value) = rest.remove(at);
+            (value.get() != "null").then_some(value)
         };
-        let of = match (by_hash, number(&ends[0]), number(&ends[1])) {
-            (Some(hash), _, _) => LogsOf::Hash(hash),
-            (None, Some(first), Some(last)) => LogsOf::Range(first, last),
-            _ => LogsOf::Left,
+        let ends = [
+            ("fromBlock", take("fromBlock")),
+            ("toBlock", take("toBlock")),
+        ];
+        let hash = take("blockHash");
+        let looks_for = Criteria::read(&object(&rest)).map_err(|wrong| invalid(&wrong))?;
+        let of = match hash {
+            Some(_) if ends.iter().any(|(_, end)| end.is_some()) => {
+                return Err(invalid("blockHash goes without fromBlock and toBlock"));
+            }
+            Some(hash) => LogsOf::Hash(
+                serde_json::from_str(hash.get())
+                    .map_err(|_| invalid("blockHash is no hash of a block"))?,
+            ),
+            None => {
+                let mut numbers = [tags.latest; 2];
+                for (number, (name, end)) in numbers.iter_mut().zip(ends) {
+                    let Some(end) = end else { continue };
+                    let reference = reference(end.get());
+                    let known = match reference {
+                        Some(Reference::Number(number)) => Some(number),
+                        // Nobody can have logs of what comes after the newest block.
+                        Some(Reference::Latest | Reference::Pending) => Some(tags.latest),
+                        Some(Reference::Earliest) => Some(0),
+                        Some(Reference::Safe) => tags.safe,
+                        Some(Reference::Finalized) => tags.finalized,
+                        Some(Reference::Hash) | None => {
+                            return Err(invalid(&format!("{name} is no number and no tag")));
+                        }
+                    };
+                    *number = known.ok_or_else(|| {
+                        Answer::error(-32000, &format!("the block of {name} is not known yet"))
+                    })?;
+                }
+                LogsOf::Range(numbers[0], numbers[1])
+            }
         };
-        Some(Self { of, rest })
+        Ok(Self {
+            of,
+            looks_for: Arc::new(looks_for),
+            rest,
+        })
     }
 
-    /// What it looks for, if that can be understood.
-    pub(crate) fn criteria(&self) -> Option<Arc<Criteria>> {
-        let part = self.part(0, 0);
-        let filter = part.strip_prefix('[')?.strip_suffix(']')?;
-        Criteria::read(filter).ok().map(Arc::new)
+    /// Blocks it spans, the first one not counted.
+    pub(crate) fn span(&self) -> u64 {
+        match self.of {
+            LogsOf::Hash(_) => 0,
+            LogsOf::Range(first, last) => last.saturating_sub(first),
+        }
     }
 
     /// The parameters for a part of the range.
     pub(crate) fn part(&self, first: u64, last: u64) -> String {
-        let mut text = format!(r#"[{{"fromBlock":"{first:#x}","toBlock":"{last:#x}""#);
+        self.with(&format!(
+            r#""fromBlock":"{first:#x}","toBlock":"{last:#x}""#
+        ))
+    }
+
+    /// The parameters for a block by its hash.
+    pub(crate) fn of_block(&self, hash: B256) -> String {
+        self.with(&format!(r#""blockHash":"{hash}""#))
+    }
+
+    fn with(&self, blocks: &str) -> String {
+        let mut text = format!("[{{{blocks}");
         for (name, value) in &self.rest {
-            text.push_str(",\"");
-            text.push_str(name);
-            text.push_str("\":");
-            text.push_str(value.get());
+            text.push(',');
+            push_member(&mut text, name, value);
         }
         text.push_str("}]");
         text
     }
 }
 
+/// Whether a client may take a member's name for this one: most look past capitals, Go past two
+/// letters more that only look like others.
+fn is_spelled(known: &str, name: &str) -> bool {
+    let folded = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    known.chars().map(folded).eq(name.chars().map(folded))
+}
+
+fn object(members: &[(Cow<'_, str>, &RawValue)]) -> String {
+    let mut text = String::from("{");
+    for (name, value) in members {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        push_member(&mut text, name, value);
+    }
+    text.push('}');
+    text
+}
+
+pub(crate) fn push_member(text: &mut String, name: &str, value: &RawValue) {
+    if name
+        .bytes()
+        .any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\'))
+    {
+        text.push_str(&serde_json::Value::from(name).to_string());
+    } else {
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+    }
+    text.push(':');
+    text.push_str(value.get());
+}
+
 /// The members of an object, in order.
 pub(crate) fn members(raw: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    /// As it is meant, whatever is escaped in it.
+    #[derive(Deserialize)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
     struct Members;
     impl<'de> serde::de::Visitor<'de> for Members {
         type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
@@ -252,8 +339,8 @@ pub(crate) fn members(raw: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
             mut map: A,
         ) -> Result<Self::Value, A::Error> {
             let mut list = Vec::new();
-            while let Some((name, value)) = map.next_entry::<&'de str, &'de RawValue>()? {
-                list.push((Cow::Borrowed(name), value));
+            while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                list.push((name, value));
             }
             Ok(list)
         }
@@ -328,27 +415,115 @@ mod tests {
         }
     }
 
+    fn read(filter: &str) -> Result<LogsOf, String> {
+        let read = LogsQuestion::read(filter, TAGS).map(|question| question.of);
+        read.map_err(|answer| match answer {
+            Answer::Error(error) => String::from_utf8(error.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        })
+    }
+
     #[test]
     fn a_filter_is_read_with_its_tags_and_can_be_asked_in_parts() {
-        let read = |filter: &str| LogsQuestion::read(&format!("[{filter}]"), TAGS).map(|q| q.of);
-        assert_eq!(read("{}"), Some(LogsOf::Range(100, 100)));
-        assert_eq!(
-            read(r#"{"fromBlock":"0x1","toBlock":"safe"}"#),
-            Some(LogsOf::Range(1, 90))
-        );
-        assert_eq!(read(r#"{"blockHash":"0x1"}"#), Some(LogsOf::Hash(None)));
         let hash = B256::repeat_byte(7);
-        assert_eq!(
-            read(&format!(r#"{{"blockHash":"{hash}"}}"#)),
-            Some(LogsOf::Hash(Some(hash)))
+        for (filter, of) in [
+            ("{}".to_owned(), LogsOf::Range(100, 100)),
+            (
+                r#"{"fromBlock":"0x1","toBlock":"safe"}"#.to_owned(),
+                LogsOf::Range(1, 90),
+            ),
+            (
+                r#"{"fromBlock":"0x1","toBlock":"pending"}"#.to_owned(),
+                LogsOf::Range(1, 100),
+            ),
+            (
+                r#"{"fromBlock":null,"toBlock":null}"#.to_owned(),
+                LogsOf::Range(100, 100),
+            ),
+            (format!(r#"{{"blockHash":"{hash}"}}"#), LogsOf::Hash(hash)),
+            (
+                format!(r#"{{"blockHash":"{hash}","fromBlock":null}}"#),
+                LogsOf::Hash(hash),
+            ),
+        ] {
+            assert_eq!(read(&format!("[{filter}]")), Ok(of), "{filter}");
+        }
+        let address = alloy::primitives::Address::repeat_byte(1);
+        let params = format!(
+            r#"[{{"topics":[null,"{hash}"],"fromBlock":"earliest","address":"{address}","x\"y":1}}]"#
         );
-        assert_eq!(read(r#"{"toBlock":"pending"}"#), Some(LogsOf::Left));
-        assert_eq!(read("7"), None);
-        let params = r#"[{"topics":[null,"0x2"],"fromBlock":"earliest","address":"0x1"}]"#;
-        let question = LogsQuestion::read(params, TAGS).unwrap();
+        let question = LogsQuestion::read(&params, TAGS).unwrap();
         assert_eq!(
             question.part(3, 4),
-            r#"[{"fromBlock":"0x3","toBlock":"0x4","topics":[null,"0x2"],"address":"0x1"}]"#
+            format!(
+                r#"[{{"fromBlock":"0x3","toBlock":"0x4","topics":[null,"{hash}"],"address":"{address}","x\"y":1}}]"#
+            )
         );
+        assert_eq!(question.span(), 100);
+    }
+
+    #[test]
+    fn however_a_filter_spells_its_blocks_no_client_reads_others_in_it() {
+        // Escaped, in other capitals, with letters that only look alike, twice: as Go reads it.
+        for filter in [
+            r#"{"fromBlock":"0x1"}"#,
+            r#"{"from\u0042lock":"0x1","toBlock":"latest"}"#,
+            r#"{"FROMBLOCK":"0x1"}"#,
+            "{\"fromBloc\u{212a}\":\"0x1\"}",
+            r#"{"fromBlock":"0x9","fromBlock":"0x1"}"#,
+            r#"{"fromBlock":"0x9","fromblock":"0x1","toBlock":"0x2","TOBLOCK":null}"#,
+        ] {
+            let params = format!("[{filter}]");
+            let question = LogsQuestion::read(&params, TAGS).unwrap();
+            assert_eq!(question.of, LogsOf::Range(1, 100), "{filter}");
+            assert_eq!(
+                question.part(1, 2),
+                r#"[{"fromBlock":"0x1","toBlock":"0x2"}]"#,
+                "{filter}"
+            );
+        }
+        let hash = B256::repeat_byte(7);
+        let params = format!(r#"[{{"blockHash":"{hash}","topics":[],"Topics":["{hash}"]}}]"#);
+        let question = LogsQuestion::read(&params, TAGS).unwrap();
+        assert_eq!(
+            question.of_block(hash),
+            format!(r#"[{{"blockHash":"{hash}","topics":["{hash}"]}}]"#)
+        );
+        // A hash that is taken back is none.
+        let params = format!(r#"[{{"blockHash":"{hash}","BlockHash":null,"fromBlock":"0x1"}}]"#);
+        assert_eq!(read(&params), Ok(LogsOf::Range(1, 100)));
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused_in_words_and_asked_of_nobody() {
+        let hash = B256::repeat_byte(7);
+        for (params, words) in [
+            ("[]", "exactly one filter is due"),
+            ("{}", "a list with one filter is due"),
+            ("[{},1]", "exactly one filter is due"),
+            ("[7]", "a filter is an object"),
+            ("[null]", "a filter is an object"),
+            (r#"[{"fromBlock":"nonsense"}]"#, "fromBlock is no number"),
+            (r#"[{"toBlock":{}}]"#, "toBlock is no number"),
+            (
+                &format!(r#"[{{"toBlock":"{hash}"}}]"#),
+                "toBlock is no number",
+            ),
+            (r#"[{"blockHash":"0x1"}]"#, "blockHash is no hash"),
+            (
+                &format!(r#"[{{"blockHash":"{hash}","toBlock":"0x1"}}]"#),
+                "goes without",
+            ),
+            (r#"[{"address":"0x1"}]"#, "invalid filter"),
+            (r#"[{"topics":["0x1"]}]"#, "invalid filter"),
+        ] {
+            let refused = read(params).unwrap_err();
+            assert!(
+                refused.contains("-32602") && refused.contains(words),
+                "{params}: {refused}"
+            );
+        }
+        let unknown = read(r#"[{"toBlock":"finalized"}]"#).unwrap_err();
+        assert!(unknown.contains("-32000"), "{unknown}");
     }
 }

@@ -8,6 +8,7 @@ use rand::RngExt;
 use serde_json::value::RawValue;
 
 use super::Core;
+use super::block::{LogsQuestion, Tags};
 use super::chain::{Change, Cursor, Gap};
 use super::envelope::Answer;
 use super::log::Criteria;
@@ -75,17 +76,20 @@ impl Core {
     }
 
     pub(crate) fn new_log_filter(&self, params: &str) -> Answer {
-        let filter = match serde_json::from_str::<Vec<&RawValue>>(params).as_deref() {
-            Ok([filter]) => filter.get().to_owned(),
-            Ok([]) => "{}".to_owned(),
-            _ => return Answer::error(-32602, "invalid params: eth_newFilter takes one filter"),
+        let params = match serde_json::from_str::<Vec<&RawValue>>(params).as_deref() {
+            Ok([]) => "[{}]",
+            _ => params,
         };
-        match Criteria::read(&filter) {
-            Ok(criteria) => self.install(Wants::Logs(
-                Arc::new(criteria),
-                format!("[{filter}]").into(),
-            )),
-            Err(wrong) => Answer::error(-32602, &wrong),
+        // What may not be asked now is refused now; what its tags mean is found out when it is asked.
+        let tags = self.chain.tags().unwrap_or_default();
+        let known = Tags {
+            safe: tags.safe.or(Some(0)),
+            finalized: tags.finalized.or(Some(0)),
+            ..tags
+        };
+        match LogsQuestion::read(params, known) {
+            Ok(question) => self.install(Wants::Logs(question.looks_for, params.into())),
+            Err(refused) => refused,
         }
     }
 
@@ -219,13 +223,18 @@ impl Core {
     }
 
     pub(crate) async fn filter_logs(self: &Arc<Self>, params: &str) -> Answer {
-        let wants = read_id(params).and_then(|id| {
-            let filters = self.filters.map();
-            filters.get(&id).map(|filter| filter.wants.clone())
-        });
-        match wants {
-            Some(Wants::Logs(_, asked)) => self.logs(&asked, None).await.answer,
-            _ => not_found(),
+        match self.filter_asks(params) {
+            Some(asks) => self.logs(&asks, None).await.answer,
+            None => not_found(),
+        }
+    }
+
+    /// The question about logs a filter stands for.
+    pub(crate) fn filter_asks(&self, params: &str) -> Option<Arc<str>> {
+        let id = read_id(params)?;
+        match &self.filters.map().get(&id)?.wants {
+            Wants::Logs(_, asks) => Some(Arc::clone(asks)),
+            Wants::Blocks | Wants::Pending { .. } => None,
         }
     }
 }

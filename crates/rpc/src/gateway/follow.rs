@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Core;
@@ -464,7 +463,7 @@ pub(super) fn block(result: &Bytes) -> Option<Block> {
             continue;
         }
         header.push(if header.is_empty() { '{' } else { ',' });
-        push_member(&mut header, &name, value);
+        super::block::push_member(&mut header, &name, value);
     }
     header.push('}');
     Some(Block {
@@ -472,13 +471,6 @@ pub(super) fn block(result: &Bytes) -> Option<Block> {
         header: header.into(),
         logs: Default::default(),
     })
-}
-
-fn push_member(text: &mut String, name: &str, value: &RawValue) {
-    text.push('"');
-    text.push_str(name);
-    text.push_str("\":");
-    text.push_str(value.get());
 }
 
 #[cfg(test)]

@@ -47,7 +47,12 @@ impl Core {
         match envelope::read(body, self.config.max_batch) {
             Err(answer) => writer.answer("null", answer),
             Ok(Body::One(request)) => {
-                let (id, answer) = self.answer(request, from, &View::default()).await;
+                let entry = match &request {
+                    Ok(request) => self.lets_in(request, from.caller),
+                    Err(answer) => Err(answer.clone().into()),
+                };
+                let view = View::default();
+                let (id, answer) = self.answer(request, entry, from, &view).await;
                 wait = answer.exhausted;
                 let Some(id) = id else {
                     return Handled { pieces: None, wait };
@@ -68,12 +73,23 @@ impl Core {
         from: &From<'_>,
     ) -> Handled {
         let mut writer = Writer::default();
-        let view = self
-            .look_ahead(&requests, |method| self.may(from.caller, method))
-            .await;
-        let mut asked = Vec::with_capacity(requests.len());
+        // Paid for before anything is asked: what a quota does not cover reaches no upstream.
+        let mut entered = Vec::with_capacity(requests.len());
         for request in requests {
-            asked.push(self.answer(request, from, &view));
+            let entry = match &request {
+                Ok(request) => self.lets_in(request, from.caller),
+                Err(answer) => Err(answer.clone().into()),
+            };
+            entered.push((request, entry));
+        }
+        let paid = entered.iter().filter_map(|(request, entry)| {
+            let (request, method) = (request.as_ref().ok()?, *entry.as_ref().ok()?);
+            Some((method, request))
+        });
+        let view = self.look_ahead(paid).await;
+        let mut asked = Vec::with_capacity(entered.len());
+        for (request, entry) in entered {
+            asked.push(self.answer(request, entry, from, &view));
         }
         let mut answers = stream::iter(asked).buffered(self.config.max_concurrent);
         let (mut any, mut done) = (false, false);
@@ -96,12 +112,13 @@ impl Core {
     async fn answer<'a>(
         self: &Arc<Self>,
         request: Result<Request<'a>, Answer>,
+        entry: Result<&'static method::Method, Answered>,
         from: &From<'_>,
         view: &View,
     ) -> (Option<&'a str>, Answered) {
         match request {
             Ok(request) => {
-                let answer = self.one(&request, from, view).await;
+                let answer = self.one(&request, entry, from, view).await;
                 (request.id, answer)
             }
             Err(answer) => (Some("null"), answer.into()),
@@ -111,22 +128,39 @@ impl Core {
     async fn one(
         self: &Arc<Self>,
         request: &Request<'_>,
+        entry: Result<&'static method::Method, Answered>,
         from: &From<'_>,
         view: &View,
     ) -> Answered {
         let started = std::time::Instant::now();
-        let method = method::find(&request.method);
-        let answer = if !self.may(from.caller, &request.method) {
-            let text = format!("the method {} is not allowed here", request.method);
-            Answer::error(-32601, &text).into()
-        } else if let Err(exhausted) = self.pays(from.caller, method, request.params) {
-            observe::over_quota(from.caller.name.as_deref());
-            exhausted
-        } else {
-            self.permitted(method, request, from, view).await.into()
+        let answer = match entry {
+            Ok(method) => self.permitted(method, request, from, view).await.into(),
+            Err(refused) => refused,
         };
-        observe::answered(method, &answer.answer, started.elapsed());
+        observe::answered(
+            method::find(&request.method),
+            &answer.answer,
+            started.elapsed(),
+        );
         answer
+    }
+
+    /// Whether a request may be put, and has been paid for; done once for each.
+    fn lets_in(
+        &self,
+        request: &Request<'_>,
+        caller: &Caller,
+    ) -> Result<&'static method::Method, Answered> {
+        if !self.may(caller, &request.method) {
+            let text = format!("the method {} is not allowed here", request.method);
+            return Err(Answer::error(-32601, &text).into());
+        }
+        let method = method::find(&request.method);
+        if let Err(exhausted) = self.pays(caller, method, request.params) {
+            observe::over_quota(caller.name.as_deref());
+            return Err(exhausted);
+        }
+        Ok(method)
     }
 
     fn may(&self, caller: &Caller, method: &str) -> bool {
@@ -150,12 +184,18 @@ impl Core {
         let Some(bucket) = &caller.bucket else {
             return Ok(());
         };
-        let blocks = match method.kind {
-            Kind::Logs => blocks_of(params, self.chain.tags().map_or(0, |tags| tags.latest)),
-            _ => 0,
+        let tags = || self.chain.tags().unwrap_or_default();
+        let (kind, blocks) = match (method.kind, method.at) {
+            (Kind::Logs, _) | (_, At::Filter) => (method.kind, blocks_of(params, tags())),
+            // Costs what its question costs.
+            (Kind::Own(Own::FilterLogs), _) => match self.filter_asks(params) {
+                Some(asks) => (Kind::Logs, blocks_of(&asks, tags())),
+                None => (method.kind, 0),
+            },
+            (kind, _) => (kind, 0),
         };
         bucket
-            .take(quota::cost(method.kind, blocks))
+            .take(quota::cost(kind, blocks))
             .map_err(|Exhausted(wait)| {
                 let text = format!(
                     "rate limited: {} units per second; retry after {:.1} s",
@@ -302,27 +342,9 @@ impl std::convert::From<Answer> for Answered {
     }
 }
 
-/// Blocks a filter for logs spans; what cannot be read is refused elsewhere.
-fn blocks_of(params: &str, latest: u64) -> u64 {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Range<'a> {
-        #[serde(borrow)]
-        from_block: Option<&'a str>,
-        #[serde(borrow)]
-        to_block: Option<&'a str>,
-    }
-    let Ok((range,)) = serde_json::from_str::<(Range<'_>,)>(params) else {
-        return 0;
-    };
-    let number = |text: Option<&str>| match text {
-        Some("earliest") => 0,
-        Some(text) => crate::quantity::parse(text)
-            .and_then(|number| u64::try_from(number).ok())
-            .unwrap_or(latest),
-        None => latest,
-    };
-    number(range.to_block).saturating_sub(number(range.from_block))
+/// Blocks a filter spans; what cannot be read is refused before anybody is asked.
+fn blocks_of(params: &str, tags: block::Tags) -> u64 {
+    block::LogsQuestion::read(params, tags).map_or(0, |question| question.span())
 }
 
 #[cfg(test)]
@@ -331,15 +353,21 @@ mod tests {
 
     #[test]
     fn the_span_of_a_look_at_logs_is_read_from_its_filter() {
+        let tags = block::Tags {
+            latest: 5000,
+            ..block::Tags::default()
+        };
         for (params, blocks) in [
             (r#"[{"fromBlock":"0x0","toBlock":"0x3e8"}]"#, 1000),
             (r#"[{"fromBlock":"earliest"}]"#, 5000),
+            (r#"[{"from\u0042lock":"earliest"}]"#, 5000),
             (r#"[{"fromBlock":"0x10","toBlock":"latest"}]"#, 4984),
-            (r#"[{"address":"0x00"}]"#, 0),
-            (r#"[{"fromBlock":7}]"#, 0),
+            (r#"[{"fromBlock":"0x10","toBlock":"pending"}]"#, 4984),
+            (r#"[{"topics":[]}]"#, 0),
+            (r#"[{"fromBlock":4999}]"#, 1),
             ("[]", 0),
         ] {
-            assert_eq!(blocks_of(params, 5000), blocks, "{params}");
+            assert_eq!(blocks_of(params, tags), blocks, "{params}");
         }
     }
 }

@@ -36,24 +36,26 @@ impl Core {
         let Some(mut tags) = known else {
             return self.nobody(&[]).into();
         };
-        let question = LogsQuestion::read(params, tags);
+        let question = match LogsQuestion::read(params, tags) {
+            Ok(question) => question,
+            Err(refused) => return refused.into(),
+        };
         let method = method::find("eth_getLogs");
-        let (question, first, last) = match question {
-            Some(question) => match question.of {
-                LogsOf::Range(first, last) => (question, first, last),
-                LogsOf::Hash(hash) => {
-                    // Of a block of ours it is known who has it, and what its header says.
-                    let Some(number) = hash.and_then(|hash| self.chain.number_of(hash)) else {
-                        return self.whole(method, params, Needs::Hash).await;
-                    };
-                    let needs = Needs::Number(number);
-                    let asked = Question::new(self, method, method.name, needs, params)
-                        .within(number, question.criteria());
-                    return self.ask(&asked, true).await;
-                }
-                LogsOf::Left => return self.whole(method, params, Needs::Tip).await,
-            },
-            None => return self.whole(method, params, Needs::Tip).await,
+        let (first, last) = match question.of {
+            LogsOf::Range(first, last) => (first, last),
+            LogsOf::Hash(hash) => {
+                let params = question.of_block(hash);
+                // Of a block of ours it is known who has it, and what its header says.
+                let asked = match self.chain.number_of(hash) {
+                    None => Question::new(self, method, method.name, Needs::Hash, &params),
+                    Some(number) => {
+                        let needs = Needs::Number(number);
+                        Question::new(self, method, method.name, needs, &params)
+                            .within(number, Arc::clone(&question.looks_for))
+                    }
+                };
+                return self.ask(&asked, true).await;
+            }
         };
         if first > last {
             return Answer::error(-32602, "invalid block range params").into();
@@ -96,11 +98,6 @@ impl Core {
         ranges.max().unwrap_or(1).max(1)
     }
 
-    async fn whole(self: &Arc<Self>, method: &'static Method, params: &str, needs: Needs) -> Asked {
-        let question = Question::new(self, method, method.name, needs, params);
-        self.ask(&question, true).await
-    }
-
     async fn parts(
         self: &Arc<Self>,
         method: &'static Method,
@@ -141,7 +138,7 @@ impl Core {
         while let Some((first, last)) = open.pop() {
             let params = question.part(first, last);
             let asked = Question::new(self, method, method.name, Needs::Number(last), &params)
-                .spanning(first, last, question.criteria());
+                .spanning(first, last, Arc::clone(&question.looks_for));
             let came = self.ask(&asked, true).await;
             match &came.answer {
                 Answer::Result(_) if open.is_empty() && merged.is_empty() => return came,

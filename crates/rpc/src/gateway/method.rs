@@ -56,7 +56,7 @@ pub(crate) enum At {
     Hash,
     /// A transaction's hash in the first parameter: null is only believed at the tip.
     Transaction,
-    /// In the filter object of the first parameter.
+    /// In the filter object of the first parameter, which may span many blocks.
     Filter,
 }
 
@@ -76,19 +76,47 @@ use Kind::{Call, Light, Logs, Send, Trace};
 
 /// Sorted by name, so that a look-up needs no map.
 const TABLE: &[Method] = &[
+    m("arbtrace_block", Trace, Param(0)),
+    m("arbtrace_call", Trace, Param(2)),
+    m("arbtrace_callMany", Trace, Param(1)),
+    m("arbtrace_filter", Trace, Filter),
+    m("arbtrace_get", Trace, Transaction),
+    m("arbtrace_replayBlockTransactions", Trace, Param(0)),
+    m("arbtrace_replayTransaction", Trace, Transaction),
+    m("arbtrace_transaction", Trace, Transaction),
+    m("debug_accountRange", Trace, Param(0)),
+    m("debug_dumpBlock", Trace, Param(0)),
+    m("debug_executionWitness", Trace, Param(0)),
+    m("debug_executionWitnessByBlockHash", Trace, Hash),
+    m("debug_getBadBlocks", Trace, Tip),
+    m("debug_getModifiedAccountsByHash", Trace, Hash),
+    m("debug_getModifiedAccountsByNumber", Trace, Param(0)),
+    m("debug_getRawBlock", Light, Param(0)),
+    m("debug_getRawHeader", Light, Param(0)),
+    m("debug_getRawReceipts", Light, Param(0)),
+    m("debug_getRawTransaction", Light, Transaction),
+    m("debug_intermediateRoots", Trace, Hash),
+    m("debug_storageRangeAt", Trace, Hash),
+    m("debug_traceBadBlock", Trace, Hash),
+    m("debug_traceBlock", Trace, Nowhere),
     m("debug_traceBlockByHash", Trace, Hash),
     m("debug_traceBlockByNumber", Trace, Param(0)),
     m("debug_traceCall", Trace, Param(1)),
+    m("debug_traceCallMany", Trace, Tip),
     m("debug_traceTransaction", Trace, Transaction),
+    m("erigon_getLatestLogs", Trace, Filter),
+    m("erigon_getLogs", Trace, Filter),
     m("eth_accounts", Kind::Own(Own::Accounts), Nowhere),
     m("eth_blobBaseFee", Light, Tip),
     m("eth_blockNumber", Kind::Own(Own::BlockNumber), Nowhere),
     m("eth_call", Call, Param(1)),
+    m("eth_callBundle", Trace, Tip),
     m("eth_callMany", Call, Tip),
     m("eth_chainId", Kind::Own(Own::ChainId), Nowhere),
     m("eth_coinbase", Light, Nowhere),
     m("eth_createAccessList", Call, Optional(1)),
     m("eth_estimateGas", Call, Optional(1)),
+    m("eth_estimateGasBundle", Trace, Tip),
     m("eth_feeHistory", Call, Param(1)),
     m("eth_gasPrice", Light, Tip),
     m("eth_getAccount", Light, Param(1)),
@@ -116,6 +144,7 @@ const TABLE: &[Method] = &[
     m("eth_getTransactionByHash", Light, Transaction),
     m("eth_getTransactionCount", Light, Param(1)),
     m("eth_getTransactionReceipt", Light, Transaction),
+    m("eth_getTransactionReceiptsByBlock", Light, Param(0)),
     m("eth_getUncleByBlockHashAndIndex", Light, Hash),
     m("eth_getUncleByBlockNumberAndIndex", Light, Param(0)),
     m("eth_getUncleCountByBlockHash", Light, Hash),
@@ -153,9 +182,21 @@ const TABLE: &[Method] = &[
     m("net_listening", Light, Nowhere),
     m("net_peerCount", Light, Nowhere),
     m("net_version", Light, Nowhere),
+    m("ots_getContractCreator", Trace, Tip),
+    m("ots_getInternalOperations", Trace, Transaction),
+    m("ots_getTransactionBySenderAndNonce", Trace, Tip),
+    m("ots_getTransactionError", Trace, Transaction),
+    m("ots_searchTransactionsAfter", Trace, Tip),
+    m("ots_searchTransactionsBefore", Trace, Tip),
+    m("ots_traceTransaction", Trace, Transaction),
     m("trace_block", Trace, Param(0)),
     m("trace_call", Trace, Param(2)),
+    m("trace_callMany", Trace, Param(1)),
+    m("trace_filter", Trace, Filter),
+    m("trace_get", Trace, Transaction),
+    m("trace_rawTransaction", Trace, Tip),
     m("trace_replayBlockTransactions", Trace, Param(0)),
+    m("trace_replayTransaction", Trace, Transaction),
     m("trace_transaction", Trace, Transaction),
     m("txpool_content", Light, Tip),
     m("txpool_inspect", Light, Tip),
@@ -220,11 +261,51 @@ pub(crate) const DENIED: &[&str] = &[
     "admin_*",
     "clique_*",
     "debug_*",
+    "eea_*",
     "engine_*",
+    "eth_resend",
     "eth_sendTransaction",
     "eth_sign*",
+    "ibft_*",
+    "istanbul_*",
+    "les_*",
+    "lespay_*",
     "miner_*",
+    "parity_*Account*",
+    "parity_*account*",
+    "parity_accept*",
+    "parity_add*",
+    "parity_change*",
+    "parity_checkRequest",
+    "parity_clear*",
+    "parity_composeTransaction",
+    "parity_decryptMessage",
+    "parity_delete*",
+    "parity_derive*",
+    "parity_drop*",
+    "parity_execute*",
+    "parity_export*",
+    "parity_import*",
+    "parity_kill*",
+    "parity_lock*",
+    "parity_new*",
+    "parity_open*",
+    "parity_post*",
+    "parity_remove*",
+    "parity_set*",
+    "parity_sign*",
+    "parity_start*",
+    "parity_stop*",
+    "parity_test*",
+    "parity_upgrade*",
+    "perm_*",
     "personal_*",
+    "plugins_*",
+    "priv_*",
+    "qbft_*",
+    "secretstore_*",
+    "shh_*",
+    "signer_*",
 ];
 
 #[cfg(test)]
@@ -242,6 +323,29 @@ mod tests {
     }
 
     #[test]
+    fn what_executes_or_looks_through_much_is_dear_whatever_it_is_called() {
+        for method in [
+            "trace_filter",
+            "trace_replayTransaction",
+            "trace_replayBlockTransactions",
+            "trace_callMany",
+            "trace_get",
+            "trace_rawTransaction",
+            "debug_traceBlock",
+            "debug_traceCallMany",
+            "debug_storageRangeAt",
+            "debug_executionWitness",
+            "erigon_getLogs",
+            "eth_callBundle",
+            "eth_simulateV1",
+            "ots_searchTransactionsBefore",
+            "arbtrace_filter",
+        ] {
+            assert_eq!(find(method).kind, Trace, "{method}");
+        }
+    }
+
+    #[test]
     fn methods_that_touch_accounts_or_steer_a_client_are_denied_and_reads_are_not() {
         let denied = |method: &str| DENIED.iter().any(|pattern| matches(pattern, method));
         for method in [
@@ -253,7 +357,18 @@ mod tests {
             "account_list",
             "eth_sign",
             "eth_signTransaction",
+            "eth_signTypedData_v4",
             "eth_sendTransaction",
+            "eth_resend",
+            "parity_newAccountFromSecret",
+            "parity_allAccountsInfo",
+            "parity_defaultAccount",
+            "parity_setEngineSigner",
+            "parity_postTransaction",
+            "parity_signMessage",
+            "clique_propose",
+            "les_setClientParams",
+            "signer_confirmRequest",
         ] {
             assert!(denied(method), "{method}");
         }
@@ -262,6 +377,9 @@ mod tests {
             "eth_call",
             "trace_block",
             "net_version",
+            "parity_getBlockReceipts",
+            "parity_pendingTransactions",
+            "parity_nextNonce",
         ] {
             assert!(!denied(method), "{method}");
         }

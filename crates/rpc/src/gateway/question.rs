@@ -55,10 +55,10 @@ impl Question {
     }
 
     /// The same about the logs of a range.
-    pub(crate) fn spanning(self, first: u64, last: u64, criteria: Option<Arc<Criteria>>) -> Self {
+    pub(crate) fn spanning(self, first: u64, last: u64, criteria: Arc<Criteria>) -> Self {
         Self {
             span: last - first + 1,
-            looks_for: criteria.map(|criteria| LooksFor {
+            looks_for: Some(LooksFor {
                 criteria,
                 first,
                 last,
@@ -70,9 +70,9 @@ impl Question {
 
     /// The same about the logs of this one block, named by its hash: whoever asks so wants to know
     /// what there is now.
-    pub(super) fn within(self, block: u64, criteria: Option<Arc<Criteria>>) -> Self {
+    pub(super) fn within(self, block: u64, criteria: Arc<Criteria>) -> Self {
         Self {
-            looks_for: criteria.map(|criteria| LooksFor {
+            looks_for: Some(LooksFor {
                 criteria,
                 first: block,
                 last: block,

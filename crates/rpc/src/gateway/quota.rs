@@ -22,14 +22,15 @@ pub struct Quota {
     pub burst: NonZeroU32,
 }
 
-/// What a question costs, in units.
-pub(crate) fn cost(kind: Kind, log_blocks: u64) -> u32 {
-    match kind {
+/// What a question costs, in units; `blocks` is how many it looks through.
+pub(crate) fn cost(kind: Kind, blocks: u64) -> u32 {
+    let base = match kind {
         Kind::Own(_) | Kind::Light | Kind::Other => 1,
         Kind::Call | Kind::Send => 5,
-        Kind::Logs => 20 + u32::try_from(log_blocks / 1000).unwrap_or(u32::MAX - 20),
+        Kind::Logs => 20,
         Kind::Trace => 100,
-    }
+    };
+    u32::try_from(blocks / 1000).map_or(u32::MAX, |more| more.saturating_add(base))
 }
 
 /// The bucket of one client.
@@ -159,5 +160,7 @@ mod tests {
         assert_eq!(cost(Kind::Logs, 0), 20);
         assert_eq!(cost(Kind::Logs, 10_000), 30);
         assert_eq!(cost(Kind::Trace, 0), 100);
+        assert_eq!(cost(Kind::Trace, 10_000), 110);
+        assert_eq!(cost(Kind::Logs, u64::MAX), u32::MAX);
     }
 }

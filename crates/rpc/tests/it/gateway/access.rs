@@ -206,6 +206,63 @@ async fn whoever_has_spent_the_quota_is_told_how_long_to_wait_and_others_are_not
 }
 
 #[tokio::test]
+async fn of_a_batch_no_more_reaches_upstreams_than_its_quota_covers() {
+    let clients = upstreams(2).await;
+    let access = Access {
+        quota: Some(quota(1, 10)),
+        ..Access::default()
+    };
+    let door = Door::with(&clients, with(access), |_| {}).await;
+    let batch = |round: u64| {
+        let one = |n: u64| {
+            let params = json!([format!("0x{:040x}", 1000 * round + n), "latest"]);
+            json!({"jsonrpc":"2.0","id":n,"method":"eth_getBalance","params":params})
+        };
+        json!((0..200).map(one).collect::<Vec<_>>()).to_string()
+    };
+    let asked = || -> usize { clients.iter().map(|it| it.asked("eth_getBalance")).sum() };
+    let mut answered = 0;
+    for round in 0..3 {
+        let answers: Vec<Value> = serde_json::from_str(&door.post(batch(round)).await).unwrap();
+        assert_eq!(answers.len(), 200);
+        for answer in &answers {
+            if answer["result"].is_string() {
+                answered += 1;
+            } else {
+                assert_eq!(answer["error"]["code"], -32005, "{answer}");
+            }
+        }
+        assert_eq!(
+            asked(),
+            answered,
+            "asked for what was not paid, or paid twice"
+        );
+    }
+    // What a second brings may come on top.
+    assert!((10..=40).contains(&answered), "{answered}");
+}
+
+#[tokio::test]
+async fn a_filter_costs_what_the_range_it_looks_through_costs() {
+    let clients = upstreams(1).await;
+    let access = Access {
+        quota: Some(quota(1, 30)),
+        ..Access::default()
+    };
+    let door = Door::with(&clients, with(access), |_| {}).await;
+    let filter = json!([{"fromBlock": "0x1", "toBlock": "pending"}]);
+    let id = door.result("eth_newFilter", filter).await;
+    let logs = door.result("eth_getFilterLogs", json!([id])).await;
+    assert_eq!(logs.as_array().unwrap().len(), 100);
+    let refused = door.ask("eth_getFilterLogs", json!([id])).await;
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
+    // What the gateway looks at by itself it asks by hash.
+    let asked = clients[0].asked_with("eth_getLogs");
+    let ranges = asked.iter().filter(|it| it[0]["fromBlock"].is_string());
+    assert_eq!(ranges.count(), 1);
+}
+
+#[tokio::test]
 async fn strangers_are_counted_by_their_address_and_dear_questions_cost_more() {
     let clients = upstreams(1).await;
     let access = Access {
@@ -361,6 +418,30 @@ async fn behind_a_proxy_that_is_ours_clients_are_told_apart_by_what_it_says() {
     assert_eq!(from("198.51.100.1").await, 200);
     assert_eq!(from("198.51.100.1").await, 429);
     assert_eq!(from("198.51.100.2").await, 200);
+}
+
+#[tokio::test]
+async fn what_a_client_wrote_in_front_of_what_the_proxy_saw_lets_nobody_in() {
+    let clients = upstreams(1).await;
+    let access = Access {
+        allow_from: vec!["10.0.0.0/8".parse().unwrap()],
+        trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
+        ..Access::default()
+    };
+    let door = Door::with(&clients, with(access), |_| {}).await;
+    let from = |lists: &'static [&'static str]| {
+        let door = &door;
+        let headers: Vec<_> = lists.iter().map(|it| ("x-forwarded-for", *it)).collect();
+        async move { door.knock("/", &headers).await.0 }
+    };
+    assert_eq!(from(&["10.0.0.5"]).await, 200);
+    assert_eq!(from(&["10.0.0.5, x"]).await, 403);
+    assert_eq!(from(&["10.0.0.5, x, 192.0.2.1"]).await, 403);
+    assert_eq!(from(&["10.0.0.5, 192.0.2.1:4711"]).await, 403);
+    // Over one connection, with the same first header.
+    assert_eq!(from(&["192.0.2.1", "10.0.0.5"]).await, 200);
+    assert_eq!(from(&["192.0.2.1", "192.0.2.2"]).await, 403);
+    assert_eq!(from(&["10.0.0.5", "192.0.2.1"]).await, 403);
 }
 
 fn now() -> u64 {

@@ -409,6 +409,38 @@ async fn g9_what_is_too_large_is_refused_in_words() {
 }
 
 #[tokio::test]
+async fn g9_no_spelling_of_a_filter_gets_around_the_limit_of_blocks() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_log_range: 10,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    for (params, code) in [
+        (r#"[{"fromBlock":"0x0","toBlock":"latest"}]"#, -32005),
+        (r#"[{"fromBlock":"0x0","toBlock":"pending"}]"#, -32005),
+        (r#"[{"from\u0042lock":"0x0","toBlock":"latest"}]"#, -32005),
+        (r#"[{"FromBlock":"0x0"}]"#, -32005),
+        (r#"[{"fromBlock":"0x60","fromBlock":"0x0"}]"#, -32005),
+        (r#"[{"fromBlock":"0x0"},1]"#, -32602),
+        (r#"{"fromBlock":"0x0"}"#, -32602),
+        (r#"[{"fromBlock":"zero"}]"#, -32602),
+    ] {
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"eth_getLogs","params":{params}}}"#);
+        let answer: Value = serde_json::from_str(&door.post(body).await).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{params}: {answer}");
+    }
+    let upto = json!([{"fromBlock": "0x60", "toBlock": "pending"}]);
+    let logs = door.result("eth_getLogs", upto).await;
+    assert_eq!(logs.as_array().unwrap().len(), 5);
+    // What the gateway looks at by itself it asks by hash.
+    let mut asked = clients[0].asked_with("eth_getLogs");
+    asked.retain(|params| params[0]["blockHash"].is_null());
+    assert_eq!(asked, [json!([{"fromBlock": "0x60", "toBlock": "0x64"}])]);
+}
+
+#[tokio::test]
 async fn g9_a_socket_that_is_not_read_is_closed_and_others_notice_nothing() {
     let clients = upstreams(1).await;
     let config = GatewayConfig {
