@@ -4,10 +4,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::Bytes;
+use alloy::primitives::{B256, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
@@ -31,6 +31,8 @@ const TOTAL: Duration = Duration::from_secs(10);
 pub(crate) struct Said {
     pub(crate) outcome: SendOutcome,
     pub(crate) refusal: Option<SendRefusal>,
+    /// What it calls the transaction it took: of kinds we cannot read it knows better.
+    pub(crate) hash: Option<B256>,
 }
 
 impl From<SendOutcome> for Said {
@@ -38,6 +40,7 @@ impl From<SendOutcome> for Said {
         Self {
             outcome,
             refusal: None,
+            hash: None,
         }
     }
 }
@@ -65,6 +68,11 @@ impl Came {
     pub(crate) fn of_primaries(&self, at: usize) -> impl Iterator<Item = &Said> {
         let primaries = self.answers.iter().filter(|answers| !answers.send_only);
         primaries.filter_map(move |answers| answers.said.get(at))
+    }
+
+    /// What the first primary that took the transaction at this place calls it.
+    pub(crate) fn hash_of(&self, at: usize) -> Option<B256> {
+        self.of_primaries(at).find_map(|said| said.hash)
     }
 }
 
@@ -252,12 +260,13 @@ async fn send_over(
     raws: &[Bytes],
 ) -> Vec<Said> {
     if let [raw] = raws {
-        // The hash that comes back is ours to know; whatever it is, the transaction was taken.
-        let answer: Result<IgnoredAny, RpcError> = match http {
+        // Whatever comes back, the transaction was taken.
+        let answer: Result<Value, RpcError> = match http {
             Some(http) => node.ask_at(http, METHOD, [raw]).await,
             None => node.ask(METHOD, [raw]).await,
         };
-        return vec![understand(pool, node, answer)];
+        let hash = answer.map(|answer| serde_json::from_value(answer).ok());
+        return vec![understand(pool, node, hash)];
     }
     let params: Vec<String> = raws.iter().map(|raw| format!("[\"{raw}\"]")).collect();
     let answers = node.send_many(http, METHOD, &params).await;
@@ -267,9 +276,14 @@ async fn send_over(
     said.collect()
 }
 
-fn understand<T>(pool: &Shared, node: &Node, answer: Result<T, RpcError>) -> Said {
+fn understand(pool: &Shared, node: &Node, answer: Result<Option<B256>, RpcError>) -> Said {
     let error = match answer {
-        Ok(_) => return SendOutcome::Accepted.into(),
+        Ok(hash) => {
+            return Said {
+                hash,
+                ..SendOutcome::Accepted.into()
+            };
+        }
         Err(error) => error,
     };
     let RpcError::Refused {
@@ -303,5 +317,6 @@ fn understand<T>(pool: &Shared, node: &Node, answer: Result<T, RpcError>) -> Sai
             message: message.clone(),
             data: data.clone(),
         }),
+        hash: None,
     }
 }

@@ -8,7 +8,7 @@
 mod probation;
 mod window;
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::by_name::ByName;
+use crate::gateway::method;
 use probation::Probation;
 pub(crate) use window::Shown;
 
@@ -41,8 +42,8 @@ const TIMED: u32 = 50;
 const SLOW_FACTOR: u32 = 10;
 /// Below this nobody is slow.
 const QUICK_ENOUGH: Duration = Duration::from_millis(5);
-/// Methods kept in mind; what clients may name is without end.
-const METHODS: usize = 256;
+/// Methods nobody knows, kept in mind for not being there; what clients may name is without end.
+const STRANGERS: usize = 64;
 /// After "too many requests" without a time.
 const BACK_OFF: Duration = Duration::from_secs(1);
 pub(crate) struct Fitness {
@@ -72,7 +73,11 @@ impl Default for Fitness {
 #[derive(Default)]
 struct Marks {
     hold_back_until: Option<Instant>,
-    methods: ByName<Cow<'static, str>, Method>,
+    /// Those of the table, each by its name, and all others under one.
+    methods: ByName<&'static str, Method>,
+    /// Other methods it does not have, until when they are not asked of it. They are named by
+    /// whoever asks, so nothing but their own use depends on them.
+    strangers: HashMap<String, Instant>,
 }
 
 #[derive(Default)]
@@ -141,11 +146,17 @@ impl Fitness {
         if marks.hold_back_until.is_some_and(|until| until > now) {
             return false;
         }
-        marks
-            .methods
-            .get(method)
-            .and_then(|method| method.unfit.as_ref())
-            .is_none_or(|unfit| unfit.until <= now)
+        match known(method) {
+            Some(known) => marks
+                .methods
+                .get(known)
+                .and_then(|method| method.unfit.as_ref())
+                .is_none_or(|unfit| unfit.until <= now),
+            None => marks
+                .strangers
+                .get(method)
+                .is_none_or(|until| *until <= now),
+        }
     }
 
     /// How long it wants to be left alone; none for most.
@@ -162,7 +173,12 @@ impl Fitness {
         self.probation.answered(now);
         let mut marks = self.marks();
         let second = self.second(now);
-        if let Some(mark) = marks.method(method) {
+        if known(method).is_none() {
+            marks.note_stranger(second, true, Some(took));
+            if marks.strangers.remove(method).is_some() {
+                self.count(&marks);
+            }
+        } else if let Some(mark) = marks.method(method) {
             mark.window.note(second, true, Some(took));
             mark.failed_in_a_row = 0;
             // A good answer clears what an answer can clear; the rest takes its time.
@@ -187,6 +203,7 @@ impl Fitness {
         let mut marks = self.marks();
         let second = self.second(now);
         let Some(mark) = marks.method(method) else {
+            marks.note_stranger(second, false, None);
             return false;
         };
         mark.failed_in_a_row += 1;
@@ -214,6 +231,8 @@ impl Fitness {
                 until: now + ABSENT_FOR,
                 why: Why::Lacks,
             });
+        } else {
+            marks.lacks_stranger(method, now);
         }
         self.count(&marks);
     }
@@ -252,7 +271,7 @@ impl Fitness {
     pub(crate) fn compare_slowness(&self, method: &str, usual: Duration, now: Instant) {
         let mut marks = self.marks();
         let second = self.second(now);
-        let Some(mark) = marks.methods.get_mut(method) else {
+        let Some(mark) = known(method).and_then(|known| marks.methods.get_mut(known)) else {
             return;
         };
         let shown = mark.window.shown(second);
@@ -317,7 +336,7 @@ impl Fitness {
         let mut marks = self.marks();
         let shown = marks.methods.iter_mut().map(|(name, method)| {
             let shown = method.window.shown(second);
-            (name.clone().into_owned(), shown)
+            ((*name).to_owned(), shown)
         });
         let mut list: Vec<_> = shown
             .filter(|(_, shown)| shown.good + shown.failed + shown.timed > 0)
@@ -341,6 +360,16 @@ impl Fitness {
         });
         let mut list: Vec<String> = unfit.collect();
         list.sort();
+        match marks
+            .strangers
+            .values()
+            .filter(|until| **until > now)
+            .count()
+        {
+            0 => {}
+            1 => list.push("lacks a method that is not known here".to_owned()),
+            many => list.push(format!("lacks {many} methods that are not known here")),
+        }
         if self.strays() {
             list.push("is on another branch of the chain".to_owned());
         }
@@ -363,7 +392,8 @@ impl Fitness {
 
     fn count(&self, marks: &Marks) {
         let unfit = marks.methods.values().filter(|mark| mark.unfit.is_some());
-        let count = unfit.count() + usize::from(marks.hold_back_until.is_some());
+        let count =
+            unfit.count() + marks.strangers.len() + usize::from(marks.hold_back_until.is_some());
         self.blemished.store(count as u64, Ordering::Relaxed);
     }
 
@@ -373,17 +403,32 @@ impl Fitness {
 }
 
 impl Marks {
-    /// None for one method too many.
+    /// None for a method that is not in the table.
     fn method(&mut self, name: &str) -> Option<&mut Method> {
-        if !self.methods.contains_key(name) {
-            if self.methods.len() >= METHODS {
-                return None;
-            }
-            self.methods
-                .insert(Cow::Owned(name.to_owned()), Method::default());
-        }
-        self.methods.get_mut(name)
+        Some(self.methods.entry(known(name)?).or_default())
     }
+
+    fn note_stranger(&mut self, second: u64, good: bool, took: Option<Duration>) {
+        let mark = self.methods.entry(method::UNKNOWN.name).or_default();
+        mark.window.note(second, good, took);
+    }
+
+    fn lacks_stranger(&mut self, name: &str, now: Instant) {
+        self.strangers.retain(|_, until| *until > now);
+        if self.strangers.len() >= STRANGERS {
+            let oldest = self.strangers.iter().min_by_key(|(_, until)| **until);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                self.strangers.remove(&oldest);
+            }
+        }
+        self.strangers.insert(name.to_owned(), now + ABSENT_FOR);
+    }
+}
+
+/// The name of a method of the table.
+fn known(name: &str) -> Option<&'static str> {
+    let known = method::find(name).name;
+    (known == name).then_some(known)
 }
 
 #[cfg(test)]
@@ -482,5 +527,35 @@ mod tests {
         }
         fitness.compare_slowness("eth_call", usual, Instant::now());
         assert!(!fitness.is_slow_at("eth_call"));
+    }
+
+    #[test]
+    fn methods_nobody_knows_keep_no_known_one_from_being_judged() {
+        let (fitness, now) = (Fitness::default(), Instant::now());
+        for n in 0..5000 {
+            let name = format!("eth_zz{n}");
+            fitness.lacks(&name, now + Duration::from_millis(n));
+            fitness.failed(&name, now);
+            fitness.did_well(&format!("eth_yy{n}"), Duration::from_millis(1));
+        }
+        assert!(fitness.marks().strangers.len() <= STRANGERS);
+        let windows: Vec<_> = fitness.methods(now).into_iter().map(|it| it.0).collect();
+        assert_eq!(windows, ["other"]);
+        assert_eq!(
+            words(&fitness),
+            ["lacks 64 methods that are not known here"]
+        );
+        // The last ones are remembered, and only they.
+        assert!(!fitness.is_fit("eth_zz4999", now));
+        assert!(fitness.is_fit("eth_zz0", now));
+        assert!(fitness.is_fit("eth_other", now) && fitness.is_fit("other", now));
+        for _ in 0..FAILURES_IN_A_ROW {
+            fitness.failed("eth_call", now);
+        }
+        assert!(!fitness.is_fit("eth_call", now));
+        assert!(words(&fitness).contains(&"fails eth_call".to_owned()));
+        // It has one of them after all.
+        fitness.did_well("eth_zz4999", Duration::from_millis(1));
+        assert!(fitness.is_fit("eth_zz4999", now));
     }
 }

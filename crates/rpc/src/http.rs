@@ -17,7 +17,7 @@ use url::Url;
 use crate::error::RpcError;
 use crate::harmless::is_harmless;
 use crate::lane;
-use crate::masked::masked;
+use crate::masked::{Mask, masked, percent_decoded};
 use crate::patience;
 use crate::wire;
 use connection::{Broken, Connection, Place, Reply, connector};
@@ -43,6 +43,7 @@ pub(crate) struct HttpEndpoint {
     /// By lane: each is used again where it was opened.
     idle: [Mutex<Vec<Connection>>; lane::LANES],
     shown: String,
+    mask: Arc<Mask>,
     node: Arc<str>,
     timeout: Duration,
     max_bytes: usize,
@@ -61,6 +62,7 @@ impl HttpEndpoint {
         tls: &Arc<rustls::ClientConfig>,
         node: Arc<str>,
         url: &Url,
+        mask: Arc<Mask>,
         timeout: Duration,
         max_bytes: usize,
     ) -> Self {
@@ -82,6 +84,7 @@ impl HttpEndpoint {
             head: head(url),
             idle: Default::default(),
             shown: masked(url),
+            mask,
             node,
             timeout,
             max_bytes,
@@ -207,7 +210,7 @@ impl HttpEndpoint {
         if reply.status == TOO_MANY_REQUESTS {
             let wait = reply
                 .retry_after
-                .map(|wait| format!(", retry after {wait} s"))
+                .map(|wait| format!(", retry after {} s", self.mask.hide(&wait)))
                 .unwrap_or_default();
             return Err(RpcError::RateLimited {
                 node: self.node.to_string(),
@@ -231,7 +234,7 @@ impl HttpEndpoint {
     }
 
     pub(crate) fn not_json_rpc(&self, status: &str, body: &[u8]) -> RpcError {
-        let beginning = wire::quote(body);
+        let beginning = wire::quote_masked(body, &self.mask);
         let got = if beginning.is_empty() {
             format!("{status} with an empty body")
         } else {
@@ -306,27 +309,6 @@ fn head(url: &Url) -> Bytes {
     }
     head.push_str("Content-Length: ");
     head.into()
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while at < bytes.len() {
-        let two = text
-            .get(at + 1..at + 3)
-            .and_then(|two| u8::from_str_radix(two, 16).ok());
-        match two {
-            Some(byte) if bytes[at] == b'%' => {
-                decoded.push(byte);
-                at += 3;
-            }
-            _ => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]

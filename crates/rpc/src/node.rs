@@ -20,12 +20,13 @@ use crate::fitness::Fitness;
 use crate::gate::Gate;
 use crate::head::{BlockTag, Head};
 use crate::http::HttpEndpoint;
+use crate::masked::Mask;
 use crate::observe::Meters;
 use crate::quantity::Small;
 use crate::send_errors::Overrides;
 use crate::status::{NodeState, NodeStatus, Verified};
 use crate::usable::Usable;
-use crate::ws::WsEndpoint;
+use crate::ws::{Connection, WsEndpoint};
 use range::LogRange;
 
 /// A failed verification on a caller's behalf is not repeated sooner.
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) extra_write: Option<HttpEndpoint>,
     pub(crate) ws: Option<WsEndpoint>,
     pub(crate) meters: Meters,
+    /// For all it says.
+    pub(crate) mask: Arc<Mask>,
     chain_id: u64,
     overrides: Arc<Overrides>,
     agreed: Arc<Agreed>,
@@ -132,11 +135,18 @@ impl Node {
             .and_then(|url| url.host_str())
             .unwrap_or_default()
             .to_owned();
+        let urls = [
+            &config.http_url,
+            &config.http_url_extra_write,
+            &config.ws_url,
+        ];
+        let mask = Arc::new(Mask::of(urls.into_iter().flatten()));
         let http = |url: url::Url| {
             HttpEndpoint::new(
                 tls,
                 Arc::clone(&name),
                 &url,
+                Arc::clone(&mask),
                 pool.request_timeout,
                 pool.max_response_bytes,
             )
@@ -153,6 +163,7 @@ impl Node {
                     Arc::clone(tls),
                     Arc::clone(&name),
                     url,
+                    Arc::clone(&mask),
                     pool.request_timeout,
                     pool.max_response_bytes,
                 )
@@ -196,6 +207,7 @@ impl Node {
             batch_size: pool.batch_size as u64,
             batch_limit: AtomicU64::new(pool.batch_size as u64),
             name,
+            mask,
         }
     }
 
@@ -335,6 +347,38 @@ impl Node {
         Ok(())
     }
 
+    /// Compares what its WebSocket shows with its HTTP address and with what was agreed on: heads
+    /// that come over a socket of another chain would lead everybody astray. Whether there was
+    /// anything to compare; without an HTTP address the endpoint is judged as any other.
+    pub(crate) async fn compare_socket(
+        &self,
+        ws: &WsEndpoint,
+        connection: &Connection,
+    ) -> Result<bool, RpcError> {
+        if self.http.is_none() {
+            return Ok(true);
+        }
+        let mut compared = false;
+        let first = self.block_at(0).await;
+        let agreed = self.agreed.blocks().into_iter();
+        let agreed = agreed.filter(|block| block.number > 0 || first.is_none());
+        for expected in first.into_iter().chain(agreed) {
+            let params = (BlockTag::Number(expected.number), false);
+            let shown = self
+                .ask_on::<Option<Head>>(ws, connection, "eth_getBlockByNumber", params)
+                .await;
+            let Ok(Some(shown)) = shown else { continue };
+            if shown.number == expected.number && shown.hash != expected.hash {
+                return Err(ws.unreachable(format!(
+                    "its WebSocket address is on another chain than its HTTP address: block {} is {} there and {} here; correct one of them",
+                    expected.number, shown.hash, expected.hash
+                )));
+            }
+            compared = true;
+        }
+        Ok(compared)
+    }
+
     /// The block it has at a height; none if it does not tell.
     pub(crate) async fn block_at(&self, number: u64) -> Option<Anchor> {
         let head: Option<Head> = self
@@ -465,6 +509,7 @@ impl Node {
     pub(crate) async fn identify(&self) -> Result<Verified, RpcError> {
         self.check_chain().await?;
         let client_version = self.ask::<String>("web3_clientVersion", [(); 0]).await.ok();
+        let client_version = client_version.map(|version| self.mask.hide_in(version));
         if let Some(version) = &client_version {
             self.meters.client_version(version);
             self.condition().client_version = Some(version.clone());

@@ -9,13 +9,13 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tracing::{debug, error, info, warn};
 
 use crate::by_name::ByName;
+use crate::gateway::method;
 use crate::send::SendOutcome;
 use crate::status::NodeState;
 
 const NETWORK: &str = "EVM";
-/// Methods with a call time of their own; what a raw request may name is without end.
-const METHODS: usize = 64;
-
+/// A batch of questions that are not all alike.
+pub(crate) const MIXED: &str = "batch";
 /// The histogram of call times, and its upper bounds in nanoseconds, for the metrics exporter.
 pub const CALL_TIME_HISTOGRAM: (&str, [f64; 8]) = (
     "evm_pool_rpc_node_rpc_call_time",
@@ -31,7 +31,7 @@ pub(crate) struct Meters {
     send_only: bool,
     handles: OnceLock<Handles>,
     /// By method; failed calls first, successful ones second.
-    call_times: [RwLock<ByName<String, Histogram>>; 2],
+    call_times: [RwLock<ByName<&'static str, Histogram>>; 2],
 }
 
 struct Handles {
@@ -101,16 +101,16 @@ impl Meters {
         }
         .increment(1);
         let nanos = took.as_secs_f64() * 1e9;
+        // What a raw request may name is without end.
+        let method = match method {
+            MIXED => MIXED,
+            named => method::find(named).name,
+        };
         let times = &self.call_times[usize::from(succeeded)];
         let read = times.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(method) {
             return known.record(nanos);
         }
-        let method = if read.len() < METHODS {
-            method
-        } else {
-            "other"
-        };
         drop(read);
         let fresh = histogram!(
             CALL_TIME_HISTOGRAM.0,
@@ -119,13 +119,13 @@ impl Meters {
             "rpcHost" => self.host.clone(),
             "isSendOnly" => self.send_only.to_string(),
             "success" => succeeded.to_string(),
-            "rpcCallName" => method.to_owned()
+            "rpcCallName" => method
         );
         fresh.record(nanos);
         times
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(method.to_owned(), fresh);
+            .insert(method, fresh);
     }
 
     pub(crate) fn dialed(&self, succeeded: bool) {
@@ -226,7 +226,7 @@ impl Meters {
     }
 
     /// A notification that is no head. The connection stays.
-    pub(crate) fn unreadable_head(&self, cause: &serde_json::Error) {
+    pub(crate) fn unreadable_head(&self, cause: &str) {
         debug!(chain.id = %self.chain, endpoint.name = %self.node, "a head from {} cannot be read: {cause}", self.node);
     }
 

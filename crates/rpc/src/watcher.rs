@@ -130,9 +130,10 @@ async fn probe(node: &Node, ws: &WsEndpoint) -> Result<Verified, RpcError> {
         let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
         node.same_chain_at(ws.shown(), chain_id)?;
         let client_version = node
-            .ask_on(ws, &connection, "web3_clientVersion", [(); 0])
+            .ask_on::<String>(ws, &connection, "web3_clientVersion", [(); 0])
             .await
-            .ok();
+            .ok()
+            .map(|version| node.mask.hide_in(version));
         let head = newest(node, ws, &connection).await?;
         Ok(Verified {
             chain_id,

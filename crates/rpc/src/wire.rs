@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::masked::Mask;
+
 /// How much of an unreadable answer is quoted.
 const QUOTED_CHARS: usize = 80;
+/// How much of it is looked through for secrets.
+const LOOKED_THROUGH: usize = 4 << 10;
 
 #[derive(Serialize)]
 struct Request<'a, P> {
@@ -201,8 +205,14 @@ fn unreadable(cause: serde_json::Error) -> Unreadable {
 
 /// The beginning of an answer, fit for a message.
 pub(crate) fn quote(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * QUOTED_CHARS)]);
-    let line: String = text
+    quote_masked(bytes, &Mask::default())
+}
+
+/// The same without the secrets of whoever said it; hidden before it is cut short.
+pub(crate) fn quote_masked(bytes: &[u8], mask: &Mask) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LOOKED_THROUGH)]);
+    let line: String = mask
+        .hide(&text)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(QUOTED_CHARS)

@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 use url::Url;
 
 use crate::error::RpcError;
-use crate::masked::masked;
+use crate::masked::{Mask, masked};
 use crate::rounded::Rounded;
 use crate::wire::Envelope;
 
@@ -41,6 +41,7 @@ pub(crate) struct WsEndpoint {
     url: Url,
     tls: Arc<rustls::ClientConfig>,
     shown: String,
+    mask: Arc<Mask>,
     node: Arc<str>,
     timeout: Duration,
     max_bytes: usize,
@@ -66,6 +67,7 @@ impl WsEndpoint {
         tls: Arc<rustls::ClientConfig>,
         node: Arc<str>,
         url: Url,
+        mask: Arc<Mask>,
         timeout: Duration,
         max_bytes: usize,
     ) -> Self {
@@ -74,6 +76,7 @@ impl WsEndpoint {
             url,
             tls,
             shown,
+            mask,
             node,
             timeout,
             max_bytes,
@@ -253,6 +256,7 @@ impl WsEndpoint {
             stream,
             queue,
             waiting: Arc::clone(&waiting),
+            mask: Arc::clone(&self.mask),
         };
         Ok((Connection { requests, waiting }, driver))
     }
@@ -288,7 +292,7 @@ impl WsEndpoint {
         RpcError::Unreachable {
             node: self.node.to_string(),
             url: self.shown.clone(),
-            cause,
+            cause: self.mask.hide_in(cause),
         }
     }
 
@@ -357,6 +361,7 @@ pub(crate) struct Driver {
     stream: SplitStream<Socket>,
     queue: mpsc::Receiver<Utf8Bytes>,
     waiting: Arc<Waiting>,
+    mask: Arc<Mask>,
 }
 
 impl Driver {
@@ -368,7 +373,7 @@ impl Driver {
         };
         self.queue.close();
         self.waiting.map().clear();
-        cause
+        self.mask.hide_in(cause)
     }
 }
 

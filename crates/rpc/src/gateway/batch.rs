@@ -155,7 +155,7 @@ impl Core {
         let name = of(&group[0]).name();
         let name = match group.iter().all(|at| of(at).name() == name) {
             true => name,
-            false => "batch",
+            false => crate::observe::MIXED,
         };
         let within = self.patience.unwrap_or(WITHIN);
         let started = Instant::now();

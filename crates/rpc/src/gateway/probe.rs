@@ -49,6 +49,7 @@ pub struct UpstreamVerdict {
     pub name: String,
     /// Masked.
     pub url: String,
+    pub send_only: bool,
     pub client: Option<String>,
     pub chain_id: Option<u64>,
     /// The hash of its first block; none where it does not show it.
@@ -152,6 +153,7 @@ async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
     let mut verdict = UpstreamVerdict {
         name: report.name.to_string(),
         url: report.url.clone(),
+        send_only: report.send_only,
         ..UpstreamVerdict::default()
     };
     let verified = match &report.verdict {
@@ -179,7 +181,7 @@ async fn upstream(report: &NodeReport, node: &Node) -> UpstreamVerdict {
     }
     let http = Line { node, socket: None };
     if node.send_only {
-        verdict.fee_cap = fee_cap(&http, verified.chain_id).await;
+        transactions(&http, &mut verdict).await;
         return verdict;
     }
     let Some(ws) = node.ws.as_ref().filter(|_| report.ws_problem.is_none()) else {
@@ -243,7 +245,8 @@ async fn agree(http: &Line<'_>, socket: &Line<'_>, verdict: &mut UpstreamVerdict
     let version = socket
         .ask::<String>("web3_clientVersion", [(); 0])
         .await
-        .ok();
+        .ok()
+        .map(|version| socket.node.mask.hide_in(version));
     if let (Some(over_http), Some(over_socket)) = (&verdict.client, &version)
         && over_http != over_socket
     {
@@ -303,14 +306,37 @@ async fn look(line: &Line<'_>, verdict: &mut UpstreamVerdict) {
             "calls get {cap} gas at most: estimates and simulations of larger transactions fail; lift it (geth: --rpc.gascap=0)"
         ));
     }
+    transactions(line, verdict).await;
+}
+
+/// Whether it takes transactions, at any price.
+async fn transactions(line: &Line<'_>, verdict: &mut UpstreamVerdict) {
     if let Some(chain_id) = verdict.chain_id {
         verdict.fee_cap = fee_cap(line, chain_id).await;
     }
-    if let Some(FeeCap::Capped(words)) = &verdict.fee_cap {
-        let text = format!(
-            "transactions with a high fee are refused ({words}): at a price peak they would be stuck; lift it (geth: --rpc.txfeecap=0)"
-        );
-        verdict.warn(text);
+    match &verdict.fee_cap {
+        None | Some(FeeCap::Lifted) => {}
+        Some(FeeCap::Capped(words)) => {
+            let text = format!(
+                "transactions with a high fee are refused ({words}): at a price peak they would be stuck; lift it (geth: --rpc.txfeecap=0)"
+            );
+            verdict.warn(text);
+        }
+        Some(FeeCap::NoTransactions(words)) => {
+            let text = format!(
+                "it takes no transactions: eth_sendRawTransaction is refused ({words}); others have to be there that take them"
+            );
+            verdict.findings.push(match verdict.send_only {
+                true => Finding::Fail(text),
+                false => Finding::Warn(text),
+            });
+        }
+        Some(FeeCap::Untold(words)) => {
+            let text = format!(
+                "whether it takes transactions cannot be told: one from an account without funds is refused with other words ({words})"
+            );
+            verdict.warn(text);
+        }
     }
 }
 

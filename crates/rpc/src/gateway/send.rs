@@ -48,7 +48,10 @@ pub(crate) struct Sends {
 }
 
 struct Sent {
+    /// Of its bytes.
     hash: B256,
+    /// What upstreams call it, if that is something else.
+    named: Option<B256>,
     raw: Bytes,
     at: Instant,
     resent: u32,
@@ -99,10 +102,12 @@ impl Core {
         let wait = millis.map_or(SYNC_WAIT, Duration::from_millis);
         let deadline = Instant::now() + wait.min(LONGEST_SYNC_WAIT);
         let mut changed = self.chain.changed();
-        let sent = self.send_raw(hash, raw).await;
-        if let refused @ (Answer::Error(_) | Answer::Later(..) | Answer::Nameless(_)) = sent {
-            return refused;
-        }
+        let hash = match self.send_raw(hash, raw).await {
+            Answer::Result(named) => serde_json::from_slice(&named).unwrap_or(hash),
+            refused @ (Answer::Error(_) | Answer::Later(..) | Answer::Nameless(_)) => {
+                return refused;
+            }
+        };
         loop {
             changed.mark_unchanged();
             let receipt = self.ask_about("eth_getTransactionReceipt", hash).await;
@@ -175,7 +180,11 @@ impl Core {
             let decision = decide(came.of_primaries(0).cloned(), came.primaries);
             observe::sent(decision.is_taken());
             if decision.is_worth_keeping() {
-                core.keep_sent(hash, raw);
+                let named = match decision {
+                    Decision::Taken { hash } => hash,
+                    Decision::Refused { .. } | Decision::Nobody => None,
+                };
+                core.keep_sent(hash, named, raw);
             }
             let answer = core.answer_for(hash, decision).await;
             lock(&core.sends.flights).remove(&hash);
@@ -196,7 +205,7 @@ impl Core {
             let report = broadcast::report(&self.pool.0, &came, at);
             observe::sent(report.outcome.is_success());
             if report.outcome.is_success() || matches!(report.outcome, SendOutcome::Retryable(_)) {
-                self.keep_sent(keccak256(raw), raw.clone());
+                self.keep_sent(keccak256(raw), came.hash_of(at), raw.clone());
             }
             report
         });
@@ -205,11 +214,11 @@ impl Core {
 
     async fn answer_for(self: &Arc<Self>, hash: B256, decision: Decision) -> Answer {
         match decision {
-            Decision::Taken => of_hash(hash),
+            Decision::Taken { hash: named } => of_hash(named.unwrap_or_else(|| self.name_of(hash))),
             // The nonce may be used by this very transaction; then the client has what it wants.
             Decision::Refused {
                 nonce_used: true, ..
-            } if self.is_known(hash).await => of_hash(hash),
+            } if self.is_known(self.name_of(hash)).await => of_hash(self.name_of(hash)),
             Decision::Refused { refusal, .. } => {
                 let mut error = json!({ "code": refusal.code, "message": refusal.message });
                 if let Some(data) = refusal.data {
@@ -247,12 +256,22 @@ impl Core {
         matches!(&answer, Answer::Result(result) if &result[..] != b"null").then_some(answer)
     }
 
-    fn keep_sent(&self, hash: B256, raw: Bytes) {
+    /// What upstreams call a transaction: the hash of its bytes unless one said otherwise.
+    fn name_of(&self, hash: B256) -> B256 {
+        let kept = lock(&self.sends.kept);
+        let sent = kept.iter().find(|sent| sent.hash == hash);
+        sent.and_then(|sent| sent.named).unwrap_or(hash)
+    }
+
+    fn keep_sent(&self, hash: B256, named: Option<B256>, raw: Bytes) {
         let mut kept = lock(&self.sends.kept);
+        let before = kept.iter().find(|sent| sent.hash == hash);
+        let named = named.or(before.and_then(|sent| sent.named));
         kept.retain(|sent| sent.hash != hash && sent.at.elapsed() < KEPT_FOR);
         if kept.len() < KEPT {
             kept.push(Sent {
                 hash,
+                named,
                 raw,
                 at: Instant::now(),
                 resent: 0,
@@ -276,7 +295,7 @@ impl Core {
                     for (hash, raw) in self.due() {
                         // Mined, it is everybody's already.
                         if self
-                            .ask_about("eth_getTransactionReceipt", hash)
+                            .ask_about("eth_getTransactionReceipt", self.name_of(hash))
                             .await
                             .is_some()
                         {

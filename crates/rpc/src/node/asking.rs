@@ -104,6 +104,7 @@ impl Node {
     }
 
     pub(super) fn refused(&self, method: &str, refusal: Refusal) -> RpcError {
+        let refusal = self.mask.hide_in_refusal(refusal);
         refusal::judge(&self.name, method, refusal, &self.overrides)
     }
 
@@ -124,13 +125,13 @@ impl Node {
                     .map(WsEndpoint::shown)
                     .unwrap_or_default()
                     .to_owned(),
-                got: format!("{:?}", wire::quote(answer)),
+                got: format!("{:?}", wire::quote_masked(answer, &self.mask)),
             },
             (Unreadable::Content(cause), _) => RpcError::Decode {
                 node: self.name.to_string(),
                 method: method.to_owned(),
-                cause,
-                got: wire::quote(answer),
+                cause: self.mask.hide_in(cause),
+                got: wire::quote_masked(answer, &self.mask),
             },
         }
     }

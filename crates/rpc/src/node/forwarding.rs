@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -13,7 +14,8 @@ use super::asking::speaks_of_the_batch;
 use crate::error::RpcError;
 use crate::gate::{Permit, Priority};
 use crate::http::HttpEndpoint;
-use crate::wire::{self, Refusal, SplitBatch};
+use crate::masked::Mask;
+use crate::wire::{self, Refusal, Split, SplitBatch};
 
 /// Parts of one batch under way at an endpoint.
 const PARTS: usize = 4;
@@ -35,11 +37,14 @@ impl Forwarded {
     }
 }
 
-impl From<Result<Bytes, (Refusal, Bytes)>> for Forwarded {
-    fn from(split: Result<Bytes, (Refusal, Bytes)>) -> Self {
+impl Forwarded {
+    /// What came, without the secrets of whoever said it.
+    fn of(split: Split, mask: &Mask) -> Self {
         match split {
             Ok(result) => Self::Result(result),
-            Err((refusal, bytes)) => Self::Refused(refusal, bytes),
+            Err((refusal, bytes)) => {
+                Self::Refused(mask.hide_in_refusal(refusal), mask.hide_in_error(bytes))
+            }
         }
     }
 }
@@ -72,7 +77,7 @@ impl Node {
                         (None, None) => return Err(self.no_url()),
                     };
                     wire::split(id, &answer)
-                        .map(Forwarded::from)
+                        .map(|split| Forwarded::of(split, &self.mask))
                         .map_err(|it| self.unreadable(method, self.http.as_ref(), &answer, it))
                 },
                 Forwarded::is_result,
@@ -131,13 +136,13 @@ impl Node {
     }
 
     /// Asks the same with each of these parameters (JSON) over a certain URL, none for the WebSocket;
-    /// in order, without standing in line. What the answers say beside yes and no is not read.
+    /// in order, without standing in line. The hashes the answers name, where they do.
     pub(crate) async fn send_many(
         &self,
         http: Option<&HttpEndpoint>,
         method: &str,
         params: &[String],
-    ) -> Vec<Result<(), RpcError>> {
+    ) -> Vec<Result<Option<B256>, RpcError>> {
         let questions: Vec<_> = params
             .iter()
             .map(|params| {
@@ -167,7 +172,7 @@ impl Node {
             }
         }
         let said = all.into_iter().map(|answer| match answer? {
-            Forwarded::Result(_) => Ok(()),
+            Forwarded::Result(result) => Ok(serde_json::from_slice(&result).ok()),
             Forwarded::Refused(refusal, _) => Err(self.refused(method, refusal)),
         });
         said.collect()
@@ -187,7 +192,7 @@ impl Node {
             async {
                 let answer = ws.call(id, method, body.clone()).await?;
                 wire::split(id, &answer)
-                    .map(Forwarded::from)
+                    .map(|split| Forwarded::of(split, &self.mask))
                     .map_err(|it| self.unreadable(method, None, &answer, it))
             },
             Forwarded::is_result,
@@ -287,7 +292,7 @@ impl Node {
                 each.into_iter()
                     .map(|answer| {
                         answer
-                            .map(Forwarded::from)
+                            .map(|split| Forwarded::of(split, &self.mask))
                             .ok_or_else(|| self.left_out(method))
                     })
                     .collect(),

@@ -1,6 +1,9 @@
 //! The WebSocket of an endpoint: kept connected, verified and subscribed to heads.
 
 use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::Pause;
 use super::pending::subscribe_pending;
@@ -10,7 +13,10 @@ use crate::head::Head;
 use crate::node::Node;
 use crate::quantity::Small;
 use crate::status::NodeState;
-use crate::ws::{Link, WsEndpoint};
+use crate::ws::{Connection, Link, WsEndpoint};
+
+/// How long until the beginnings of both addresses are compared again when one was not told.
+const COMPARE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Keeps one verified, subscribed connection to the endpoint.
 pub(super) async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) {
@@ -62,14 +68,18 @@ async fn connected(
                 ws.notified(head.number);
                 pool.head_seen(node, &head);
             }
-            Err(cause) => node.meters.unreadable_head(&cause),
+            Err(cause) => {
+                let cause = node.mask.hide_in(cause.to_string());
+                node.meters.unreadable_head(&cause);
+            }
         }
     }));
     let prepare = async {
         let Small(chain_id) = node.ask_on(ws, &connection, "eth_chainId", [(); 0]).await?;
         node.same_chain(chain_id)?;
+        let compared = node.compare_socket(ws, &connection).await?;
         if !pool.config.new_heads_poll_interval.is_zero() {
-            return Ok(false);
+            return Ok((compared, false));
         }
         let subscribed = node
             .ask_on::<serde_json::Value>(ws, &connection, "eth_subscribe", ["newHeads"])
@@ -78,16 +88,16 @@ async fn connected(
             // Still good for calls, and for polling heads.
             let cause = error.cause();
             node.meters.subscription_lost(&cause, told.is_news(&cause));
-            return Ok(false);
+            return Ok((compared, false));
         }
         subscribed?;
         // Asked after subscribing, so that no block can fall between the two.
         let head = super::newest(node, ws, &connection).await?;
         ws.notified(head.number);
         pool.head_seen(node, &head);
-        Ok::<bool, RpcError>(true)
+        Ok::<(bool, bool), RpcError>((compared, true))
     };
-    let subscribed = tokio::select! {
+    let (compared, subscribed) = tokio::select! {
         cause = &mut driving => return Err(ws.unreachable(cause)),
         prepared = prepare => prepared?,
     };
@@ -102,8 +112,26 @@ async fn connected(
     tokio::select! {
         cause = driving => Ok(cause),
         cause = ws.found_silent() => Ok(cause),
+        stranger = found_strange(node, ws, &connection, compared) => Err(stranger),
         never = subscribe_pending(pool, node, ws, &connection) => match never {},
     }
+}
+
+/// Waits until the socket is found to be of another chain than the HTTP address beside it.
+async fn found_strange(
+    node: &Node,
+    ws: &WsEndpoint,
+    connection: &Connection,
+    mut compared: bool,
+) -> RpcError {
+    while !compared {
+        sleep(COMPARE_AGAIN).await;
+        match node.compare_socket(ws, connection).await {
+            Ok(done) => compared = done,
+            Err(stranger) => return stranger,
+        }
+    }
+    std::future::pending().await
 }
 
 /// Why there is no subscription, as it was told last: an endpoint that never has one is news once.

@@ -76,6 +76,8 @@ fn fee_cap(cap: &FeeCap) -> &str {
     match cap {
         FeeCap::Lifted => "none",
         FeeCap::Capped(words) => words,
+        FeeCap::NoTransactions(_) => "takes no transactions",
+        FeeCap::Untold(_) => "not told",
     }
 }
 
@@ -125,6 +127,8 @@ fn screen(chain_id: u64, verdicts: &[UpstreamVerdict], together: &[Finding]) -> 
                 None => "-",
                 Some(FeeCap::Lifted) => "none",
                 Some(FeeCap::Capped(_)) => "capped",
+                Some(FeeCap::NoTransactions(_)) => "takes none",
+                Some(FeeCap::Untold(_)) => "not told",
             }
             .to_owned(),
             word(&verdict.findings).to_owned(),

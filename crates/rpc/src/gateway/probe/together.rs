@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
 
-use super::{Finding, UpstreamVerdict, family};
+use super::{FeeCap, Finding, UpstreamVerdict, family};
 use crate::endpoints::Endpoints;
 use crate::public::may_be_public;
 
@@ -59,6 +59,11 @@ pub(super) fn together(verdicts: &[UpstreamVerdict], pool: &Endpoints) -> Vec<Fi
         }
     }
     findings.extend(different_beginnings(&readable));
+    let known = || verdicts.iter().filter(|verdict| verdict.chain_id.is_some());
+    let takes_none = |it: &UpstreamVerdict| matches!(it.fee_cap, Some(FeeCap::NoTransactions(_)));
+    if known().next().is_some() && known().all(takes_none) {
+        findings.push(Finding::Fail("no upstream takes transactions".to_owned()));
+    }
     let heads = || readable.iter().filter_map(|verdict| verdict.head);
     if let (Some(lowest), Some(highest)) = (heads().min(), heads().max())
         && highest - lowest > pool.0.config.sync_threshold

@@ -1,11 +1,16 @@
 //! What several refusals of one transaction mean together.
 
+use alloy::primitives::B256;
+
 use crate::broadcast::Said;
 use crate::send::{SendOutcome, SendRefusal};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    Taken,
+    Taken {
+        /// What the first one that took it calls it.
+        hash: Option<B256>,
+    },
     Refused {
         refusal: SendRefusal,
         /// The nonce is used: by this transaction perhaps.
@@ -17,7 +22,7 @@ pub(super) enum Decision {
 
 impl Decision {
     pub(super) fn is_taken(&self) -> bool {
-        *self == Self::Taken
+        matches!(self, Self::Taken { .. })
     }
 
     /// Whether an endpoint that comes back should be told of it.
@@ -60,14 +65,18 @@ fn finality(outcome: &SendOutcome) -> Finality {
 /// is one, and `asked` is how many were asked.
 pub(super) fn decide(said: impl IntoIterator<Item = Said>, asked: usize) -> Decision {
     let mut refusals: Vec<(Finality, bool, SendRefusal)> = Vec::new();
+    let mut taken: Option<Option<B256>> = None;
     for said in said {
         if said.outcome.is_success() {
-            return Decision::Taken;
+            taken = Some(taken.flatten().or(said.hash));
         }
         if let Some(refusal) = said.refusal {
             let nonce_used = said.outcome == SendOutcome::NonceTooLow;
             refusals.push((finality(&said.outcome), nonce_used, refusal));
         }
+    }
+    if let Some(hash) = taken {
+        return Decision::Taken { hash };
     }
     let majority = refusals.iter().map(|(finality, ..)| *finality).find(|one| {
         let count = refusals.iter().filter(|(other, ..)| other == one).count();
@@ -100,6 +109,7 @@ mod tests {
                 message: words.to_owned(),
                 data: None,
             }),
+            hash: None,
         }
     }
 
@@ -130,7 +140,25 @@ mod tests {
     #[test]
     fn one_success_is_success_whatever_the_others_say() {
         let known = said(SendOutcome::AlreadyKnown, "known");
-        assert_eq!(words(vec![funds(), known, nonce()]), "Taken");
+        assert_eq!(words(vec![funds(), known, nonce()]), "Taken { hash: None }");
+    }
+
+    #[test]
+    fn the_hash_is_what_the_first_that_took_it_calls_it() {
+        let known = || said(SendOutcome::AlreadyKnown, "known");
+        let took = |byte: u8| Said {
+            hash: Some(B256::repeat_byte(byte)),
+            ..SendOutcome::Accepted.into()
+        };
+        let silent = || Said::from(SendOutcome::Accepted);
+        let hash = |list: Vec<Said>| decide(list, 3);
+        let named = |byte: u8| Decision::Taken {
+            hash: Some(B256::repeat_byte(byte)),
+        };
+        assert_eq!(hash(vec![took(1), took(2)]), named(1));
+        assert_eq!(hash(vec![known(), funds(), took(2)]), named(2));
+        assert_eq!(hash(vec![silent(), took(2)]), named(2));
+        assert_eq!(hash(vec![known()]), Decision::Taken { hash: None });
     }
 
     #[test]
