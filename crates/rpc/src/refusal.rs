@@ -71,6 +71,8 @@ const RATE_LIMITED: &[&str] = &[
     "capacity exceeded",
     "capacity limit exceeded",
     "request count exceeded",
+    "request rate exceeded",
+    "out of credits",
     "quota exceeded",
     "exceeded the quota",
     "exceeded your quota",

@@ -168,6 +168,7 @@ const TABLE: &[(ErrorClass, &[Text])] = &[
             Has("existing txn with same hash"),
             Has("transaction with the same hash was already imported"),
             Has("already in the system"),
+            Has("tx already in mempool"),
             Has("pool(alreadyimported)"),
         ],
     ),

@@ -211,7 +211,7 @@ async fn chain_id(settings: &Settings) -> anyhow::Result<u64> {
             return Ok(*chain_id);
         }
         tracing::warn!(
-            "no client says its chain yet, asking again (--chain-id would start without asking): {}",
+            "the gateway does not listen yet: no client says its chain, asking again (with --chain-id, or chain_id in the file, it starts without asking): {}",
             failures.join("; ")
         );
         tokio::time::sleep(ASK_AGAIN).await;

@@ -119,6 +119,8 @@ pub(crate) struct Caller {
     /// What this one may, on top of what everybody may.
     pub(crate) methods: Option<Arc<MethodRules>>,
     pub(crate) bucket: Option<Arc<Bucket>>,
+    /// Whom what it uses is counted for.
+    pub(crate) whose: Whose,
     /// Until when what was shown is good, in seconds since 1970.
     expires: Option<u64>,
 }
@@ -239,6 +241,7 @@ impl Doorman {
         Ok(Caller {
             name: None,
             methods: None,
+            whose: Whose::at(address),
             bucket: self
                 .rules
                 .quota
@@ -283,8 +286,10 @@ impl Doorman {
         quota: Option<Quota>,
         expires: Option<u64>,
     ) -> Caller {
+        let whose = Whose::Name(Arc::clone(&name));
         Caller {
-            bucket: quota.map(|quota| self.buckets.of(Whose::Name(Arc::clone(&name)), quota)),
+            bucket: quota.map(|quota| self.buckets.of(whose.clone(), quota)),
+            whose,
             name: Some(name),
             methods,
             expires,

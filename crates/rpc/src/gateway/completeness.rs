@@ -1,6 +1,9 @@
 //! Whether endpoints give all the logs there are. A header's bloom tells of logs that are missing,
-//! whoever leaves them out; and now and then all endpoints are asked for the same block.
+//! whoever leaves them out, unless another log of the block is like them: then their numbers have a
+//! gap, or another endpoint gives more. So all endpoints are asked for the same block often enough
+//! that it is noticed within a minute. Receipts are not proven against their root.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -27,9 +30,13 @@ const LOGS: &str = "eth_getLogs";
 const MISFITS: u32 = 5;
 const PROOF_PAUSE: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(30);
+/// All endpoints are asked for one block at least so often.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// Blocks that need not be compared again.
+const COMPARED: usize = 2 * SAMPLE_DEPTH as usize;
 
-/// Whether headers' blooms fit the logs of their blocks here: there are chains where they never do,
-/// and nothing can be learned from them.
+/// Whether headers' blooms fit the logs of their blocks here, or logs are numbered from 0 on in each
+/// block: there are chains where that is never so, and nothing can be learned from it.
 #[derive(Default)]
 pub(crate) struct Blooms(AtomicU8);
 
@@ -65,6 +72,8 @@ impl Core {
         // Some L2s leave the bloom empty; then there is nothing to compare with.
         let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
         let mut best: Option<BlockLogs> = None;
+        // The longest list that fits the bloom and has a gap all the same.
+        let mut with_gap: Option<BlockLogs> = None;
         for round in 0..LOG_ROUNDS {
             let mut nodes: Vec<&Node> = self.readable().collect();
             let now = Instant::now();
@@ -95,11 +104,31 @@ impl Core {
                         if bloom.is_some() {
                             self.blooms.set(Blooms::TELL);
                         }
-                        return Some(logs);
+                        if logs.is_without_gap() || self.numbers.are(Blooms::TELL_NOTHING) {
+                            if logs.0.len() > 1 {
+                                self.numbers.set(Blooms::TELL);
+                            }
+                            return Some(logs);
+                        }
+                        observe::logs_missing(&node.name, head.number);
+                        if round > 0 && self.numbers.are(Blooms::TELL) {
+                            node.fitness.failed(LOGS, Instant::now());
+                        }
+                        if with_gap.as_ref().is_none_or(|it| it.0.len() < logs.0.len()) {
+                            with_gap = Some(logs);
+                        }
                     }
                 }
             }
             sleep(LOG_PAUSE * 2_u32.pow(u32::try_from(round).unwrap_or(0))).await;
+        }
+        if let Some(logs) = with_gap {
+            // There may be chains that number logs in another way; nobody waits for ever.
+            self.numbers.set(Blooms::TELL_NOTHING);
+            if self.numbers.are(Blooms::TELL) {
+                observe::logs_unproven(head.number);
+            }
+            return Some(logs);
         }
         // A header that speaks the truth about other blocks does so about this one: somebody will
         // have its logs, and nobody is told less until then.
@@ -155,33 +184,43 @@ impl Core {
         self.blooms.set(Blooms::TELL_NOTHING);
     }
 
-    /// Asks all endpoints for the logs of one block now and then, and compares.
+    /// Asks all endpoints for the logs of one block again and again, and compares.
     pub(super) async fn sample_logs(&self) {
         let every = match self.pool.0.config.poll_interval {
-            Duration::ZERO => Duration::from_secs(10),
-            every => every,
+            Duration::ZERO => SAMPLE_EVERY,
+            every => every.min(SAMPLE_EVERY),
         };
         let samples = async {
+            let mut compared = VecDeque::with_capacity(COMPARED);
             loop {
                 sleep(every).await;
-                if let Some(block) = self.sample() {
-                    self.compare_logs(&block).await;
+                if let Some(block) = self.sample(&compared)
+                    && self.compare_logs(&block).await
+                    && !compared.contains(&block.head.hash)
+                {
+                    compared.truncate(COMPARED - 1);
+                    compared.push_front(block.head.hash);
                 }
             }
         };
         tokio::join!(self.prove_blooms(), samples);
     }
 
-    /// A block that has been there for a moment.
-    fn sample(&self) -> Option<Arc<Block>> {
+    /// A block that has been there for a moment: the newest that was not compared yet, or any.
+    fn sample(&self, compared: &VecDeque<B256>) -> Option<Arc<Block>> {
         let tip = self.chain.tip()?.head.number;
         let deepest = tip.saturating_sub(SAMPLE_DEPTH);
         let shallowest = tip.checked_sub(SAMPLE_AT_LEAST)?;
-        let number = self.pool.0.dice.block(deepest..=shallowest);
+        let fresh = (deepest..=shallowest).rev().find(|number| {
+            let hash = self.chain.hash_at(*number);
+            hash.is_some_and(|hash| !compared.contains(&hash))
+        });
+        let number = fresh.unwrap_or_else(|| self.pool.0.dice.block(deepest..=shallowest));
         self.chain.block_at(number)
     }
 
-    async fn compare_logs(&self, block: &Block) {
+    /// True if all that could be learned from this block was.
+    async fn compare_logs(&self, block: &Block) -> bool {
         let head = &block.head;
         let has_it = |node: &&Node| {
             let at = node.condition().head;
@@ -189,32 +228,40 @@ impl Core {
         };
         let nodes: Vec<&Node> = self.readable().filter(has_it).collect();
         if nodes.is_empty() {
-            return;
+            return false;
         }
         let given = join_all(nodes.iter().map(|node| self.ask_logs(node, head))).await;
+        let all_gave = given.iter().all(Option::is_some);
         let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
         let given: Vec<(&Node, BlockLogs)> = nodes
             .into_iter()
             .zip(given)
             .filter_map(|(node, logs)| Some((node, logs?)))
             .collect();
-        let longest = given.iter().map(|(_, logs)| logs.0.len()).max();
-        let complete = |logs: &BlockLogs| match bloom {
-            Some(bloom) => logs.bloom() == *bloom,
-            None => Some(logs.0.len()) == longest,
-        };
+        let fits = |logs: &BlockLogs| bloom.is_none_or(|bloom| logs.bloom() == *bloom);
+        let longest = given
+            .iter()
+            .map(|(_, logs)| logs)
+            .filter(|logs| fits(logs))
+            .max_by_key(|logs| (logs.0.len(), logs.is_without_gap()));
         // A chain whose blooms are made in another way proves nothing against anybody.
-        if !given.iter().any(|(_, logs)| complete(logs)) || !self.chain.is_canonical(block) {
-            return;
-        }
-        for (node, logs) in given {
-            if complete(&logs) {
+        let Some(longest) = longest.filter(|_| self.chain.is_canonical(block)) else {
+            return false;
+        };
+        for (node, logs) in &given {
+            if logs.are_those_of(longest) {
                 node.fitness.checked_well(LOGS);
-            } else {
-                observe::logs_missing(&node.name, head.number);
-                let what = format!("left out logs of block {}", head.number);
-                node.fitness.suspect(LOGS, what, Instant::now());
+                continue;
             }
+            if fits(logs) && !logs.are_part_of(longest) {
+                // As many, and others: nothing here says who is right.
+                observe::logs_differ(&node.name, head.number);
+                continue;
+            }
+            observe::logs_fewer(&node.name, head.number, logs.0.len(), longest.0.len());
+            let what = format!("left out logs of block {}", head.number);
+            node.fitness.suspect(LOGS, what, Instant::now());
         }
+        all_gave
     }
 }

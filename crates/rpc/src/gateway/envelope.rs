@@ -20,11 +20,19 @@ pub(crate) struct Request<'a> {
     pub(crate) params: &'a str,
 }
 
+/// Something that should have been a request, and what its sender gets for it.
+#[derive(Debug)]
+pub(crate) struct NoRequest<'a> {
+    /// `null` where none can be read.
+    pub(crate) id: &'a str,
+    pub(crate) answer: Answer,
+}
+
 /// What a body holds.
 pub(crate) enum Body<'a> {
-    One(Result<Request<'a>, Answer>),
+    One(Result<Request<'a>, NoRequest<'a>>),
     /// In the client's order; an element that is no request has its error already.
-    Batch(Vec<Result<Request<'a>, Answer>>),
+    Batch(Vec<Result<Request<'a>, NoRequest<'a>>>),
 }
 
 /// What a client gets for one request.
@@ -110,7 +118,7 @@ pub(crate) fn read(body: &[u8], most: usize) -> Result<Body<'_>, Answer> {
     }
 }
 
-fn request(text: &str) -> Result<Request<'_>, Answer> {
+fn request(text: &str) -> Result<Request<'_>, NoRequest<'_>> {
     #[derive(Deserialize)]
     struct Wire<'a> {
         #[serde(borrow, default, deserialize_with = "present")]
@@ -120,11 +128,23 @@ fn request(text: &str) -> Result<Request<'_>, Answer> {
         #[serde(borrow, default)]
         params: Option<&'a RawValue>,
     }
-    let invalid = |what: &str| Answer::Nameless(error_bytes(-32600, what));
+    let invalid = |what: &str| {
+        let error = error_bytes(-32600, what);
+        match id_of(text) {
+            Some(id) => NoRequest {
+                id,
+                answer: Answer::Error(error),
+            },
+            None => NoRequest {
+                id: "null",
+                answer: Answer::Nameless(error),
+            },
+        }
+    };
     let wire: Wire<'_> = serde_json::from_str(text)
         .map_err(|cause| invalid(&format!("invalid request: {cause}")))?;
     let id = wire.id.map(RawValue::get);
-    if id.is_some_and(|id| id.starts_with(['{', '[', 't', 'f'])) {
+    if id.is_some_and(|id| !may_be_an_id(id)) {
         return Err(invalid(
             "invalid request: an id is a string, a number or null",
         ));
@@ -139,6 +159,21 @@ fn request(text: &str) -> Result<Request<'_>, Answer> {
         Some(_) => return Err(invalid("invalid request: params are an array or an object")),
     };
     Ok(Request { id, method, params })
+}
+
+fn may_be_an_id(id: &str) -> bool {
+    !id.starts_with(['{', '[', 't', 'f'])
+}
+
+/// The id of what is no request for another reason.
+fn id_of(text: &str) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        #[serde(borrow, default)]
+        id: Option<&'a RawValue>,
+    }
+    let wire: Wire<'_> = serde_json::from_str(text).ok()?;
+    wire.id.map(RawValue::get).filter(|id| may_be_an_id(id))
 }
 
 /// Results up to this size are copied next to their envelope; larger ones travel beside it.
@@ -224,9 +259,11 @@ mod tests {
                 request.method.into_owned(),
                 request.params.to_owned(),
             )),
-            Ok(Body::One(Err(Answer::Nameless(error)))) | Err(Answer::Nameless(error)) => {
-                Err(String::from_utf8(error.to_vec()).unwrap())
-            }
+            Ok(Body::One(Err(NoRequest {
+                answer: Answer::Nameless(error) | Answer::Error(error),
+                ..
+            })))
+            | Err(Answer::Nameless(error)) => Err(String::from_utf8(error.to_vec()).unwrap()),
             _ => panic!("something else: {text}"),
         }
     }
@@ -282,6 +319,30 @@ mod tests {
                 error.contains(&format!("\"code\":{code}")),
                 "{text}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_and_has_an_id_is_answered_under_it() {
+        for (text, id) in [
+            (r#"{"id":7}"#, "7"),
+            (r#"{"id":"a","method":5}"#, "\"a\""),
+            (r#"{"method":"","id":7}"#, "7"),
+            (r#"{"id":7,"method":"m","params":7}"#, "7"),
+            (r#"{"id":{},"method":"m"}"#, "null"),
+            (r#"{"method":""}"#, "null"),
+            (r#"{"id":null,"method":5}"#, "null"),
+        ] {
+            let Ok(Body::One(Err(wrong))) = read(text.as_bytes(), 10) else {
+                panic!("{text} is a request");
+            };
+            assert_eq!(wrong.id, id, "{text}");
+            let mut writer = Writer::default();
+            writer.answer(wrong.id, wrong.answer);
+            let whole = writer.done().whole();
+            let answer: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+            assert_eq!(answer["id"].to_string(), id);
+            assert_eq!(answer["error"]["code"], -32600);
         }
     }
 

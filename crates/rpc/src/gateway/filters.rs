@@ -8,14 +8,19 @@ use rand::RngExt;
 use serde_json::value::RawValue;
 
 use super::Core;
+use super::access::Caller;
 use super::block::{LogsQuestion, Tags};
 use super::chain::{Change, Cursor, Gap};
 use super::envelope::Answer;
 use super::log::Criteria;
+use super::quota::Whose;
 use crate::pending::Wanted;
 
 /// A filter nobody asks about for so long is gone, as at clients.
 const IDLE: Duration = Duration::from_secs(300);
+/// A client may have one part in so many of all filters, and these at least.
+const SHARES: usize = 10;
+const LEAST_SHARE: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct Filters(Mutex<HashMap<u128, Filter>>);
@@ -23,6 +28,8 @@ pub(crate) struct Filters(Mutex<HashMap<u128, Filter>>);
 #[derive(Clone)]
 struct Filter {
     wants: Wants,
+    /// Who made it; whoever knows its id may use it.
+    of: Whose,
     cursor: Cursor,
     /// In what was told of waiting transactions.
     place: u64,
@@ -38,6 +45,11 @@ enum Wants {
     Pending {
         _wanted: Arc<Wanted>,
     },
+}
+
+/// What one client may have of all filters, so that others can have some.
+fn share(all: usize) -> usize {
+    (all / SHARES).max(LEAST_SHARE).min(all)
 }
 
 /// An id nobody can guess.
@@ -65,17 +77,18 @@ impl Filters {
 }
 
 impl Core {
-    pub(crate) fn new_block_filter(&self) -> Answer {
-        self.install(Wants::Blocks)
+    pub(crate) fn new_block_filter(&self, caller: &Caller) -> Answer {
+        self.install(Wants::Blocks, caller)
     }
 
-    pub(crate) fn new_pending_filter(&self) -> Answer {
-        self.install(Wants::Pending {
+    pub(crate) fn new_pending_filter(&self, caller: &Caller) -> Answer {
+        let wants = Wants::Pending {
             _wanted: Arc::new(self.pool.0.pending.want()),
-        })
+        };
+        self.install(wants, caller)
     }
 
-    pub(crate) fn new_log_filter(&self, params: &str) -> Answer {
+    pub(crate) fn new_log_filter(&self, params: &str, caller: &Caller) -> Answer {
         let params = match serde_json::from_str::<Vec<&RawValue>>(params).as_deref() {
             Ok([]) => "[{}]",
             _ => params,
@@ -88,14 +101,27 @@ impl Core {
             ..tags
         };
         match LogsQuestion::read(params, known) {
-            Ok(question) => self.install(Wants::Logs(question.looks_for, params.into())),
+            Ok(question) => {
+                let wants = Wants::Logs(question.looks_for, params.into());
+                self.install(wants, caller)
+            }
             Err(refused) => refused,
         }
     }
 
-    fn install(&self, wants: Wants) -> Answer {
+    fn install(&self, wants: Wants, caller: &Caller) -> Answer {
         let mut filters = self.filters.map();
-        filters.retain(|_, filter| filter.used.elapsed() < IDLE);
+        let mut of_caller = 0;
+        filters.retain(|_, filter| {
+            let lives = filter.used.elapsed() < IDLE;
+            of_caller += usize::from(lives && filter.of == caller.whose);
+            lives
+        });
+        let share = share(self.config.max_filters);
+        if of_caller >= share {
+            let text = format!("too many filters: {share} for each client; uninstall some");
+            return Answer::error(-32005, &text);
+        }
         if filters.len() >= self.config.max_filters {
             return Answer::error(-32005, "too many filters: uninstall some");
         }
@@ -104,6 +130,7 @@ impl Core {
             id,
             Filter {
                 wants,
+                of: caller.whose.clone(),
                 cursor: self.chain.now(),
                 place: self.pool.0.pending.now(),
                 used: Instant::now(),
@@ -235,6 +262,18 @@ impl Core {
         match &self.filters.map().get(&id)?.wants {
             Wants::Logs(_, asks) => Some(Arc::clone(asks)),
             Wants::Blocks | Wants::Pending { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_a_tenth_of_all_filters_or_a_few_where_there_are_few() {
+        for (all, one) in [(10_000, 1000), (200, 20), (100, 16), (3, 3), (0, 0)] {
+            assert_eq!(share(all), one);
         }
     }
 }

@@ -11,8 +11,8 @@ use super::access::Caller;
 use super::batch::View;
 use super::block;
 use super::depth::is_deeper_than;
-use super::envelope::{self, Answer, Body, Pieces, Request, Writer, error_bytes};
-use super::method::{self, Kind, Own};
+use super::envelope::{self, Answer, Body, NoRequest, Pieces, Request, Writer, error_bytes};
+use super::method::{self, At, Kind, Own};
 use super::observe;
 use super::quota::{self, Exhausted};
 
@@ -49,7 +49,7 @@ impl Core {
             Ok(Body::One(request)) => {
                 let entry = match &request {
                     Ok(request) => self.lets_in(request, from.caller),
-                    Err(answer) => Err(answer.clone().into()),
+                    Err(wrong) => Err(wrong.answer.clone().into()),
                 };
                 let view = View::default();
                 let (id, answer) = self.answer(request, entry, from, &view).await;
@@ -69,7 +69,7 @@ impl Core {
 
     async fn handle_batch(
         self: &Arc<Self>,
-        requests: Vec<Result<Request<'_>, Answer>>,
+        requests: Vec<Result<Request<'_>, NoRequest<'_>>>,
         from: &From<'_>,
     ) -> Handled {
         let mut writer = Writer::default();
@@ -78,7 +78,7 @@ impl Core {
         for request in requests {
             let entry = match &request {
                 Ok(request) => self.lets_in(request, from.caller),
-                Err(answer) => Err(answer.clone().into()),
+                Err(wrong) => Err(wrong.answer.clone().into()),
             };
             entered.push((request, entry));
         }
@@ -111,7 +111,7 @@ impl Core {
 
     async fn answer<'a>(
         self: &Arc<Self>,
-        request: Result<Request<'a>, Answer>,
+        request: Result<Request<'a>, NoRequest<'a>>,
         entry: Result<&'static method::Method, Answered>,
         from: &From<'_>,
         view: &View,
@@ -121,7 +121,7 @@ impl Core {
                 let answer = self.one(&request, entry, from, view).await;
                 (request.id, answer)
             }
-            Err(answer) => (Some("null"), answer.into()),
+            Err(wrong) => (Some(wrong.id), wrong.answer.into()),
         }
     }
 
@@ -264,8 +264,8 @@ impl Core {
                 None => self.nobody(&[]),
             },
             Own::Accounts => Answer::literal("[]"),
-            Own::NewFilter => self.new_log_filter(request.params),
-            Own::NewBlockFilter => self.new_block_filter(),
+            Own::NewFilter => self.new_log_filter(request.params, from.caller),
+            Own::NewBlockFilter => self.new_block_filter(from.caller),
             Own::FilterChanges => self.filter_changes(request.params).await,
             Own::FilterLogs => self.filter_logs(request.params).await,
             Own::UninstallFilter => self.uninstall_filter(request.params),
@@ -284,7 +284,7 @@ impl Core {
                 ),
             },
             Own::SendAndWait => self.send_and_wait(request.params).await,
-            Own::NewPendingFilter => self.new_pending_filter(),
+            Own::NewPendingFilter => self.new_pending_filter(from.caller),
             Own::Syncing => self.whether_syncing(),
         }
     }

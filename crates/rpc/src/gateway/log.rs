@@ -5,6 +5,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::quantity::Small;
+
 /// All logs of one block.
 #[derive(Debug, Default)]
 pub(crate) struct BlockLogs(pub(crate) Vec<RawLog>);
@@ -15,13 +17,26 @@ pub(crate) struct RawLog {
     pub(crate) raw: Bytes,
     address: Address,
     topics: Vec<B256>,
+    place: Place,
+}
+
+/// Which log of its block it is; none where that is not told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    index: Option<u64>,
+    transaction: Option<B256>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Wire {
     address: Address,
     #[serde(default)]
     topics: Vec<B256>,
+    #[serde(default)]
+    log_index: Option<Small>,
+    #[serde(default)]
+    transaction_hash: Option<B256>,
 }
 
 impl BlockLogs {
@@ -34,9 +49,39 @@ impl BlockLogs {
                 raw: result.slice_ref(raw.get().as_bytes()),
                 address: wire.address,
                 topics: wire.topics,
+                place: Place {
+                    index: wire.log_index.map(|Small(index)| index),
+                    transaction: wire.transaction_hash,
+                },
             })
         });
         logs.collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// Whether, of all logs of a block, none is missing before the last one. True where they are not
+    /// numbered.
+    pub(crate) fn is_without_gap(&self) -> bool {
+        let indices = self.0.iter().filter_map(|log| log.place.index);
+        indices.zip(0..).all(|(index, due)| index == due)
+    }
+
+    /// Whether these are some of the other's logs and not all: the same numbers of the same
+    /// transactions, as far as they are told.
+    pub(crate) fn are_part_of(&self, other: &Self) -> bool {
+        let (some, all) = (self.identities(), other.identities());
+        let mut rest = all.iter();
+        some.len() < all.len() && some.iter().all(|one| rest.any(|it| it == one))
+    }
+
+    /// Whether these are the other's logs.
+    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
+        self.identities() == other.identities()
+    }
+
+    fn identities(&self) -> Vec<(Place, Address, &[B256])> {
+        let mut all: Vec<_> = self.0.iter().map(RawLog::identity).collect();
+        all.sort();
+        all
     }
 
     /// The bloom these logs make; if the header's has more, logs are missing.
@@ -53,6 +98,10 @@ impl BlockLogs {
 }
 
 impl RawLog {
+    fn identity(&self) -> (Place, Address, &[B256]) {
+        (self.place, self.address, &self.topics)
+    }
+
     /// The same log as one that left the chain.
     pub(crate) fn removed(&self) -> Bytes {
         let text = String::from_utf8_lossy(&self.raw);
@@ -241,6 +290,7 @@ mod tests {
                 raw: text.to_owned().into(),
                 address: Address::ZERO,
                 topics: vec![],
+                place: Place::default(),
             };
             String::from_utf8(log.removed().to_vec()).unwrap()
         };
@@ -259,5 +309,27 @@ mod tests {
         assert_ne!(all.bloom(), some.bloom());
         assert!(Criteria::read(r#"{"topics":["0x1"]}"#).is_err());
         assert!(Criteria::read(r#"{"topics":[null,null,null,null,null]}"#).is_err());
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_tells_of_a_missing_log_that_the_bloom_does_not_show() {
+        let twin = |index: u64| {
+            let mut log = log(1, &[1]);
+            log["logIndex"] = serde_json::json!(format!("{index:#x}"));
+            log["transactionHash"] = serde_json::json!(B256::repeat_byte(9));
+            log
+        };
+        let of = |list: &[u64]| logs(list.iter().map(|index| twin(*index)).collect());
+        let both = of(&[0, 1]);
+        assert_eq!(both.bloom(), of(&[1]).bloom());
+        assert!(both.is_without_gap() && of(&[0]).is_without_gap());
+        assert!(!of(&[1]).is_without_gap() && !of(&[0, 2]).is_without_gap());
+        // Where nothing is numbered nothing is missing.
+        assert!(logs(serde_json::json!([log(1, &[1]), log(1, &[1])])).is_without_gap());
+        // The last one leaves no gap; somebody else has it.
+        assert!(of(&[0]).are_part_of(&both) && of(&[1]).are_part_of(&both));
+        assert!(of(&[]).are_part_of(&both));
+        assert!(!both.are_part_of(&both) && both.are_those_of(&of(&[1, 0])));
+        assert!(!of(&[2]).are_part_of(&both) && !of(&[0, 2]).are_those_of(&both));
     }
 }

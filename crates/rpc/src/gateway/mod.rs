@@ -133,6 +133,8 @@ pub(crate) struct Core {
     pub(crate) filters: Arc<Filters>,
     pub(crate) sends: Arc<Sends>,
     pub(crate) blooms: Blooms,
+    /// The same of the numbers of logs.
+    pub(crate) numbers: Blooms,
     pub(crate) cache: Cache,
     pub(crate) flights: Flights,
     pub(crate) next_id: AtomicU64,
@@ -230,6 +232,7 @@ impl Core {
             compared: watch::Sender::new(false),
             sends,
             blooms: Blooms::default(),
+            numbers: Blooms::default(),
             cache: Cache::new(config.cache_bytes),
             flights: Flights::default(),
             next_id: AtomicU64::new(1),

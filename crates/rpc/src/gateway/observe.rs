@@ -137,6 +137,20 @@ pub(crate) fn resent(upstream: &str) {
         .increment(1);
 }
 
+pub(crate) fn only_one_upstream(chain_id: u64) {
+    warn!(
+        chain.id = chain_id,
+        "chain {chain_id} has only one upstream to read from: its loss is an outage; add another one"
+    );
+}
+
+pub(crate) fn only_one_program(chain_id: u64, program: &str) {
+    warn!(
+        chain.id = chain_id,
+        "all upstreams of chain {chain_id} run {program}: a bug of that program is a bug of all of them; add one that runs another"
+    );
+}
+
 pub(crate) fn following(chain_id: u64, number: u64) {
     info!(
         chain.id = chain_id,
@@ -181,12 +195,30 @@ pub(crate) fn strays(upstream: &str, number: u64) {
     );
 }
 
-/// An upstream's logs of a block are fewer than the block's bloom says.
+/// An upstream's logs of a block are fewer than the block's bloom or their own numbers say.
 pub(crate) fn logs_missing(upstream: &str, number: u64) {
     counter!("dodona_gateway_logs_missing_total", "upstream" => upstream.to_owned()).increment(1);
     warn!(
         endpoint.name = upstream,
-        "upstream {upstream} gives fewer logs of block {number} than its header promises; another one is asked"
+        "upstream {upstream} gives fewer logs of block {number} than its header or their numbers promise; another one is asked"
+    );
+}
+
+/// Asked for the logs of one block, an upstream gave fewer than another one.
+pub(crate) fn logs_fewer(upstream: &str, number: u64, gives: usize, of: usize) {
+    counter!("dodona_gateway_logs_missing_total", "upstream" => upstream.to_owned()).increment(1);
+    warn!(
+        endpoint.name = upstream,
+        "upstream {upstream} gives {gives} of {of} logs of block {number} that others give: it is not asked for logs for a while; look at its database"
+    );
+}
+
+/// Two upstreams give logs of one block that are not the same, and neither is proven wrong.
+pub(crate) fn logs_differ(upstream: &str, number: u64) {
+    counter!("dodona_gateway_logs_differ_total", "upstream" => upstream.to_owned()).increment(1);
+    warn!(
+        endpoint.name = upstream,
+        "upstream {upstream} gives other logs of block {number} than another one, and both fit its header: find out which one is right with the receipts of the block"
     );
 }
 

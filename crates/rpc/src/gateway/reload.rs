@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, timeout};
 
 use super::bind::{self, ListenError};
+use super::probe::family;
 use super::tls::{self, Tls};
 use super::{Core, GatewayConfig, GatewayError, history, observe, server};
 use crate::config::PoolConfig;
@@ -133,9 +134,16 @@ impl Gateway {
     async fn keep_history(&self) {
         let mut every = interval(history::EVERY);
         let mut told: Option<Instant> = None;
+        let mut looked_at = None;
         loop {
             every.tick().await;
             let core = self.core();
+            let generation = core.kept.generation.load(Ordering::Relaxed);
+            // Once all have been tried, it is known what they are.
+            if looked_at != Some(generation) && *core.compared.borrow() {
+                looked_at = Some(generation);
+                look_at_variety(&core);
+            }
             core.kept.history.take(&core);
             let left = core.tls.as_ref().map(Tls::left);
             if let Some(left) = left.filter(|left| *left < tls::SOON)
@@ -251,6 +259,37 @@ impl Gateway {
     }
 }
 
+/// What one failure would take away altogether is told once for each set of settings.
+fn look_at_variety(core: &Core) {
+    let primaries = core.pool.0.nodes.iter().filter(|node| !node.send_only);
+    let clients: Vec<_> = primaries
+        .map(|node| node.condition().client_version.as_deref().map(family))
+        .collect();
+    match variety(&clients) {
+        Variety::Enough => {}
+        Variety::OneUpstream => observe::only_one_upstream(core.pool.chain_id()),
+        Variety::OneProgram(program) => observe::only_one_program(core.pool.chain_id(), program),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Variety<'a> {
+    Enough,
+    OneUpstream,
+    OneProgram(&'a str),
+}
+
+/// `clients`: the programs of all upstreams that are read from, as far as they say.
+fn variety(clients: &[Option<String>]) -> Variety<'_> {
+    match clients {
+        [_] => Variety::OneUpstream,
+        [Some(first), rest @ ..] if rest.iter().all(|it| it.as_ref() == Some(first)) => {
+            Variety::OneProgram(first)
+        }
+        _ => Variety::Enough,
+    }
+}
+
 /// What needs a restart stays as it is, and is told.
 fn keep<T: PartialEq>(name: &'static str, old: T, new: T, told: &mut Vec<&'static str>) -> T {
     if old != new {
@@ -323,5 +362,24 @@ impl Gateway {
     /// Whether no upstream is there that is not syncing.
     pub fn is_syncing(&self) -> bool {
         self.core().syncing().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_upstream_or_one_program_is_told_and_what_is_not_known_is_not() {
+        let of = |list: &[&str]| -> Vec<Option<String>> {
+            let known = |it: &&str| (!it.is_empty()).then(|| (*it).to_owned());
+            list.iter().map(known).collect()
+        };
+        assert_eq!(variety(&of(&["geth"])), Variety::OneUpstream);
+        assert_eq!(variety(&of(&[""])), Variety::OneUpstream);
+        assert_eq!(variety(&of(&["geth", "geth"])), Variety::OneProgram("geth"));
+        assert_eq!(variety(&of(&["geth", "reth"])), Variety::Enough);
+        assert_eq!(variety(&of(&["geth", ""])), Variety::Enough);
+        assert_eq!(variety(&of(&["", ""])), Variety::Enough);
     }
 }

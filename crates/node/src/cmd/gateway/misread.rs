@@ -63,13 +63,17 @@ fn table_at(text: &str, at: usize) -> Option<&'static str> {
         "[methods]",
         "[limits]",
     ];
+    let named = |heading: &str| {
+        let mut tables = TABLES.iter();
+        tables.find(|table| heading.starts_with(**table)).copied()
+    };
+    // What a table lacks is told at its heading.
+    if let Some(table) = text.get(at..).and_then(named) {
+        return Some(table);
+    }
     let before = text.get(..at)?;
     let mut lines = before.lines().rev().map(str::trim);
-    let heading = lines.find(|line| line.starts_with('['))?;
-    TABLES
-        .iter()
-        .find(|table| heading.starts_with(**table))
-        .copied()
+    named(lines.find(|line| line.starts_with('['))?)
 }
 
 /// The key whose value begins at a place.
@@ -164,6 +168,17 @@ mod tests {
         assert!(!said.contains("s3cret"), "{said}");
         let said = without_values("invalid socket address syntax");
         assert!(said.contains("as in 127.0.0.1:8545"), "{said}");
+    }
+
+    #[test]
+    fn what_a_table_lacks_is_told_with_the_name_of_that_table() {
+        let text = "[[upstream]]\nhttp = 'http://a'\n[jwt]\nkeys = []\n";
+        let at = |what: &str| table_at(text, text.find(what).unwrap());
+        assert_eq!(at("[jwt]"), Some("[jwt]"));
+        assert_eq!(at("keys"), Some("[jwt]"));
+        assert_eq!(at("[[upstream]]"), Some("[[upstream]]"));
+        assert_eq!(at("http ="), Some("[[upstream]]"));
+        assert_eq!(table_at("listen = 1", 0), None);
     }
 
     #[test]

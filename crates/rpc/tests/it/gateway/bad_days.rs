@@ -29,7 +29,7 @@ async fn nobody_notices(fault: Fault, within: Duration) -> (Vec<Upstream>, Door)
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_hung_upstream_is_not_noticed_and_found_out_within_two_seconds() {
+async fn a_hung_upstream_is_not_noticed_and_found_out_within_six_seconds() {
     let started = Instant::now();
     let (_clients, door) = nobody_notices(Fault::Hangs, SOON).await;
     until("it is unreachable", || async {
@@ -289,7 +289,7 @@ async fn a_range_no_upstream_takes_in_one_piece_is_answered_in_one_piece() {
 }
 
 #[tokio::test]
-async fn a_killed_upstream_is_not_noticed_and_found_out_soon() {
+async fn a_killed_upstream_is_not_noticed_and_found_out_within_six_seconds() {
     let clients = upstreams(2).await;
     let door = Door::before(&clients).await;
     clients[0].dies();

@@ -169,6 +169,80 @@ async fn an_upstream_that_leaves_out_logs_is_found_by_comparison_and_cleared_by_
     .await;
 }
 
+/// Two clients of a chain whose blocks have two like logs each, up to block 110.
+async fn with_twins() -> (Vec<Upstream>, Door) {
+    let clients = upstreams(2).await;
+    for client in &clients {
+        client.has_twins();
+    }
+    let door = Door::before(&clients).await;
+    for block in 101..=110 {
+        clients.iter().for_each(|client| {
+            client.is_at(block);
+        });
+        door.reaches(block).await;
+    }
+    (clients, door)
+}
+
+#[tokio::test]
+async fn an_upstream_that_hides_one_of_two_like_logs_is_found_by_comparison() {
+    let (clients, door) = with_twins().await;
+    // The bloom is the same without it, and the numbers begin at 0 and have no gap.
+    clients[1].hides_twin(Some(1));
+    until("it is suspected", || async {
+        let why = door.status_of("b").await["notAsked"].to_string();
+        why.contains("is not asked for eth_getLogs: it left out logs of block")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(door.status_of("a").await["notAsked"], json!([]));
+    for _ in 0..10 {
+        let filter = json!([{"fromBlock": "0x65", "toBlock": "0x6e"}]);
+        let logs = door.result("eth_getLogs", filter).await;
+        assert_eq!(logs.as_array().unwrap().len(), 20);
+    }
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["logs", {}])).await;
+    clients.iter().for_each(|client| {
+        client.is_at(111);
+    });
+    for index in ["0x0", "0x1"] {
+        let (_, log) = socket.told().await;
+        assert_eq!(
+            (&log["blockNumber"], &log["logIndex"]),
+            (&json!("0x6f"), &json!(index))
+        );
+    }
+    clients[1].hides_twin(None);
+    until("it is cleared", || async {
+        let status = door.status_of("b").await;
+        (status["notAsked"] == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gap_in_the_numbers_of_logs_is_not_passed_on_to_subscribers() {
+    let (clients, door) = with_twins().await;
+    clients[0].hides_twin(Some(0));
+    let mut socket = door.socket().await;
+    socket.subscribe(json!(["logs", {}])).await;
+    for block in 111..=114_u64 {
+        clients.iter().for_each(|client| {
+            client.is_at(block);
+        });
+        for index in ["0x0", "0x1"] {
+            let (_, log) = socket.told().await;
+            let number = json!(format!("{block:#x}"));
+            assert_eq!(
+                (&log["blockNumber"], &log["logIndex"]),
+                (&number, &json!(index))
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_comes_back_gets_no_more_than_a_part_of_the_questions_at_first() {
     let clients = upstreams(2).await;

@@ -12,7 +12,7 @@ use dodona_rpc::gateway::GatewayConfig;
 use dodona_testkit::until;
 use serde_json::{Value, json};
 
-use super::upstream::{CHAIN, Fault, Upstream};
+use super::upstream::{CHAIN, Fault, Upstream, own_hash};
 use super::{Door, upstreams};
 
 const SEND: &str = "eth_sendRawTransaction";
@@ -181,4 +181,32 @@ async fn who_wants_to_wait_gets_the_receipt_or_the_hash_in_words() {
     all_say(&clients, &["insufficient funds"; 2]);
     let refused = door.ask(SYNC, json!(["0x02aa"])).await;
     assert_eq!(refused["error"]["message"], "insufficient funds");
+}
+
+#[tokio::test]
+async fn a_transaction_is_called_what_the_upstream_that_took_it_calls_it() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    for client in &clients {
+        client.has_hashes_of_its_own();
+    }
+    // Of a kind nobody here can read, as zkSync has them.
+    let raw: Bytes = "0x71f8a1b2".parse().unwrap();
+    let hash = own_hash(&raw);
+    assert_eq!(door.result(SEND, json!([raw])).await, json!(hash));
+    until("both have it", || async {
+        let all = clients.iter().all(|client| client.asked(SEND) == 1);
+        all.then_some(())
+    })
+    .await;
+    // Being known is told without its name, which is remembered.
+    assert_eq!(door.result(SEND, json!([raw])).await, json!(hash));
+    // Whoever waits for the receipt waits for that of this hash.
+    clients.iter().for_each(|client| {
+        client.has_mined(hash, 100);
+    });
+    let receipt = door
+        .result("eth_sendRawTransactionSync", json!([raw, 2000]))
+        .await;
+    assert_eq!(receipt["transactionHash"], json!(hash));
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bloom, BloomInput};
+use alloy::primitives::{Address, B256, Bloom, BloomInput, Bytes, keccak256};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +59,10 @@ struct Script {
     fault: Fault,
     /// Says nothing of logs, as if there were none.
     hides_logs: bool,
+    /// Each block has a second log, like the first but for its number.
+    twins: bool,
+    /// Of the two it says nothing of this one.
+    hidden_twin: Option<usize>,
     /// What `eth_syncing` says.
     syncing: Value,
     /// Finalizes nothing above this.
@@ -73,6 +77,8 @@ struct Script {
     /// Longer batches are refused as geth does.
     largest_batch: usize,
     known: Vec<String>,
+    /// Its transactions are called by other hashes than those of their bytes.
+    own_hashes: bool,
     /// Transactions and their blocks.
     mined: HashMap<B256, u64>,
     largest_range: u64,
@@ -106,6 +112,8 @@ impl Upstream {
                 chain_id: CHAIN,
                 fault: Fault::Well,
                 hides_logs: false,
+                twins: false,
+                hidden_twin: None,
                 syncing: json!(false),
                 finalized_at_most: u64::MAX,
                 other_genesis: false,
@@ -117,6 +125,7 @@ impl Upstream {
                 sockets: 0,
                 mined: HashMap::new(),
                 known: Vec::new(),
+                own_hashes: false,
                 largest_range: u64::MAX,
             })),
             moved: watch::Sender::new(0),
@@ -173,6 +182,10 @@ impl Upstream {
 
     pub(crate) fn begins_elsewhere(&self, elsewhere: bool) -> &Self {
         self.now(|script| script.other_genesis = elsewhere)
+    }
+
+    pub(crate) fn has_hashes_of_its_own(&self) -> &Self {
+        self.now(|script| script.own_hashes = true)
     }
 
     pub(crate) fn falls_silent(&self, silent: bool) -> &Self {
@@ -241,6 +254,15 @@ impl Upstream {
     pub(crate) fn hides_logs(&self, hides: bool) -> &Self {
         self.script().hides_logs = hides;
         self
+    }
+
+    /// Its blocks have two logs that are alike.
+    pub(crate) fn has_twins(&self) -> &Self {
+        self.now(|script| script.twins = true)
+    }
+
+    pub(crate) fn hides_twin(&self, which: Option<usize>) -> &Self {
+        self.now(|script| script.hidden_twin = which)
     }
 
     pub(crate) fn takes_ranges_of(&self, blocks: u64) -> &Self {
@@ -567,7 +589,7 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
                 true => json!([]),
                 false => numbers
                     .into_iter()
-                    .map(|number| log(script, number))
+                    .flat_map(|number| logs(script, number))
                     .filter(|log| {
                         let wanted = &filter["topics"][0];
                         wanted.is_null() || *wanted == log["topics"][0]
@@ -612,8 +634,12 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
             if script.known.contains(&raw) {
                 return error(-32000, "already known");
             }
+            let bytes: Bytes = raw.parse().unwrap();
             script.known.push(raw);
-            json!(format!("0x{:064x}", 7))
+            match script.own_hashes {
+                true => json!(own_hash(&bytes)),
+                false => json!(keccak256(&bytes)),
+            }
         }
         // Larger than some keep.
         "eth_feeHistory" => json!("0".repeat(10_000)),
@@ -627,6 +653,11 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
         }
     };
     json!({ "result": result })
+}
+
+/// What a chain with hashes of its own calls a transaction.
+pub(crate) fn own_hash(raw: &[u8]) -> B256 {
+    keccak256([b"another", raw].concat())
 }
 
 /// The branch a block belongs to that an upstream counts as its own.
@@ -673,6 +704,20 @@ fn block(script: &Script, number: u64) -> Value {
         "uncles": [],
         "size": "0x200"
     })
+}
+
+/// What it gives of the logs of a block.
+fn logs(script: &Script, number: u64) -> Vec<Value> {
+    let mut logs = vec![log(script, number)];
+    if script.twins {
+        let mut twin = logs[0].clone();
+        twin["logIndex"] = json!("0x1");
+        logs.push(twin);
+        if let Some(hidden) = script.hidden_twin {
+            logs.remove(hidden);
+        }
+    }
+    logs
 }
 
 /// One log in each block, whose topic is the block's hash.
