@@ -263,6 +263,32 @@ async fn a_filter_costs_what_the_range_it_looks_through_costs() {
 }
 
 #[tokio::test]
+async fn no_client_can_use_up_the_filters_of_all() {
+    let clients = upstreams(1).await;
+    let (greedy, one) = key("greedy", |_| {});
+    let (modest, other) = key("modest", |_| {});
+    let config = GatewayConfig {
+        max_filters: 20,
+        ..with(Access {
+            keys: vec![one, other],
+            ..Access::default()
+        })
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let made = async |secret: &str| -> Value {
+        let shown = [("x-api-key", secret)];
+        let (_, _, body) = door.knock_for("eth_newBlockFilter", "/", &shown).await;
+        serde_json::from_str(&body).unwrap()
+    };
+    for _ in 0..16 {
+        assert!(made(&greedy).await["result"].is_string());
+    }
+    let refused = made(&greedy).await;
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
+    assert!(made(&modest).await["result"].is_string());
+}
+
+#[tokio::test]
 async fn strangers_are_counted_by_their_address_and_dear_questions_cost_more() {
     let clients = upstreams(1).await;
     let access = Access {

@@ -577,6 +577,79 @@ async fn a_secret_in_an_upstreams_address_is_shown_to_nobody() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_upstream_quotes_is_shown_to_nobody() {
+    const SEND: &str = "eth_sendRawTransaction";
+    let clients = upstreams(2).await;
+    let mut pool = pool_of(&clients);
+    for node in &mut pool.nodes {
+        let url = node.http_url.as_mut().unwrap();
+        url.set_path("/v2/CANARYKEY77abc");
+    }
+    let config = GatewayConfig {
+        cache_bytes: 0,
+        ..GatewayConfig::default()
+    };
+    let door = Door::open(pool.clone(), config).await;
+    let mut seen = String::new();
+    let mut quoted = 0;
+    for fault in [
+        Fault::Fails("eth_call", -32000, "no such project CANARYKEY77abc"),
+        Fault::Fails(SEND, -32000, "/v2/CANARYKEY77abc may not send"),
+        Fault::Says(200, "Cannot POST /v2/CANARYKEY77abc"),
+        Fault::Says(404, "Cannot POST /v2/CANARYKEY77abc"),
+        Fault::Refuses(-32000, "key canarykey77ABC is not good"),
+    ] {
+        clients.iter().for_each(|client| {
+            client.suffers(fault.clone());
+        });
+        let mut said = String::new();
+        for (method, params) in [
+            ("eth_call", json!([{}, "latest"])),
+            (SEND, json!(["0x02"])),
+            ("eth_getBalance", json!([hash_of(1, 0), "latest"])),
+        ] {
+            said.push_str(&door.ask(method, params).await.to_string());
+        }
+        let (verdicts, _) = dodona_rpc::gateway::probe(pool.clone()).await.unwrap();
+        said.push_str(&format!("{verdicts:?}"));
+        quoted += usize::from(said.contains("•••"));
+        seen.push_str(&said);
+    }
+    clients.iter().for_each(|client| {
+        client.suffers(Fault::Says(404, "Cannot POST /v2/CANARYKEY77abc"));
+    });
+    until("they are unreachable, and why is told", || async {
+        let status = door.get("/status").await.1;
+        (status.contains("Cannot POST /v2/•••")).then_some(())
+    })
+    .await;
+    for path in ["/", "/status", "/readyz"] {
+        seen.push_str(&door.get(path).await.1);
+    }
+    assert!(!seen.to_lowercase().contains("canary"), "{seen}");
+    assert_eq!(quoted, 5, "{seen}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_answered_under_its_id() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    let error = |id: Value, answer: &Value| {
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&id, &json!(-32600))
+        );
+    };
+    let one: Value = serde_json::from_str(&door.post(r#"{"id":7}"#).await).unwrap();
+    error(json!(7), &one);
+    let batch = door.post(r#"[{"id":"a","method":5},{"method":5},7]"#).await;
+    let batch: Vec<Value> = serde_json::from_str(&batch).unwrap();
+    error(json!("a"), &batch[0]);
+    error(json!(null), &batch[1]);
+    error(json!(null), &batch[2]);
+}
+
+#[tokio::test]
 async fn doors_that_should_be_closed_are() {
     let clients = upstreams(1).await;
     let config = GatewayConfig {

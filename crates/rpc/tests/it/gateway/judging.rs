@@ -479,6 +479,70 @@ async fn what_an_upstream_was_before_it_died_is_not_shown_as_if_it_were_now() {
 }
 
 #[tokio::test]
+async fn a_websocket_of_another_chain_is_not_listened_to_while_the_gateway_runs() {
+    let clients = upstreams(2).await;
+    let stranger = Upstream::start().await;
+    stranger.begins_elsewhere(true).is_at(208);
+    let door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.new_heads_poll_interval = Duration::ZERO;
+        pool.nodes[0].ws_url = Some(stranger.ws());
+        pool.nodes[1].ws_url = Some(clients[1].ws());
+    })
+    .await;
+    until("it is told why", || async {
+        let reason = door.status_of("a").await["reason"].to_string();
+        reason
+            .contains("its WebSocket address is on another chain than its HTTP address: block 0")
+            .then_some(())
+    })
+    .await;
+    stranger.is_at(209);
+    clients.iter().for_each(|client| {
+        client.is_at(101);
+    });
+    door.reaches(101).await;
+    let status = door.status_of("a").await;
+    assert_eq!(status["state"], "Alive");
+    // Repaired, it is listened to.
+    stranger.begins_elsewhere(false).is_at(101);
+    until("it is listened to", || async {
+        door.status_of("a").await["reason"].is_null().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_check_names_upstreams_that_take_no_transactions() {
+    let clients = upstreams(3).await;
+    for client in &clients[1..] {
+        client.suffers(Fault::Fails(
+            "eth_sendRawTransaction",
+            -32601,
+            "the method eth_sendRawTransaction does not exist/is not available",
+        ));
+    }
+    let mut pool = super::pool_of(&clients);
+    pool.nodes[2].send_only = true;
+    let (verdicts, together) = dodona_rpc::gateway::probe(pool.clone()).await.unwrap();
+    let found = |at: usize| {
+        let findings = verdicts[at].findings.iter();
+        let found = findings.filter(|finding| {
+            let (Finding::Fail(what) | Finding::Warn(what)) = finding;
+            what.contains("it takes no transactions")
+        });
+        found.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(found(0), []);
+    assert!(matches!(&found(1)[..], [Finding::Warn(_)]), "{verdicts:?}");
+    assert!(matches!(&found(2)[..], [Finding::Fail(_)]), "{verdicts:?}");
+    let none = Finding::Fail("no upstream takes transactions".to_owned());
+    assert!(!together.contains(&none), "{together:?}");
+    pool.nodes.remove(0);
+    let (_, together) = dodona_rpc::gateway::probe(pool).await.unwrap();
+    assert!(together.contains(&none), "{together:?}");
+}
+
+#[tokio::test]
 async fn a_websocket_of_another_chain_than_its_http_address_fails_the_check() {
     let clients = upstreams(2).await;
     let check = || async {

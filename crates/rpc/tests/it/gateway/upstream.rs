@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Closes the connection after so many bytes of its answer.
     BreaksAfter(usize),
+    /// Answers with this status and these words.
+    Says(u16, &'static str),
     /// Announces more than it sends.
     Truncates,
     /// Answers with this status and a page for people.
@@ -323,13 +325,14 @@ async fn connection(
             )
         };
         let whole = format!("{}{answer}", head(answer.len()));
-        let page = |status: u16, more: &str| {
-            let page = "<html><body>Bad day</body></html>";
+        let says = |status: u16, more: &str, page: &str| {
             format!(
                 "HTTP/1.1 {status} Oh\r\ncontent-type: text/html\r\n{more}content-length: {}\r\n\r\n{page}",
                 page.len()
             )
         };
+        let page =
+            |status: u16, more: &str| says(status, more, "<html><body>Bad day</body></html>");
         let out = match fault {
             Fault::Hangs | Fault::HalfOpen => return std::future::pending().await,
             Fault::Slow(by) => {
@@ -356,6 +359,7 @@ async fn connection(
                 return;
             }
             Fault::Page(status) => page(status, ""),
+            Fault::Says(status, words) => says(status, "", words),
             Fault::Limits(seconds) => page(429, &format!("retry-after: {seconds}\r\n")),
             Fault::Well | Fault::WrongId | Fault::Fails(..) | Fault::Refuses(..) => whole,
         };
