@@ -173,28 +173,29 @@ impl Fitness {
         self.probation.answered(now);
         let mut marks = self.marks();
         let second = self.second(now);
-        if known(method).is_none() {
+        let Some(known) = known(method) else {
             marks.note_stranger(second, true, Some(took));
             if marks.strangers.remove(method).is_some() {
                 self.count(&marks);
             }
-        } else if let Some(mark) = marks.method(method) {
-            mark.window.note(second, true, Some(took));
-            mark.failed_in_a_row = 0;
-            // A good answer clears what an answer can clear; the rest takes its time.
-            let cleared = match &mark.unfit {
-                None => false,
-                Some(unfit) => match unfit.why {
-                    Why::Fails | Why::Lacks => true,
-                    Why::Suspect(_) => unfit.until <= now,
-                    Why::Slow => false,
-                },
-            };
-            if cleared {
-                mark.unfit = None;
-                mark.pauses = 0;
-                self.count(&marks);
-            }
+            return;
+        };
+        let mark = marks.methods.entry(known).or_default();
+        mark.window.note(second, true, Some(took));
+        mark.failed_in_a_row = 0;
+        // A good answer clears what an answer can clear; the rest takes its time.
+        let cleared = match &mark.unfit {
+            None => false,
+            Some(unfit) => match unfit.why {
+                Why::Fails | Why::Lacks => true,
+                Why::Suspect(_) => unfit.until <= now,
+                Why::Slow => false,
+            },
+        };
+        if cleared {
+            mark.unfit = None;
+            mark.pauses = 0;
+            self.count(&marks);
         }
     }
 
@@ -536,7 +537,7 @@ mod tests {
             let name = format!("eth_zz{n}");
             fitness.lacks(&name, now + Duration::from_millis(n));
             fitness.failed(&name, now);
-            fitness.did_well(&format!("eth_yy{n}"), Duration::from_millis(1));
+            fitness.did_well(&format!("eth_yy{n}"), Duration::from_millis(1), now);
         }
         assert!(fitness.marks().strangers.len() <= STRANGERS);
         let windows: Vec<_> = fitness.methods(now).into_iter().map(|it| it.0).collect();
@@ -555,7 +556,7 @@ mod tests {
         assert!(!fitness.is_fit("eth_call", now));
         assert!(words(&fitness).contains(&"fails eth_call".to_owned()));
         // It has one of them after all.
-        fitness.did_well("eth_zz4999", Duration::from_millis(1));
+        fitness.did_well("eth_zz4999", Duration::from_millis(1), now);
         assert!(fitness.is_fit("eth_zz4999", now));
     }
 }
