@@ -119,6 +119,10 @@ impl Core {
         let mut held = None;
         loop {
             let moved = self.step(&mut seen, &mut held).await;
+            // At once: until then nobody knows better than to measure all by the highest head.
+            if let Some(tip) = self.chain.tip() {
+                self.pool.0.stands_on(tip.head.number);
+            }
             if !moved {
                 let _ = timeout(LOOK, news.changed()).await;
             }
@@ -161,9 +165,6 @@ impl Core {
         let tip = self.chain.tip();
         self.fill(seen, &shown, tip.as_deref()).await;
         let heads: Vec<Spot> = shown.into_iter().map(|(_, head)| head).collect();
-        if let Some(tip) = &tip {
-            self.pool.0.stands_on(tip.head.number);
-        }
         let standing = tip.as_ref().map(|tip| spot(&tip.head));
         self.mark_strays(seen, standing);
         let chosen = tip::choose(&heads, standing, |n| self.chain.hash_at(n), seen);
@@ -324,6 +325,7 @@ impl Core {
             };
             observe::following(self.pool.chain_id(), target.number);
             self.chain.begin(first);
+            self.pool.0.stands_on(target.number);
             self.deepen().await;
             return true;
         };

@@ -375,6 +375,9 @@ async fn one_of_three_that_is_far_ahead_on_a_branch_of_its_own_leads_nobody_and_
         client.is_at(102);
     }
     door.reaches(102).await;
+    for name in ["a", "b", "c"] {
+        reaches(&door, name, "Alive").await;
+    }
     let mut socket = door.socket().await;
     socket.subscribe(json!(["newHeads"])).await;
     clients[2].reorganises(95, 5102);
@@ -414,6 +417,10 @@ async fn one_of_three_that_is_far_ahead_on_a_branch_of_its_own_leads_nobody_and_
 async fn of_two_upstreams_the_one_far_ahead_leads_only_if_it_has_the_tip() {
     let clients = upstreams(2).await;
     let door = Door::before(&clients).await;
+    // Alone it would lead.
+    for name in ["a", "b"] {
+        reaches(&door, name, "Alive").await;
+    }
     clients[1].reorganises(95, 5102);
     for at in 101..=104 {
         clients[0].is_at(at);
