@@ -181,11 +181,16 @@ impl Shared {
         }
     }
 
+    /// Endpoints that can be read from, if they are there.
+    pub(crate) fn primaries(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| !node.send_only)
+    }
+
     /// What endpoints are measured by: the highest head of the alive primaries, but nothing above the
     /// block the pool speaks about. One of them alone, or one on a branch of its own, makes nobody late.
     pub(crate) fn best(&self) -> Option<u64> {
-        let primaries = self.nodes.iter().filter(|node| !node.send_only);
-        let mut heads: Vec<u64> = primaries
+        let mut heads: Vec<u64> = self
+            .primaries()
             .filter_map(|node| {
                 let condition = node.condition();
                 let alive = condition.state == NodeState::Alive && !node.fitness.strays();

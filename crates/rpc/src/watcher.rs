@@ -313,7 +313,7 @@ async fn report_states(pool: &Shared) {
     loop {
         every.tick().await;
         observe::states(pool.config.chain_id, state_counts(pool));
-        let primaries: Vec<_> = pool.nodes.iter().filter(|node| !node.send_only).collect();
+        let primaries: Vec<_> = pool.primaries().collect();
         let alive = primaries
             .iter()
             .filter(|node| node.state() == NodeState::Alive)

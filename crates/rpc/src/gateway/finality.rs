@@ -114,8 +114,11 @@ impl Core {
                 observe::finality_conflict(self.pool.chain_id(), now, tie);
                 conflict = now;
             }
-            let mut primaries = self.pool.0.nodes.iter().filter(|node| !node.send_only);
-            let all_tried = primaries.all(|node| node.state() != NodeState::Undialed);
+            let all_tried = self
+                .pool
+                .0
+                .primaries()
+                .all(|node| node.state() != NodeState::Undialed);
             if all_tried && !*self.compared.borrow() {
                 self.compared.send_replace(true);
             }

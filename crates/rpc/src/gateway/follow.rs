@@ -138,8 +138,10 @@ impl Core {
     /// The same with whose they are.
     fn shown_heads(&self) -> Vec<(&Node, Spot)> {
         let of = |wanted: NodeState| {
-            let nodes = self.pool.0.nodes.iter().filter(|node| !node.send_only);
-            let mut shown: Vec<(&Node, Spot)> = nodes
+            let mut shown: Vec<(&Node, Spot)> = self
+                .pool
+                .0
+                .primaries()
                 .filter_map(|node| {
                     let condition = node.condition();
                     let head = condition.head.filter(|_| condition.state == wanted)?;

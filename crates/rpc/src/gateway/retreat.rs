@@ -15,15 +15,15 @@ use super::follow::{BACKFILL, block, spot};
 use super::observe;
 use super::probe::family;
 use super::tip::Seen;
-use crate::node::{Node, Spot};
+use crate::node::Spot;
 
 /// A tip nobody who is left has is kept for so long.
 const HOLD: Duration = Duration::from_secs(30);
-/// If all endpoints are there and say the same for so long, the tip was nothing that stayed.
-const HOLD_AGAINST_ALL: Duration = Duration::from_secs(300);
 /// The same where the only endpoint is a development chain: nobody else has another word, and it is
 /// put back on purpose (`evm_revert`).
 const HOLD_DEVELOPMENT: Duration = Duration::from_millis(700);
+/// If all endpoints are there and say the same for so long, the tip was nothing that stayed.
+const HOLD_AGAINST_ALL: Duration = Duration::from_secs(300);
 /// Programs that make blocks by themselves and follow no network.
 const DEVELOPMENT: &[&str] = &["anvil", "hardhatnetwork", "ganache", "ethereumjs testrpc"];
 
@@ -48,7 +48,7 @@ impl Core {
 
     /// Whether every endpoint there is shows a block or builds on it.
     fn all_show(&self, seen: &Seen, block: Spot) -> bool {
-        self.primaries().all(|node| {
+        self.pool.0.primaries().all(|node| {
             let condition = node.condition();
             let head = condition.head.filter(|_| condition.state.is_readable());
             head.is_some_and(|head| seen.includes(head, block) == Some(true))
@@ -136,13 +136,9 @@ impl Core {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    fn primaries(&self) -> impl Iterator<Item = &Node> {
-        self.pool.0.nodes.iter().filter(|node| !node.send_only)
-    }
-
     /// Whether a shorter chain is no delay: there is one endpoint, and it is a development chain.
     fn is_put_back_on_purpose(&self) -> bool {
-        let mut primaries = self.primaries();
+        let mut primaries = self.pool.0.primaries();
         let (Some(only), None) = (primaries.next(), primaries.next()) else {
             return false;
         };

@@ -118,9 +118,10 @@ impl Core {
             }
             let started = Instant::now();
             let left = deadline.saturating_duration_since(started);
-            // Nobody else would be asked in the time that is left.
-            let alone = self.pool.0.usable.count() <= 1;
-            let within = if alone { left } else { attempt.min(left) };
+            let within = match self.has_nobody_else(node) {
+                true => left,
+                false => attempt.min(left),
+            };
             let (node, outcome) = self
                 .attempt(question, node, started, within, &mut tried, repeatable)
                 .await;
@@ -232,6 +233,18 @@ impl Core {
             observe::logs_missing(&node.name, wanted.last);
             // An index that is only late does not do it three times in a row.
             node.fitness.failed(question.name(), Instant::now());
+        }
+    }
+
+    /// Whether nobody else would be asked in the time that is left. The node's own questions keep to
+    /// the time its operator gave them.
+    fn has_nobody_else(&self, node: &Node) -> bool {
+        match (self.patience, self.pool.0.usable.count()) {
+            (Some(_), _) => false,
+            // All are away: whoever comes back first should be found.
+            (None, 0) => self.pool.0.primaries().count() == 1,
+            (None, 1) => node.state().is_readable(),
+            (None, _) => false,
         }
     }
 

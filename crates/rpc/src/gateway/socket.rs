@@ -127,10 +127,10 @@ pub(crate) async fn serve(
                     return Poll::Ready(Next::Ping);
                 }
             }
-            // A client with enough under way, or one that does not read, is not listened to until that
-            // is better. What it asks comes before its answers, so that one that does not read them
-            // soon has too many.
-            if waiting.is_none() && under_way.len() < most && !client.line.waits() {
+            // A client with enough under way is not listened to until that is better. One that does not
+            // read its answers is: its signs of life count however slow it is, and what it goes on to ask
+            // soon has more wait for it than is kept.
+            if waiting.is_none() && under_way.len() < most {
                 let most = guest.core.config.max_request_bytes;
                 if let Poll::Ready(came) = source.poll_next(context, &mut reader, most) {
                     return Poll::Ready(Next::Came(came));

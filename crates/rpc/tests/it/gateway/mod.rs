@@ -7,6 +7,7 @@ mod certificates;
 mod guarantees;
 mod judging;
 mod libraries;
+mod no_way_back;
 mod real_chain;
 mod reload;
 mod sends;
@@ -58,6 +59,11 @@ pub(crate) async fn upstreams(count: usize) -> Vec<Upstream> {
         list.push(Upstream::start().await);
     }
     list
+}
+
+/// How often all of them together were asked this.
+pub(crate) fn asked_of(clients: &[Upstream], method: &str) -> usize {
+    clients.iter().map(|client| client.asked(method)).sum()
 }
 
 impl Door {
