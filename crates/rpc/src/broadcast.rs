@@ -23,7 +23,8 @@ use crate::status::NodeState;
 const METHOD: &str = "eth_sendRawTransaction";
 /// After the first answer the others get so long to be counted.
 const OTHERS_GET: Duration = Duration::from_secs(2);
-/// Nobody answers for so long: then there is no answer.
+/// Nobody answers for so long: then there is no answer. Each endpoint has all of it: all are asked at
+/// once, and who is told that nobody took a transaction signs another one.
 const TOTAL: Duration = Duration::from_secs(10);
 
 /// An endpoint's verdict and, if it refused, its words.
@@ -261,15 +262,12 @@ async fn send_over(
 ) -> Vec<Said> {
     if let [raw] = raws {
         // Whatever comes back, the transaction was taken.
-        let answer: Result<Value, RpcError> = match http {
-            Some(http) => node.ask_at(http, METHOD, [raw]).await,
-            None => node.ask(METHOD, [raw]).await,
-        };
+        let answer: Result<Value, RpcError> = node.ask_at(http, METHOD, [raw], TOTAL).await;
         let hash = answer.map(|answer| serde_json::from_value(answer).ok());
         return vec![understand(pool, node, hash)];
     }
     let params: Vec<String> = raws.iter().map(|raw| format!("[\"{raw}\"]")).collect();
-    let answers = node.send_many(http, METHOD, &params).await;
+    let answers = node.send_many(http, METHOD, &params, TOTAL).await;
     let said = answers
         .into_iter()
         .map(|answer| understand(pool, node, answer));

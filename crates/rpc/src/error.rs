@@ -71,6 +71,12 @@ pub enum RpcError {
         cause: String,
         got: String,
     },
+    #[error("{node} takes no request as large as this one for {method} ({bytes} bytes; HTTP 413)")]
+    RequestTooLarge {
+        node: String,
+        method: String,
+        bytes: usize,
+    },
     #[error("{node} answered {method} with more than {limit} bytes")]
     TooLarge {
         node: String,

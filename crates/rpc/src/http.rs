@@ -6,6 +6,7 @@
 
 mod connection;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use connection::{Broken, Connection, Place, Reply, connector};
 const IDLE_CONNECTIONS: usize = 64;
 const TOO_MANY_REQUESTS: u16 = 429;
 const REQUEST_TIMEOUT: u16 = 408;
+const CONTENT_TOO_LARGE: u16 = 413;
 const GATEWAY_TIMEOUT: u16 = 504;
 
 /// Answers in place of a server, for simulations; the error is the cause of a broken connection.
@@ -127,12 +129,7 @@ impl HttpEndpoint {
         &self.shown
     }
 
-    /// Posts a request and gives back the answer's bytes if they may be JSON-RPC.
-    pub(crate) async fn post(&self, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
-        self.post_within(method, body, self.timeout).await
-    }
-
-    /// The same with a time-out of its own.
+    /// Posts a request and gives back the answer's bytes if they may be JSON-RPC and come in time.
     pub(crate) async fn post_within(
         &self,
         method: &str,
@@ -146,7 +143,8 @@ impl HttpEndpoint {
                 .await;
         }
         let deadline = Instant::now() + within;
-        let reply = match patience::by(deadline, self.exchange(method, body)).await {
+        let length = body.len();
+        let reply = match patience::by(deadline, pin!(self.exchange(method, body))).await {
             Some(Ok(reply)) => reply,
             Some(Err(failure)) => return Err(self.failed(method, failure)),
             None => return Err(self.late(method, within)),
@@ -154,7 +152,7 @@ impl HttpEndpoint {
         if (200..300).contains(&reply.status) {
             return Ok(reply.body);
         }
-        self.judge(method, within, reply)
+        self.judge(method, length, within, reply)
     }
 
     async fn exchange(&self, method: &str, body: Bytes) -> Result<Reply, Failure> {
@@ -206,7 +204,13 @@ impl HttpEndpoint {
     }
 
     /// A status other than 200 is still an answer when its body is JSON-RPC.
-    fn judge(&self, method: &str, within: Duration, reply: Reply) -> Result<Bytes, RpcError> {
+    fn judge(
+        &self,
+        method: &str,
+        asked: usize,
+        within: Duration,
+        reply: Reply,
+    ) -> Result<Bytes, RpcError> {
         if reply.status == TOO_MANY_REQUESTS {
             let wait = reply
                 .retry_after
@@ -222,6 +226,13 @@ impl HttpEndpoint {
             Ok(_) | Err(wire::Unreadable::Content(_))
         ) {
             return Ok(reply.body);
+        }
+        if reply.status == CONTENT_TOO_LARGE {
+            return Err(RpcError::RequestTooLarge {
+                node: self.node.to_string(),
+                method: method.to_owned(),
+                bytes: asked,
+            });
         }
         if matches!(reply.status, REQUEST_TIMEOUT | GATEWAY_TIMEOUT) {
             return Err(self.late(method, within));

@@ -33,6 +33,7 @@ mod node;
 mod observe;
 mod patience;
 mod pending;
+mod plain;
 mod pool;
 mod public;
 mod quantity;

@@ -56,6 +56,8 @@ pub(crate) struct Node {
     next_id: AtomicU64,
     failed_in_a_row: AtomicU32,
     calls: AtomicU64,
+    convictions: AtomicU32,
+    doubt: tokio::sync::Notify,
     failures: AtomicU64,
     latency_micros: AtomicU64,
     /// What became of the questions put to it.
@@ -199,6 +201,8 @@ impl Node {
             next_id: AtomicU64::new(1),
             failed_in_a_row: AtomicU32::new(0),
             calls: AtomicU64::new(0),
+            convictions: AtomicU32::new(0),
+            doubt: tokio::sync::Notify::new(),
             failures: AtomicU64::new(0),
             latency_micros: AtomicU64::new(0),
             fitness: Fitness::default(),
@@ -238,6 +242,9 @@ impl Node {
             if !before.may_turn(state) {
                 return;
             }
+            if matches!(state, NodeState::Forked | NodeState::InvalidChainId) && before != state {
+                self.convictions.fetch_add(1, Ordering::Relaxed);
+            }
             condition.state = state;
             condition.reason.clone_from(&reason);
             if before != state {
@@ -275,13 +282,33 @@ impl Node {
         self.meters.turned(before, state, reason.as_deref());
     }
 
+    /// How often it was found to be of another chain.
+    pub(crate) fn convictions(&self) -> u32 {
+        self.convictions.load(Ordering::Relaxed)
+    }
+
+    /// Something it shows may be of another chain: it should be asked for its own soon.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits until its chain is in doubt.
+    pub(crate) async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
     /// Keeps a head in mind; true if it is higher than all before.
     pub(crate) fn saw(&self, head: &Head) -> bool {
         let number = head.number;
         let header = Arc::new(head.clone());
         let mut condition = self.condition();
         condition.throttled = None;
-        if condition.head.is_some_and(|before| number < before.number) {
+        let before = condition.head;
+        if before.is_some_and(|before| number <= before.number && head.hash != before.hash) {
+            // A reorganisation, or another chain behind the same address.
+            self.doubt();
+        }
+        if before.is_some_and(|before| number < before.number) {
             // A chain that begins anew is shorter than it was: it is asked for its first block again.
             condition.first = None;
         }
@@ -314,16 +341,30 @@ impl Node {
 
     /// Asks whose chain this is and sets the state accordingly.
     pub(crate) async fn check_chain(&self) -> Result<(), RpcError> {
+        self.is_of_the_chain().await?;
+        self.welcome().await;
+        Ok(())
+    }
+
+    /// One that was not there, and says the right chain, is alive. The same number is not the same
+    /// chain yet.
+    async fn welcome(&self) {
+        if self.state().answers() {
+            return;
+        }
+        match self.on_agreed_blocks().await {
+            Ok(()) => self.turn(NodeState::Alive, None),
+            Err(why) => self.turn(NodeState::Forked, Some(why)),
+        }
+    }
+
+    /// Asks whose chain this is; what speaks against it becomes its state.
+    async fn is_of_the_chain(&self) -> Result<(), RpcError> {
         let answered = self.ask("eth_chainId", [(); 0]).await;
         let verdict = answered.and_then(|Small(got)| self.same_chain(got));
         self.meters.verified(verdict.is_ok());
         match &verdict {
-            Ok(()) if self.state().answers() => {}
-            // The same number is not the same chain yet.
-            Ok(()) => match self.on_agreed_blocks().await {
-                Ok(()) => self.turn(NodeState::Alive, None),
-                Err(why) => self.turn(NodeState::Forked, Some(why)),
-            },
+            Ok(()) => {}
             Err(error @ RpcError::WrongChain { .. }) => {
                 self.turn(NodeState::InvalidChainId, Some(error.to_string()))
             }
@@ -505,9 +546,10 @@ impl Node {
         verdict
     }
 
-    /// Asks everything worth knowing at the first meeting.
+    /// Asks everything worth knowing at the first meeting. Only who shows a newest block is alive:
+    /// one that cannot would be lost again at once.
     pub(crate) async fn identify(&self) -> Result<Verified, RpcError> {
-        self.check_chain().await?;
+        self.is_of_the_chain().await?;
         let client_version = self.ask::<String>("web3_clientVersion", [(); 0]).await.ok();
         let client_version = client_version.map(|version| self.mask.hide_in(version));
         if let Some(version) = &client_version {
@@ -521,6 +563,7 @@ impl Node {
                 Some(self.latest().await?)
             }
         };
+        self.welcome().await;
         Ok(Verified {
             chain_id: self.chain_id,
             client_version,

@@ -5,7 +5,7 @@
 //! sets it anew if it would fire too late, or once it fired too early.
 
 use std::cell::RefCell;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -103,22 +103,26 @@ impl Drop for Patience {
     }
 }
 
-/// What comes of this by then; none if nothing does.
-pub(crate) async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-    let (mut work, mut late) = (pin!(work), pin!(Patience::until(deadline)));
-    std::future::poll_fn(|context| {
+/// What comes of this by then; none if nothing does. The work stays with the caller: handed over, it
+/// would be there twice in what the caller is in memory.
+pub(crate) fn by<T>(
+    deadline: Instant,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Option<T>> {
+    let mut late = Patience::until(deadline);
+    std::future::poll_fn(move |context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
-        ready!(late.as_mut().poll(context));
+        ready!(Pin::new(&mut late).poll(context));
         Poll::Ready(None)
     })
-    .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_was_left_is_good_for_any_deadline_of_the_next() {
@@ -130,10 +134,10 @@ mod tests {
                 for millis in [5000, 30, 7000, 100, 100, 40, 2] {
                     let wait = Duration::from_millis(millis);
                     let began = Instant::now();
-                    let left = by(began + wait, tokio::time::sleep(wait / 2)).await;
+                    let left = by(began + wait, pin!(tokio::time::sleep(wait / 2))).await;
                     assert_eq!((left, began.elapsed()), (Some(()), wait / 2));
                     let began = Instant::now();
-                    let late = by(began + wait, std::future::pending::<()>()).await;
+                    let late = by(began + wait, pin!(std::future::pending::<()>())).await;
                     assert_eq!((late, began.elapsed()), (None, wait));
                 }
             };

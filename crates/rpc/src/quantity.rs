@@ -34,6 +34,16 @@ pub(crate) fn parse(text: &str) -> Option<u128> {
     }
 }
 
+/// Writes a quantity, without its quotes.
+pub(crate) fn push(text: &mut String, number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    text.push_str("0x");
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        text.push(char::from(DIGITS[(number >> (4 * at) & 0xf) as usize]));
+    }
+}
+
 /// A quantity that has to be there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Big(pub(crate) u128);
@@ -94,6 +104,11 @@ mod tests {
             "0x1ffffffffffffffffffffffffffffffff",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+        for number in [0, 1, 15, 16, 0xff, 0x100, 0x0123_4567_89ab_cdef, u64::MAX] {
+            let mut text = String::from("at ");
+            push(&mut text, number);
+            assert_eq!(text, format!("at {number:#x}"));
         }
         assert_eq!(serde_json::from_str::<Big>("12").unwrap().0, 12);
         assert!(serde_json::from_str::<Small>("\"0x10000000000000000\"").is_err());

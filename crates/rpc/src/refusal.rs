@@ -44,6 +44,8 @@ const SIZE_WORDS: &[&str] = &[
     "timed out",
     "exceed",
 ];
+/// Too much looked for at once: fewer blocks would not help.
+const TOO_MANY_WANTED: &[&str] = &["addresses", "topics"];
 
 /// An endpoint that does not have the block, lower case.
 const UNKNOWN_BLOCK: &[&str] = &[
@@ -77,6 +79,34 @@ const RATE_LIMITED: &[&str] = &[
     "exceeded the quota",
     "exceeded your quota",
 ];
+/// All words that tell something wherever they stand.
+pub(crate) const WORDS: [&[&str]; 3] = [TOO_MANY_RESULTS, UNKNOWN_BLOCK, RATE_LIMITED];
+
+/// Those of them that are about how many blocks a range has, whatever is looked for in them.
+const TOO_WIDE: &[&str] = &[
+    "eth_getlogs is limited to a",
+    "requested too many blocks from",
+    "too wide blocks range",
+    "max block range",
+    "maximum block range",
+    "invalid block range",
+    "range is too wide",
+    "range is too large",
+    "range too large",
+    "exceeds maximum rpc range limit",
+    "logs over more than",
+    "limit the query to",
+    "block range limit",
+];
+
+/// Whether a refusal for size says something about the endpoint: that it takes fewer blocks at once,
+/// whoever asks for whatever. Too many results or too much time are about one question.
+pub(crate) fn is_about_width(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    says(TOO_WIDE) && !says(&["query returned more than", "size exceeded", "max results"])
+}
+
 /// EIP-1474's "limit exceeded". Asked for logs, clients mean the size of the range by it.
 const LIMIT_EXCEEDED: i64 = -32005;
 
@@ -114,7 +144,8 @@ pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Over
         return RpcError::UnknownBlock { node, message };
     }
     if method == "eth_getLogs" {
-        let about_size = says(TOO_MANY_RESULTS) || (SIZE_CODES.contains(&code) && says(SIZE_WORDS));
+        let about_size = says(TOO_MANY_RESULTS)
+            || (SIZE_CODES.contains(&code) && says(SIZE_WORDS) && !says(TOO_MANY_WANTED));
         if about_size || overrides.matches(ErrorClass::TooManyResults, &message) {
             return RpcError::TooManyResults { node, message };
         }
@@ -164,6 +195,40 @@ mod tests {
             },
             &Overrides::default(),
         )
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_filter_says_nothing_about_the_range_others_may_ask_for() {
+        for (text, width) in [
+            ("eth_getLogs is limited to a 10,000 range", true),
+            (
+                "requested too many blocks from 1 to 90000, maximum is set to 2048",
+                true,
+            ),
+            ("query exceeds max block range 100000", true),
+            (
+                "query returned more than 10000 results. Try with this block range [0x1, 0x2]",
+                false,
+            ),
+            (
+                "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
+                false,
+            ),
+            (
+                "query exceeds max results 20000, retry with the range 1-2",
+                false,
+            ),
+            ("query timeout exceeded", false),
+            ("weird provider text: cannot do that much", false),
+        ] {
+            assert_eq!(is_about_width(text), width, "{text}");
+        }
+        let wanted = judged(
+            "eth_getLogs",
+            -32000,
+            "exceed max addresses or topics per search position",
+        );
+        assert!(matches!(wanted, RpcError::Refused { .. }), "{wanted}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::ws::{Connection, Link, WsEndpoint};
 const HEAD_POLL: Duration = Duration::from_secs(1);
 /// Every so many health polls the endpoint is asked for its chain again.
 const CHAIN_CHECK_POLLS: u32 = 6;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const STATES_EVERY: Duration = Duration::from_millis(6500);
@@ -170,7 +171,9 @@ async fn watch_primary(pool: &Shared, node: &Node) {
             // Its chain may be right, but then it cannot show its newest block.
             Err(error) => node.lost(&error),
         }
-        // A caller's question may find it back before our pause is over.
+        // A caller's question may find it back before our pause is over, but never so often that one
+        // which is there and fails us is asked all the time.
+        sleep(SHORTEST_PAUSE).await;
         tokio::select! {
             biased;
             () = pause.wait(&pool.dice) => {}
@@ -209,6 +212,12 @@ async fn follow(pool: &Shared, node: &Node) {
         let polled = tokio::select! {
             // In this order, so that quick ticks for heads never starve it.
             biased;
+            () = node.doubted() => {
+                if matches!(node.check_chain().await, Err(RpcError::WrongChain { .. })) {
+                    return;
+                }
+                None
+            }
             _ = polls.tick(), if !config.poll_interval.is_zero() && !is_quiet(quiet_until) => {
                 polls_done += 1;
                 if polls_done % CHAIN_CHECK_POLLS == 0 && matches!(node.check_chain().await, Err(RpcError::WrongChain { .. })) {

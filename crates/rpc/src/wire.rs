@@ -12,6 +12,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::masked::Mask;
+use crate::plain;
 
 /// How much of an unreadable answer is quoted.
 const QUOTED_CHARS: usize = 80;
@@ -76,7 +77,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
 pub(crate) fn encode_raw(id: u64, method: &str, params: &str) -> Bytes {
     let mut body = Vec::with_capacity(64 + method.len() + params.len());
     body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
-    body.extend_from_slice(id.to_string().as_bytes());
+    body.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
     body.extend_from_slice(br#","method":"#);
     // Quotes and control characters in a method's name are nobody's, but they are escaped.
     serde_json::to_writer(&mut body, method).unwrap_or_default();
@@ -122,8 +123,30 @@ impl Raw<'_> {
     }
 }
 
+/// A result to this request, in an answer as nearly all are.
+fn usual(id: u64, bytes: &Bytes) -> Option<Bytes> {
+    let (mut ours, mut result) = (None, None);
+    let is_usual = plain::members(bytes, |name, value| match name {
+        b"id" => {
+            let given = std::str::from_utf8(value)
+                .ok()
+                .and_then(|it| it.parse().ok());
+            ours.replace(given).is_none()
+        }
+        b"result" => result.replace(value).is_none(),
+        // Beside a result, an error may be nothing.
+        b"error" => false,
+        _ => true,
+    });
+    let is_answer = is_usual && ours.flatten() == Some(id);
+    result.filter(|_| is_answer).map(|it| bytes.slice_ref(it))
+}
+
 /// An answer taken apart without reading what is in it.
 pub(crate) fn split(id: u64, bytes: &Bytes) -> Result<Split, Unreadable> {
+    if let Some(result) = usual(id, bytes) {
+        return Ok(Ok(result));
+    }
     let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
     match raw.id.0 {
         Some(other) if other != id => {
@@ -454,6 +477,29 @@ mod tests {
     }
 
     #[test]
+    fn answers_as_clients_write_them_are_the_usual_and_no_others_are() {
+        let of = |text: &'static str| usual(7, &Bytes::from_static(text.as_bytes()));
+        for text in [
+            r#"{"jsonrpc":"2.0","id":7,"result":"0x1"}"#,
+            "{\"result\": \"0x1\", \"id\": 7 }\n",
+        ] {
+            assert_eq!(of(text).unwrap(), &b"\"0x1\""[..], "{text}");
+        }
+        for text in [
+            r#"{"jsonrpc":"2.0","id":8,"result":"0x1"}"#,
+            r#"{"jsonrpc":"2.0","id":"7","result":"0x1"}"#,
+            r#"{"jsonrpc":"2.0","result":"0x1"}"#,
+            r#"{"jsonrpc":"2.0","id":7}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":1,"error":null}"#,
+            r#"{"jsonrpc":"2.0","id":7,"id":7,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":1,"result":1}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":[1}"#,
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_batch_is_taken_apart_whatever_its_order_and_shape() {
         let apart =
             |text: &'static str| split_batch(&[10, 11, 12], &Bytes::from_static(text.as_bytes()));
@@ -482,6 +528,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_usual_answer_is_read_as_any_other(text in "[{](\"(jsonrpc|id|result|error|x)\": ?(7|null|\"7\"|\"\\\\n\"|[\\[]1, ?\"a\"[\\]]|[{]\"a\":[{][}][}]),? ?){0,4}[}]") {
+            let bytes = Bytes::from(text.into_bytes());
+            if let Some(result) = usual(7, &bytes) {
+                let raw: Raw<'_> = serde_json::from_slice(&bytes).unwrap();
+                prop_assert_eq!((raw.id.0, raw.error.is_none()), (Some(7), true));
+                prop_assert_eq!(raw.split(&bytes).unwrap().unwrap(), result);
+            }
+        }
+
         #[test]
         fn garbage_is_unreadable_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(decode::<u64>(1, &bytes).is_err());

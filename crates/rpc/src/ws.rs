@@ -164,11 +164,6 @@ impl WsEndpoint {
         self.timeout
     }
 
-    pub(crate) async fn call(&self, id: u64, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
-        self.call_within(id, method, body, self.timeout).await
-    }
-
-    /// The same with a time-out of its own.
     pub(crate) async fn call_within(
         &self,
         id: u64,

@@ -8,28 +8,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Core;
 use super::block::Tags;
 use super::cache::Key;
-use super::class::{self, Class};
+use super::class::Class;
 use super::envelope::{Answer, Request};
 use super::method::{Kind, Method};
 use super::observe;
-use super::question::Asked;
+use super::question::{Asked, Question};
+use super::quoted;
+use super::rank::Rank;
 use super::reading::{Plan, VIEWS};
+use super::route::hedge_after;
 use crate::error::RpcError;
 use crate::gate::Priority;
 use crate::node::{Forwarded, Node};
 
 /// Questions of one batch asked singly at the same time.
 const SINGLY: usize = 32;
-/// How long an endpoint gets for one part of a batch.
-const WITHIN: Duration = Duration::from_secs(10);
 
 /// What a batch stands on, and what is known for it already.
 #[derive(Default)]
@@ -143,8 +145,70 @@ impl Core {
         came
     }
 
+    /// Puts a batch to an endpoint, and to a second one beside it when the first takes unusually
+    /// long; who answered, and what.
+    async fn put_together<'a>(
+        self: &'a Arc<Self>,
+        node: &'a Node,
+        like: &Question,
+        name: &str,
+        bodies: &[(u64, Bytes)],
+        within: Duration,
+    ) -> (&'a Node, Vec<Result<Forwarded, RpcError>>) {
+        let one = |index: usize| {
+            let (core, bodies, name) = (Arc::clone(self), bodies.to_vec(), name.to_owned());
+            async move {
+                core.pool.0.nodes[index]
+                    .forward_many(&name, &bodies, within, Priority::Reads)
+                    .await
+            }
+        };
+        let mut first = Box::pin(one(node.index));
+        let patience = hedge_after(node, u32::try_from(bodies.len()).unwrap_or(u32::MAX));
+        if let Ok(came) = timeout(patience, &mut first).await {
+            return (node, came);
+        }
+        let second = self
+            .choose(like, &[node.index])
+            .filter(|(_, rank)| *rank == Rank::Good)
+            .filter(|_| self.retries.may_hedge());
+        let Some((other, _)) = second else {
+            return (node, first.await);
+        };
+        let mut second = Box::pin(one(other.index));
+        let any = |came: &[Result<Forwarded, RpcError>]| came.iter().any(Result::is_ok);
+        // The loser goes on by itself, so that it is judged by what it does.
+        let (winner, came, rest) = tokio::select! {
+            biased;
+            came = &mut first => match any(&came) {
+                true => (node, came, Some(second)),
+                false => (other, second.await, None),
+            },
+            came = &mut second => match any(&came) {
+                true => (other, came, Some(first)),
+                false => (node, first.await, None),
+            },
+        };
+        observe::hedged(winner.index == other.index);
+        if let Some(rest) = rest {
+            let loser = if winner.index == node.index {
+                other.index
+            } else {
+                node.index
+            };
+            let (core, name) = (Arc::clone(self), name.to_owned());
+            tokio::spawn(async move {
+                if !rest.await.iter().any(Result::is_ok) {
+                    let node = &core.pool.0.nodes[loser];
+                    node.fitness.failed(&name, Instant::now());
+                }
+            });
+        }
+        (winner, came)
+    }
+
     async fn as_a_batch(
-        &self,
+        self: &Arc<Self>,
         node: &Node,
         plans: &[Plan],
         group: &[usize],
@@ -157,10 +221,12 @@ impl Core {
             true => name,
             false => crate::observe::MIXED,
         };
-        let within = self.patience.unwrap_or(WITHIN);
+        // What each of them would get alone; the slowest of them may take as long.
+        let attempts = group.iter().map(|at| of(at).method.kind.deadlines().1);
+        let within = self.patience.or(attempts.max()).unwrap_or_default();
         let started = Instant::now();
-        let came = node
-            .forward_many(name, &bodies, within, Priority::Reads)
+        let (node, came) = self
+            .put_together(node, of(&group[0]), name, &bodies, within)
             .await;
         let took = started.elapsed() / u32::try_from(group.len()).unwrap_or(u32::MAX);
         observe::batched(group.len(), came.iter().filter(|it| it.is_ok()).count());
@@ -180,7 +246,8 @@ impl Core {
                     Answer::Result(result)
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
-                    let class = class::class(name, &refusal, &self.pool.0.overrides);
+                    let (class, _) =
+                        quoted::class(&plan.question, &refusal, &self.pool.0.overrides);
                     if class != Class::Final {
                         continue;
                     }

@@ -5,7 +5,6 @@
 //! never jump ahead of what the caller was told, whichever endpoint gives them.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use alloy::primitives::B256;
@@ -15,6 +14,7 @@ use serde_json::value::RawValue;
 use super::envelope::Answer;
 use super::log::Criteria;
 use super::method::At;
+use crate::plain;
 use crate::quantity;
 
 /// Bytes a block's number has at most, written as a parameter.
@@ -66,14 +66,10 @@ pub(crate) fn pin<'a>(at: At, params: &'a str, tags: Tags) -> Pinned<'a> {
 
 /// None where the parameters are not what the method takes: the endpoint will say so.
 fn param<'a>(params: &'a str, at: usize, add: bool, tags: Tags) -> Option<Pinned<'a>> {
-    let list: Vec<&RawValue> = serde_json::from_str(params).ok()?;
-    let Some(block) = list
-        .get(at)
-        .map(|raw| raw.get())
-        .filter(|raw| *raw != "null")
-    else {
+    let (block, count) = element(params, at)?;
+    let Some(block) = block.filter(|raw| *raw != "null") else {
         // Only the very next parameter can be added without inventing others.
-        if !add || list.len() != at || at == 0 {
+        if !add || count != at || at == 0 {
             return None;
         }
         let end = params.rfind(']')?;
@@ -106,12 +102,32 @@ fn param<'a>(params: &'a str, at: usize, add: bool, tags: Tags) -> Option<Pinned
     let start = block.as_ptr() as usize - params.as_ptr() as usize;
     let mut pinned = String::with_capacity(params.len() + NUMBER);
     pinned.push_str(&params[..start]);
-    let _ = write!(pinned, "\"{number:#x}\"");
+    pinned.push('"');
+    quantity::push(&mut pinned, number);
+    pinned.push('"');
     pinned.push_str(&params[start + block.len()..]);
     Some(Pinned {
         needs: Needs::Number(number),
         params: Cow::Owned(pinned),
     })
+}
+
+/// One element of a list, if there are so many, and how many there are.
+fn element(list: &str, at: usize) -> Option<(Option<&str>, usize)> {
+    let (mut found, mut count) = (None, 0);
+    let is_plain = plain::elements(list.as_bytes(), |element| {
+        if count == at {
+            found = Some(element);
+        }
+        count += 1;
+        true
+    });
+    if is_plain {
+        let found = found.map(std::str::from_utf8).transpose().ok()?;
+        return Some((found, count));
+    }
+    let list: Vec<&RawValue> = serde_json::from_str(list).ok()?;
+    Some((list.get(at).map(|raw| raw.get()), list.len()))
 }
 
 /// A block as a parameter names it.
@@ -142,6 +158,11 @@ fn reference(raw: &str) -> Option<Reference> {
             (None, Some(number)) => named(&number),
             (None, None) => None,
         };
+    }
+    if let Some(text) = raw.strip_prefix('"').and_then(|it| it.strip_suffix('"'))
+        && !text.contains(['\\', '"'])
+    {
+        return named(text);
     }
     if raw.starts_with('"') {
         return named(&serde_json::from_str::<Cow<'_, str>>(raw).ok()?);

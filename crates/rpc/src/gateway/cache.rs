@@ -55,8 +55,9 @@ pub(crate) struct Cache {
 #[derive(Clone)]
 struct Kept {
     result: Bytes,
-    /// Who said it.
+    /// Who said it, and how often they had been found on another chain by then.
     node: usize,
+    convicted: u32,
     /// The block it depends on, unless that is final.
     block: Option<(u64, B256)>,
 }
@@ -87,9 +88,18 @@ impl Cache {
         u128::from(one.hash_one(named)) << 64 | u128::from(other.hash_one(named))
     }
 
-    /// What is kept, if it is still true.
-    pub(crate) fn get(&self, key: Key, chain: &ChainView) -> Option<Bytes> {
+    /// What is kept, if it is still true. `convictions`: how often an endpoint was found to be of
+    /// another chain; nothing it said before that is believed any more, whatever it is about.
+    pub(crate) fn get(
+        &self,
+        key: Key,
+        chain: &ChainView,
+        convictions: impl Fn(usize) -> u32,
+    ) -> Option<Bytes> {
         let kept = self.kept.as_ref()?.get(&key)?;
+        if convictions(kept.node) != kept.convicted {
+            return None;
+        }
         let holds = match kept.block {
             None => true,
             Some((number, hash)) => stands(chain, number, hash),
@@ -103,7 +113,7 @@ impl Cache {
         key: Key,
         anchor: Anchor,
         result: &Bytes,
-        node: usize,
+        (node, convicted): (usize, u32),
         chain: &ChainView,
     ) {
         let Some(cache) = &self.kept else { return };
@@ -130,6 +140,7 @@ impl Cache {
             // A small answer must not hold on to the large buffer it came in.
             result: Bytes::copy_from_slice(result),
             node,
+            convicted,
             block: block.filter(|(number, _)| !is_final(*number)),
         };
         cache.insert(key, kept);
@@ -251,10 +262,10 @@ mod tests {
             key,
             anchor,
             &Bytes::from_static(result.as_bytes()),
-            0,
+            (0, 0),
             chain,
         );
-        cache.get(key, chain)
+        cache.get(key, chain, |_| 0)
     }
 
     #[test]
@@ -263,11 +274,11 @@ mod tests {
         assert!(kept(&cache, &chain, 18, "\"0x1\"").is_some());
         let key = cache.key("eth_call", "[]", chain.hash_at(18));
         chain.advance(16, (17..=21).map(|n| block(n, 1)).collect());
-        assert_eq!(cache.get(key, &chain), None);
+        assert_eq!(cache.get(key, &chain, |_| 0), None);
         assert_ne!(cache.key("eth_call", "[]", chain.hash_at(18)), key);
         // And there again when the branch is.
         chain.advance(16, (17..=21).map(|n| block(n, 0)).collect());
-        assert!(cache.get(key, &chain).is_some());
+        assert!(cache.get(key, &chain, |_| 0).is_some());
     }
 
     #[test]
@@ -277,8 +288,14 @@ mod tests {
             assert_eq!(kept(&cache, &chain, 18, result), None, "{result}");
         }
         let key = cache.key("eth_getLogs", "[]", None);
-        cache.keep(key, Anchor::Fixed, &Bytes::from_static(b"[]"), 0, &chain);
-        assert!(cache.get(key, &chain).is_some(), "empty for good");
+        cache.keep(
+            key,
+            Anchor::Fixed,
+            &Bytes::from_static(b"[]"),
+            (0, 0),
+            &chain,
+        );
+        assert!(cache.get(key, &chain, |_| 0).is_some(), "empty for good");
         let off = Cache::new(0);
         assert_eq!(kept(&off, &chain, 18, "\"0x1\""), None);
     }
@@ -291,15 +308,15 @@ mod tests {
             format!(r#"{{"blockNumber":"{number:#x}","blockHash":"{hash}"}}"#).into()
         };
         let key = cache.key("eth_getTransactionReceipt", "[\"0x1\"]", None);
-        cache.keep(key, Anchor::Transaction, &receipt(18, 1), 0, &chain);
-        assert_eq!(cache.get(key, &chain), None, "of another branch");
-        cache.keep(key, Anchor::Transaction, &receipt(18, 0), 0, &chain);
-        assert!(cache.get(key, &chain).is_some());
+        cache.keep(key, Anchor::Transaction, &receipt(18, 1), (0, 0), &chain);
+        assert_eq!(cache.get(key, &chain, |_| 0), None, "of another branch");
+        cache.keep(key, Anchor::Transaction, &receipt(18, 0), (0, 0), &chain);
+        assert!(cache.get(key, &chain, |_| 0).is_some());
         chain.advance(16, (17..=21).map(|n| block(n, 1)).collect());
-        assert_eq!(cache.get(key, &chain), None);
+        assert_eq!(cache.get(key, &chain, |_| 0), None);
         let waiting = Bytes::from_static(br#"{"blockNumber":null,"blockHash":null}"#);
-        cache.keep(key, Anchor::Transaction, &waiting, 0, &chain);
-        assert_eq!(cache.get(key, &chain), None);
+        cache.keep(key, Anchor::Transaction, &waiting, (0, 0), &chain);
+        assert_eq!(cache.get(key, &chain, |_| 0), None);
     }
 
     #[test]
@@ -310,8 +327,10 @@ mod tests {
         cache.forget(1);
         cache.forget(0);
         let of = |number| cache.key("eth_call", "[]", chain.hash_at(number));
-        assert_eq!(cache.get(of(18), &chain), None);
-        assert!(cache.get(of(12), &chain).is_some());
+        assert_eq!(cache.get(of(18), &chain, |_| 0), None);
+        assert!(cache.get(of(12), &chain, |_| 0).is_some());
+        // Of one that turned out to be of another chain nothing is final.
+        assert_eq!(cache.get(of(12), &chain, |_| 1), None);
     }
 
     #[test]

@@ -140,12 +140,16 @@ impl ChainView {
         if is_known() {
             return;
         }
-        let mut changed = self.changed();
-        let known = async {
-            // The sender lives as long as we do.
-            while !is_known() && changed.changed().await.is_ok() {}
-        };
-        let _ = tokio::time::timeout(SETTLES_WITHIN, known).await;
+        // Rare, so no part of what every question takes in memory.
+        Box::pin(async {
+            let mut changed = self.changed();
+            let known = async {
+                // The sender lives as long as we do.
+                while !is_known() && changed.changed().await.is_ok() {}
+            };
+            let _ = tokio::time::timeout(SETTLES_WITHIN, known).await;
+        })
+        .await;
     }
 
     /// The block the journal stands on.

@@ -74,6 +74,9 @@ const NOT_ALLOWED: &[&str] = &[
 ];
 const NOT_SYNCED: &[&str] = &["initial sync", "node is syncing", "still syncing"];
 
+/// All words in use here.
+pub(super) const WORDS: [&[&str]; 4] = [MISSING_STATE, NO_METHOD, NOT_ALLOWED, NOT_SYNCED];
+
 pub(crate) fn class(method: &str, refusal: &Refusal, overrides: &Overrides) -> Class {
     let lower = refusal.message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));

@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::plain;
 use crate::wire::present;
 
 /// One request; all of it borrowed from the body it came in.
@@ -103,6 +104,9 @@ pub(crate) fn read(body: &[u8], most: usize) -> Result<Body<'_>, Answer> {
             ))
         }
         Some(b'{') => {
+            if let Some(request) = usual(body) {
+                return Ok(Body::One(Ok(request)));
+            }
             let text = std::str::from_utf8(body)
                 .map_err(|_| parse_error("the request is not UTF-8 text"))?;
             match request(text) {
@@ -116,6 +120,34 @@ pub(crate) fn read(body: &[u8], most: usize) -> Result<Body<'_>, Answer> {
             "a request is a JSON object or an array of them",
         )),
     }
+}
+
+/// A request as nearly all are; none if it is another one, or none at all.
+fn usual(body: &[u8]) -> Option<Request<'_>> {
+    let (mut id, mut method, mut params) = (None, None, None);
+    let is_usual = plain::members(body, |name, value| {
+        let (member, fits) = match name {
+            b"id" => (&mut id, !matches!(value[0], b'{' | b'[' | b't' | b'f')),
+            b"method" => (&mut method, value[0] == b'"' && value.len() > 2),
+            b"params" => (&mut params, matches!(value[0], b'{' | b'[')),
+            _ => return true,
+        };
+        // Of a member that is there twice others say what is wrong.
+        fits && member.replace(value).is_none()
+    });
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let method = text(method.filter(|_| is_usual)?)?;
+    Some(Request {
+        id: match id {
+            Some(id) => Some(text(id)?),
+            None => None,
+        },
+        method: Cow::Borrowed(&method[1..method.len() - 1]),
+        params: match params {
+            Some(params) => text(params)?,
+            None => "[]",
+        },
+    })
 }
 
 fn request(text: &str) -> Result<Request<'_>, NoRequest<'_>> {
@@ -205,6 +237,48 @@ impl Pieces {
     }
 }
 
+/// An answer under its request's id, about to be written.
+pub(crate) struct Response<'a> {
+    id: &'a str,
+    member: &'static [u8],
+    pub(crate) content: Bytes,
+}
+
+impl<'a> Response<'a> {
+    const BEGIN: &'static [u8] = br#"{"jsonrpc":"2.0","id":"#;
+    /// What stands behind the content.
+    pub(crate) const END: &'static [u8] = b"}";
+
+    pub(crate) fn new(id: &'a str, answer: Answer) -> Self {
+        let (id, member, content) = match answer {
+            Answer::Result(result) => (id, &b",\"result\":"[..], result),
+            Answer::Error(error) | Answer::Later(error, _) => (id, &b",\"error\":"[..], error),
+            Answer::Nameless(error) => ("null", &b",\"error\":"[..], error),
+        };
+        Self {
+            id,
+            member,
+            content,
+        }
+    }
+
+    /// Bytes beside the content.
+    fn around(&self) -> usize {
+        Self::BEGIN.len() + self.id.len() + self.member.len() + Self::END.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.around() + self.content.len()
+    }
+
+    /// What stands before the content.
+    pub(crate) fn begin(&self, into: &mut BytesMut) {
+        into.put_slice(Self::BEGIN);
+        into.put_slice(self.id.as_bytes());
+        into.put_slice(self.member);
+    }
+}
+
 /// Writes answers, the small ones into one buffer.
 #[derive(Default)]
 pub(crate) struct Writer {
@@ -226,17 +300,12 @@ impl Writer {
     }
 
     pub(crate) fn answer(&mut self, id: &str, answer: Answer) {
-        let (id, member, content) = match answer {
-            Answer::Result(result) => (id, &b",\"result\":"[..], result),
-            Answer::Error(error) | Answer::Later(error, _) => (id, &b",\"error\":"[..], error),
-            Answer::Nameless(error) => ("null", &b",\"error\":"[..], error),
-        };
-        self.open.reserve(40 + id.len() + content.len().min(COPIED));
-        self.put(br#"{"jsonrpc":"2.0","id":"#);
-        self.put(id.as_bytes());
-        self.put(member);
-        self.put_bytes(content);
-        self.put(b"}");
+        let response = Response::new(id, answer);
+        let copied = response.content.len().min(COPIED);
+        self.open.reserve(response.around() + copied);
+        response.begin(&mut self.open);
+        self.put_bytes(response.content);
+        self.put(Response::END);
     }
 
     pub(crate) fn done(mut self) -> Pieces {
@@ -291,11 +360,26 @@ mod tests {
                 std::str::from_utf8(&whole).unwrap(),
                 format!(r#"{{"jsonrpc":"2.0","id":{id},"result":true}}"#)
             );
+            assert_eq!(
+                Response::new(id, Answer::literal("true")).len(),
+                whole.len()
+            );
         }
         assert_eq!(
             one(r#"{"method":"m"}"#).unwrap(),
             (None, "m".to_owned(), "[]".to_owned())
         );
+    }
+
+    #[test]
+    fn requests_as_programs_write_them_are_the_usual() {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[{"to":"0x00"},"latest"]}"#,
+            "{\"method\": \"eth_chainId\", \"params\": [], \"id\": \"a-1\", \"jsonrpc\": \"2.0\"}\n",
+            r#"{"jsonrpc":"2.0","method":"eth_chainId"}"#,
+        ] {
+            assert!(usual(text.as_bytes()).is_some(), "{text}");
+        }
     }
 
     #[test]
@@ -361,6 +445,14 @@ mod tests {
         #[test]
         fn garbage_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes, 3);
+        }
+
+        #[test]
+        fn the_usual_request_is_read_as_any_other(text in "[{] ?(\"(jsonrpc|id|method|params|x)\" ?: ?(1|null|true|-1.5|\"2.0\"|\"\"|\"eth_call\"|\"\\\\n\"|[\\[]1, ?\"a\"[\\]]|[{]\"a\":[{][}][}]),? ?){0,5}[}] ?") {
+            if let Some(usual) = usual(text.as_bytes()) {
+                let other = request(&text).unwrap();
+                prop_assert_eq!((usual.id, usual.method, usual.params), (other.id, other.method, other.params));
+            }
         }
 
         #[test]

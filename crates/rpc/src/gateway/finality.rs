@@ -150,7 +150,7 @@ impl Core {
     async fn compare_at(&self, number: u64, last: bool) -> Option<Verdict> {
         let nodes: Vec<&Node> = self.watched().collect();
         let shown = join_all(nodes.iter().map(|node| self.shown_at(node, number))).await;
-        let voices: Vec<Voice> = nodes
+        let mut voices: Vec<Voice> = nodes
             .iter()
             .zip(&shown)
             .filter_map(|(node, shown)| {
@@ -162,6 +162,12 @@ impl Core {
                 })
             })
             .collect();
+        // Somebody's address may belong to another chain by now, and then it has no voice.
+        if voices.iter().any(|voice| voice.hash != voices[0].hash) {
+            let nodes = &self.pool.0.nodes;
+            join_all(voices.iter().map(|voice| nodes[voice.node].check_chain())).await;
+            voices.retain(|voice| nodes[voice.node].state() != NodeState::InvalidChainId);
+        }
         let mut verdict = verdict(&voices)?;
         if number == 0 {
             verdict = self.pool.0.agreed.first_block(verdict, &voices);

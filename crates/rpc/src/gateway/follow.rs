@@ -218,8 +218,9 @@ impl Core {
             };
             if strays && !node.fitness.strays() {
                 observe::strays(&node.name, head.number);
-                // It may have been there for a while already.
+                // It may have been there for a while already, or of another chain.
                 self.cache.forget(node.index);
+                node.doubt();
             }
             node.fitness.set_strays(strays);
         }

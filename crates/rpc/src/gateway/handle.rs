@@ -23,47 +23,71 @@ pub(crate) struct From<'a> {
 }
 
 /// What became of a body.
-pub(crate) struct Handled {
-    /// None if there is nothing to answer (notifications).
-    pub(crate) pieces: Option<Pieces>,
+pub(crate) struct Handled<'b> {
+    pub(crate) said: Said<'b>,
     /// Set if nothing was done at all because a quota is spent, the client's or those of all
     /// upstreams: for how long.
     pub(crate) wait: Option<Duration>,
 }
 
+/// What is answered.
+pub(crate) enum Said<'b> {
+    /// There is nothing to answer (notifications).
+    Nothing,
+    /// To one request, under its id.
+    One(&'b str, Answer),
+    /// To all of a batch.
+    Batch(Pieces),
+}
+
+impl Said<'_> {
+    /// The bytes of it.
+    pub(crate) fn pieces(self) -> Option<Pieces> {
+        match self {
+            Self::Nothing => None,
+            Self::One(id, answer) => {
+                let mut writer = Writer::default();
+                writer.answer(id, answer);
+                Some(writer.done())
+            }
+            Self::Batch(pieces) => Some(pieces),
+        }
+    }
+}
+
+impl<'b> Handled<'b> {
+    fn one(id: Option<&'b str>, answered: Answered) -> Self {
+        Self {
+            said: match id {
+                Some(id) => Said::One(id, answered.answer),
+                None => Said::Nothing,
+            },
+            wait: answered.exhausted,
+        }
+    }
+}
+
 impl Core {
     /// Answers a body.
-    pub(crate) async fn handle(self: &Arc<Self>, body: &[u8], from: &From<'_>) -> Handled {
-        let mut writer = Writer::default();
-        let mut wait = None;
+    pub(crate) async fn handle<'b>(
+        self: &Arc<Self>,
+        body: &'b [u8],
+        from: &From<'_>,
+    ) -> Handled<'b> {
         if is_deeper_than(self.config.max_depth, body) {
             let text = format!("nested more than {} deep", self.config.max_depth);
-            writer.answer("null", Answer::Nameless(error_bytes(-32600, &text)));
-            return Handled {
-                pieces: Some(writer.done()),
-                wait,
-            };
+            let answer = Answer::Nameless(error_bytes(-32600, &text));
+            return Handled::one(Some("null"), answer.into());
         }
         match envelope::read(body, self.config.max_batch) {
-            Err(answer) => writer.answer("null", answer),
-            Ok(Body::One(request)) => {
-                let entry = match &request {
-                    Ok(request) => self.lets_in(request, from.caller),
-                    Err(wrong) => Err(wrong.answer.clone().into()),
-                };
-                let view = View::default();
-                let (id, answer) = self.answer(request, entry, from, &view).await;
-                wait = answer.exhausted;
-                let Some(id) = id else {
-                    return Handled { pieces: None, wait };
-                };
-                writer.answer(id, answer.answer);
+            Err(answer) => Handled::one(Some("null"), answer.into()),
+            Ok(Body::One(Err(wrong))) => Handled::one(Some(wrong.id), wrong.answer.into()),
+            Ok(Body::One(Ok(request))) => {
+                let entry = self.lets_in(&request, from.caller);
+                let answered = self.one(&request, entry, from, &View::default()).await;
+                Handled::one(request.id, answered)
             }
-            Ok(Body::Batch(requests)) => return Box::pin(self.handle_batch(requests, from)).await,
-        }
-        Handled {
-            pieces: Some(writer.done()),
-            wait,
+            Ok(Body::Batch(requests)) => Box::pin(self.handle_batch(requests, from)).await,
         }
     }
 
@@ -71,7 +95,7 @@ impl Core {
         self: &Arc<Self>,
         requests: Vec<Result<Request<'_>, NoRequest<'_>>>,
         from: &From<'_>,
-    ) -> Handled {
+    ) -> Handled<'static> {
         let mut writer = Writer::default();
         // Paid for before anything is asked: what a quota does not cover reaches no upstream.
         let mut entered = Vec::with_capacity(requests.len());
@@ -104,7 +128,10 @@ impl Core {
         }
         writer.put(b"]");
         Handled {
-            pieces: any.then(|| writer.done()),
+            said: match any {
+                true => Said::Batch(writer.done()),
+                false => Said::Nothing,
+            },
             wait: wait.filter(|_| !done),
         }
     }
@@ -134,7 +161,17 @@ impl Core {
     ) -> Answered {
         let started = std::time::Instant::now();
         let answer = match entry {
-            Ok(method) => self.permitted(method, request, from, view).await.into(),
+            Ok(method) => match self.usual_view(method, view) {
+                Some(tags) => {
+                    let (name, params) = (&request.method, request.params);
+                    self.read_at(method, name, params, tags).await.answer.into()
+                }
+                // What is rare has a place of its own, so that the usual question stays small: each
+                // one under way is moved about, and held in memory, as large as the largest may become.
+                None => Box::pin(self.permitted(method, request, from, view))
+                    .await
+                    .into(),
+            },
             Err(refused) => refused,
         };
         observe::answered(
@@ -143,6 +180,18 @@ impl Core {
             started.elapsed(),
         );
         answer
+    }
+
+    /// The blocks the tags stand for now, if the question is a read of its own.
+    fn usual_view(&self, method: &method::Method, view: &View) -> Option<block::Tags> {
+        let is_read = matches!(
+            method.kind,
+            Kind::Light | Kind::Call | Kind::Trace | Kind::Other
+        );
+        match view.tags() {
+            None if is_read => self.chain.tags(),
+            _ => None,
+        }
     }
 
     /// Whether a request may be put, and has been paid for; done once for each.
@@ -217,15 +266,9 @@ impl Core {
         view: &View,
     ) -> Answer {
         match method.kind {
-            // What is rare has a place of its own, so that the usual question stays small: each one
-            // under way over a WebSocket is held in memory as large as the largest may become.
-            Kind::Own(own) => Box::pin(self.own(own, request, from, view)).await,
-            Kind::Send => Box::pin(self.send(request.params)).await,
-            Kind::Logs => {
-                Box::pin(self.logs(request.params, view.tags()))
-                    .await
-                    .answer
-            }
+            Kind::Own(own) => self.own(own, request, from, view).await,
+            Kind::Send => self.send(request.params).await,
+            Kind::Logs => self.logs(request.params, view.tags()).await.answer,
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
                 match view.tags() {
                     // All of a batch is about one block, come what may.

@@ -57,19 +57,27 @@ impl Core {
         if is_there() {
             return true;
         }
-        let mut changed = self.chain.changed();
-        let reached = async { while !is_there() && changed.changed().await.is_ok() {} };
-        let _ = timeout(WITHIN, reached).await;
+        // Rare, so no part of what every question takes in memory.
+        Box::pin(async {
+            let mut changed = self.chain.changed();
+            let reached = async { while !is_there() && changed.changed().await.is_ok() {} };
+            let _ = timeout(WITHIN, reached).await;
+        })
+        .await;
         is_there()
     }
 }
 
 /// The block an answer tells of, where that is not certain to be one of ours.
 fn tells_of(method: &Method, needs: Needs, result: &[u8]) -> Option<u64> {
+    // Nothing is told then.
+    if result == b"null" {
+        return None;
+    }
     match (method.at, needs) {
         (At::Transaction | At::Hash, _) => block_number_of(result),
         (At::Param(_) | At::Optional(_), Needs::Number(number)) => Some(number),
-        (At::Param(0), Needs::Hash) => block_number_of(result),
+        (At::Param(0) | At::Filter, Needs::Hash) => block_number_of(result),
         _ => None,
     }
 }
@@ -79,6 +87,7 @@ fn without_the_block(method: &Method, number: u64, result: &Bytes) -> Answer {
     match method.at {
         At::Transaction => waiting(result).unwrap_or_else(|| Answer::literal("null")),
         At::Hash | At::Param(0) => Answer::literal("null"),
+        At::Filter => Answer::error(-32000, "unknown block"),
         _ => Answer::error(-32000, &format!("header not found: {number:#x}")),
     }
 }
@@ -95,9 +104,15 @@ fn waiting(result: &[u8]) -> Option<Answer> {
     Some(Answer::json(&members))
 }
 
-/// The number of the block a block, a receipt or a transaction is, or is in.
+/// The number of the block a block, a receipt, a log or a transaction is, or is in; of a list, the
+/// first one.
 fn block_number_of(result: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(result).ok()?;
+    let mut text = std::str::from_utf8(result).ok()?;
+    let list: Vec<&RawValue>;
+    if text.trim_start().starts_with('[') {
+        list = serde_json::from_str(text).ok()?;
+        text = list.first()?.get();
+    }
     let members = super::block::members(text)?;
     let value: &RawValue = ["blockNumber", "number"].iter().find_map(|wanted| {
         let found = members.iter().find(|(name, _)| name == wanted);
@@ -122,6 +137,11 @@ mod tests {
             block_number_of(br#"{"x":{"number":"0x9"},"number": "0x5"}"#),
             Some(5)
         );
+        assert_eq!(
+            block_number_of(br#"[{"blockNumber":"0x11"},{"blockNumber":"0x12"}]"#),
+            Some(17)
+        );
+        assert_eq!(block_number_of(b"[]"), None);
         assert_eq!(block_number_of(br#"{"blockNumber":null}"#), None);
         assert_eq!(block_number_of(b"null"), None);
     }

@@ -11,9 +11,11 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::block::{LogsOf, LogsQuestion, Needs, Tags};
+use super::class::Class;
 use super::envelope::Answer;
 use super::method::{self, Method};
 use super::question::{Asked, Question};
+use super::quoted;
 use crate::error::RpcError;
 use crate::node::Node;
 use crate::send_errors::Overrides;
@@ -23,6 +25,8 @@ use crate::wire;
 const PARTS: usize = 4;
 /// A range that ends just above the tip may be waited for.
 const FUTURE: Duration = Duration::from_secs(2);
+/// All parts of one question together.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// Largest answer put together from parts.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -54,7 +58,11 @@ impl Core {
                             .within(number, Arc::clone(&question.looks_for))
                     }
                 };
-                return self.ask(&asked, true).await;
+                let came = self.ask(&asked, true).await;
+                return match asked.needs {
+                    Needs::Hash => self.up_to_the_tip(method, Needs::Hash, came).await,
+                    _ => came,
+                };
             }
         };
         if first > last {
@@ -84,12 +92,19 @@ impl Core {
             return Answer::error(-32005, &text).into();
         }
         let end = self.chain.hash_at(last);
-        let answer = self.parts(method, &question, first, last).await;
-        if end.is_some() && self.chain.hash_at(last) != end {
-            // The chain changed under the question: what was put together may be of two branches.
-            return self.parts(method, &question, first, last).await;
-        }
-        answer
+        let all = async {
+            let answer = self.parts(method, &question, first, last).await;
+            if end.is_some() && self.chain.hash_at(last) != end {
+                // The chain changed under the question: what was put together may be of two branches.
+                return self.parts(method, &question, first, last).await;
+            }
+            answer
+        };
+        // However many parts there are: nobody is worked for without end.
+        timeout(ALL_WITHIN, all).await.unwrap_or_else(|_| {
+            let text = "request timed out: upstreams take few blocks at once; ask for fewer";
+            Answer::error(-32002, text).into()
+        })
     }
 
     /// Blocks the most generous endpoint takes at once.
@@ -147,7 +162,7 @@ impl Core {
                         return answer.into();
                     }
                 }
-                error if last > first && is_too_large(error) && !self.gives_up(&came) => {
+                error if last > first && is_too_large(error, &asked) && !self.gives_up(&came) => {
                     // What was learned from the refusal, and less in any case.
                     let width = self.widest_range().min((last - first).div_ceil(2)).max(1);
                     let mut start = last + 1;
@@ -169,13 +184,14 @@ impl Core {
     }
 }
 
-fn is_too_large(answer: &Answer) -> bool {
+fn is_too_large(answer: &Answer, asked: &Question) -> bool {
     let Answer::Error(error) = answer else {
         return false;
     };
+    // An answer that was too large has no refusal but ours.
     let refusal = wire::refusal(error);
-    super::class::class("eth_getLogs", &refusal, &Overrides::default())
-        == super::class::Class::RangeTooLarge
+    let (class, _) = quoted::class(asked, &refusal, &Overrides::default());
+    class == Class::RangeTooLarge
 }
 
 /// Arrays put together as bytes.

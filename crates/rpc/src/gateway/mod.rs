@@ -46,6 +46,7 @@ mod policy;
 mod probe;
 mod question;
 mod quota;
+mod quoted;
 mod rank;
 mod reading;
 mod reload;

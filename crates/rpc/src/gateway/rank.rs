@@ -49,7 +49,7 @@ impl Core {
         let now = Now::new(Instant::now);
         let tags = self.chain.tags().unwrap_or_default();
         let mut best: Option<(Rank, u32)> = None;
-        let mut among: [usize; 16] = [0; 16];
+        let mut among: [usize; 64] = [0; 64];
         let mut count = 0;
         for node in &self.pool.0.nodes {
             if node.send_only || tried.contains(&node.index) {
@@ -243,6 +243,8 @@ impl Core {
                 let head = node.condition().head;
                 head.is_none_or(|head| head.number < tags.latest)
             }
+            // That a block has no such uncle or transaction is an answer.
+            At::Param(0) if question.method.name.ends_with("AndIndex") => false,
             At::Param(0) => {
                 matches!(question.needs, Needs::Number(number) if number <= tags.latest)
                     || question.needs == Needs::Hash

@@ -176,7 +176,8 @@ impl Core {
         params: &str,
         mut tags: Tags,
     ) -> Asked {
-        for _ in 0..VIEWS {
+        let mut views = 0;
+        loop {
             let plan = self.plan(method, name, params, tags);
             let newest = match plan.anchor {
                 Some(Anchor::Block(number, hash)) if number == tags.latest => Some(hash),
@@ -185,11 +186,15 @@ impl Core {
             let needs = plan.question.needs;
             if needs == Needs::Pending
                 && name == "eth_getTransactionCount"
-                && let Some(asked) = self.highest_nonce(&plan.question).await
+                && let Some(asked) = Box::pin(self.highest_nonce(&plan.question)).await
             {
                 return asked;
             }
             let asked = self.read(plan).await;
+            if views == VIEWS {
+                return asked;
+            }
+            views += 1;
             // A tag stands for nothing above the tip, so that is looked at only where it may be.
             let above = match needs {
                 Needs::Number(number) => number > tags.latest,
@@ -206,38 +211,39 @@ impl Core {
             }
             tags = self.chain.tags().unwrap_or(tags);
         }
-        self.read(self.plan(method, name, params, tags)).await
     }
 
     pub(crate) async fn read(self: &Arc<Self>, plan: Plan) -> Asked {
-        let Some(key) = plan.key else {
-            return self.ask(&plan.question, plan.repeatable).await;
-        };
-        if let Some(answer) = self.kept(&plan) {
-            return answer.into();
-        }
-        loop {
-            match self.flights.board(key) {
-                Seat::First(flight) => {
-                    let asked = self.ask(&plan.question, plan.repeatable).await;
-                    self.keep(&plan, &asked);
-                    flight.lands(&asked);
-                    return asked;
-                }
-                Seat::Joins(told) => {
-                    observe::joined();
-                    if let Ok(asked) = told.await {
-                        return asked;
+        let mut flight = None;
+        if let Some(key) = plan.key {
+            if let Some(answer) = self.kept(&plan) {
+                return answer.into();
+            }
+            while flight.is_none() {
+                match self.flights.board(key) {
+                    Seat::First(first) => flight = Some(first),
+                    Seat::Joins(told) => {
+                        observe::joined();
+                        if let Ok(asked) = told.await {
+                            return asked;
+                        }
                     }
                 }
             }
         }
+        let asked = self.ask(&plan.question, plan.repeatable).await;
+        if let Some(flight) = flight {
+            self.keep(&plan, &asked);
+            flight.lands(&asked);
+        }
+        asked
     }
 
     /// What is kept of it.
     pub(crate) fn kept(&self, plan: &Plan) -> Option<Answer> {
         plan.anchor?;
-        let kept = self.cache.get(plan.key?, &self.chain);
+        let convictions = |node: usize| self.pool.0.nodes[node].convictions();
+        let kept = self.cache.get(plan.key?, &self.chain, convictions);
         observe::looked_up(kept.is_some());
         kept.map(Answer::Result)
     }
@@ -247,10 +253,13 @@ impl Core {
         let (Some(key), Some(anchor), Some(by)) = (plan.key, plan.anchor, asked.by) else {
             return;
         };
-        if self.pool.0.nodes[by].fitness.strays() {
+        let node = &self.pool.0.nodes[by];
+        // Found to be elsewhere while it answered: then it is not known of which chain that was.
+        if node.fitness.strays() || !node.state().is_readable() {
             return;
         }
         if let Answer::Result(result) = &asked.answer {
+            let by = (by, node.convictions());
             self.cache.keep(key, anchor, result, by, &self.chain);
         }
     }

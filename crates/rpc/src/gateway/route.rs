@@ -7,15 +7,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Core;
 use super::block::Needs;
-use super::class::{self, Class};
+use super::class::Class;
 use super::envelope::{Answer, error_bytes};
 use super::method::Kind;
 use super::observe;
 use super::question::{Asked, Question};
+use super::quoted;
 use super::rank::Rank;
 use crate::error::RpcError;
 use crate::node::{Forwarded, Node};
 use crate::patience::Patience;
+use crate::refusal::is_about_width;
 
 /// Different endpoints asked before the last answer counts.
 const ATTEMPTS: usize = 4;
@@ -32,8 +34,12 @@ const WAIT_UNTOLD: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
-    pub(crate) async fn ask(self: &Arc<Self>, question: &Question, repeatable: bool) -> Asked {
-        self.ask_others(question, repeatable, Vec::new()).await
+    pub(crate) fn ask<'a>(
+        self: &'a Arc<Self>,
+        question: &'a Question,
+        repeatable: bool,
+    ) -> impl Future<Output = Asked> + use<'a> {
+        self.ask_others(question, repeatable, Vec::new())
     }
 
     /// The same of anybody but these.
@@ -52,6 +58,8 @@ impl Core {
         let mut params_doubted = false;
         // Somebody said they do not have a block that is on our chain.
         let mut missing = false;
+        // Somebody said that fewer blocks would do.
+        let mut too_large = false;
         // Whose answers were not believed.
         let mut doubted: Vec<usize> = Vec::new();
         let patience = deadline.min(began + BLOCK_WAIT);
@@ -59,7 +67,10 @@ impl Core {
         let (mut first, mut free) = (true, false);
         let name = question.name();
 
-        let mut chosen = self.wait_for_block(question, &tried, deadline).await;
+        let mut chosen = self.choose(question, &tried);
+        if matches!(chosen, Some((_, Rank::Behind))) && self.should_exist(question) {
+            chosen = Box::pin(self.wait_for_block(question, &tried, deadline)).await;
+        }
         while tried.len() < ATTEMPTS && (first || Instant::now() < deadline) {
             let next = chosen
                 .take()
@@ -72,7 +83,7 @@ impl Core {
                     && Instant::now() + wait < deadline
                 {
                     observe::waited_for_quota();
-                    sleep(wait).await;
+                    Box::pin(sleep(wait)).await;
                     tried.clear();
                     continue;
                 }
@@ -81,7 +92,10 @@ impl Core {
                 }
                 // It will be imported any moment, by them or by others.
                 let news = news.get_or_insert_with(|| self.pool.0.seen.subscribe());
-                if !matches!(timeout_at(patience, news.changed()).await, Ok(Ok(()))) {
+                if !matches!(
+                    Box::pin(timeout_at(patience, news.changed())).await,
+                    Ok(Ok(()))
+                ) {
                     break;
                 }
                 tried.clear();
@@ -93,7 +107,7 @@ impl Core {
                 // Asking all the same would only make it worse.
                 if Instant::now() + wait < deadline {
                     observe::waited_for_quota();
-                    sleep(wait).await;
+                    Box::pin(sleep(wait)).await;
                     continue;
                 }
                 failures.push(RpcError::RateLimited {
@@ -159,16 +173,22 @@ impl Core {
                     last = Some(came);
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
-                    let class = class::class(name, &refusal, &self.pool.0.overrides);
+                    let (class, own) = quoted::class(question, &refusal, &self.pool.0.overrides);
                     observe::refused(&node.name, class);
-                    last = Some(Asked {
-                        from,
-                        ..Answer::Error(bytes).into()
-                    });
+                    // That less would do is more than somebody else's trouble.
+                    too_large |= class == Class::RangeTooLarge;
+                    if !too_large || class == Class::RangeTooLarge || class == Class::Final {
+                        last = Some(Asked {
+                            from,
+                            ..Answer::Error(bytes).into()
+                        });
+                    }
                     match class {
                         Class::Final => break,
                         Class::RangeTooLarge => {
-                            node.range_was_too_large(question.span, &refusal.message);
+                            if is_about_width(&own.message) {
+                                node.range_was_too_large(question.span, &own.message);
+                            }
                             // Somebody may be known to take more; else it has to be split.
                             if !self.takes_more(question, &tried) {
                                 break;
@@ -178,7 +198,7 @@ impl Core {
                         Class::Params => params_doubted = true,
                         Class::RateLimited => {
                             node.gate.had_trouble(now);
-                            node.fitness.hold_back(now, said_wait(&refusal.message));
+                            node.fitness.hold_back(now, said_wait(&own.message));
                         }
                         Class::NoMethod => node.fitness.lacks(name, now),
                         Class::MissingBlock => missing = true,
@@ -199,10 +219,8 @@ impl Core {
                             node.fitness.hold_back(now, said_wait(message));
                         }
                         RpcError::Busy { .. } => {}
-                        // What was asked is large, and that is not its fault.
-                        RpcError::TooLarge { .. } => {
-                            node.range_was_too_large(question.span, "");
-                        }
+                        // What was asked is large, and that is not its fault; nor is it of others who ask.
+                        RpcError::TooLarge { .. } | RpcError::RequestTooLarge { .. } => {}
                         _ => {
                             node.fitness.failed(name, now);
                         }
@@ -287,8 +305,7 @@ impl Core {
         if !hedges || self.pool.0.nodes.len() < 2 {
             return (node, first.await);
         }
-        let usual = Duration::from_micros(node.latency_micros());
-        let patience = (usual * HEDGE_AFTER_USUAL).clamp(HEDGE_AT_LEAST, HEDGE_AT_MOST);
+        let patience = hedge_after(node, 1);
         tokio::select! {
             biased;
             outcome = &mut first => return (node, outcome),
@@ -326,23 +343,19 @@ impl Core {
         winner
     }
 
-    /// Who is asked first. A block at or below the tip that no endpoint has just now may be imported
-    /// any moment.
+    /// Who is asked, once somebody has the block or nobody gets it in time: one at or below the tip
+    /// that no endpoint has just now may be imported any moment.
     async fn wait_for_block(
         &self,
         question: &Question,
         tried: &[usize],
         deadline: Instant,
     ) -> Option<(&Node, Rank)> {
-        let mut chosen = self.choose(question, tried);
-        if !matches!(chosen, Some((_, Rank::Behind))) || !self.should_exist(question) {
-            return chosen;
-        }
         let until = deadline.min(Instant::now() + BLOCK_WAIT);
         let mut seen = self.pool.0.seen.subscribe();
         loop {
             // Looked at once more: it may have come before there was somebody to be told.
-            chosen = self.choose(question, tried);
+            let chosen = self.choose(question, tried);
             if !matches!(chosen, Some((_, Rank::Behind)))
                 || !matches!(timeout_at(until, seen.changed()).await, Ok(Ok(())))
             {
@@ -374,12 +387,23 @@ impl Core {
                 return later(text, *retry_after, failures);
             }
             Some(RpcError::TooLarge { .. }) => (-32003, "response too large"),
+            Some(RpcError::RequestTooLarge { .. }) => (
+                -32600,
+                "request too large for the upstreams, or for what stands before them (HTTP 413)",
+            ),
             Some(_) => (-32603, "no upstream answered"),
             None => (-32603, "no upstream is available"),
         };
         observe::unanswered(text, failures);
         Answer::error(code, text)
     }
+}
+
+/// So many questions at once take an endpoint unusually long after this.
+pub(super) fn hedge_after(node: &Node, questions: u32) -> Duration {
+    let usual = Duration::from_micros(node.latency_micros());
+    let unusual = usual.saturating_mul(HEDGE_AFTER_USUAL.saturating_mul(questions));
+    unusual.clamp(HEDGE_AT_LEAST, HEDGE_AT_MOST)
 }
 
 /// Nobody can be asked now, and somebody can be soon.
@@ -390,11 +414,13 @@ fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
     Answer::Later(error_bytes(-32005, &words), wait)
 }
 
+/// What stands before the time a rate limit lasts.
+pub(super) const WAIT_WORDS: &[&str] = &["retry after ", "try again in ", "retry in ", "backoff "];
+
 /// How long a rate limit says to wait, in any of the words in use; bounded.
 pub(crate) fn said_wait(message: &str) -> Option<Duration> {
-    const WORDS: &[&str] = &["retry after ", "try again in ", "retry in ", "backoff "];
     let lower = message.to_lowercase();
-    let rest = WORDS
+    let rest = WAIT_WORDS
         .iter()
         .find_map(|words| lower.split_once(words).map(|(_, rest)| rest))?;
     let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');

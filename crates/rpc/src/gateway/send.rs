@@ -252,7 +252,10 @@ impl Core {
     async fn ask_about(self: &Arc<Self>, method: &'static str, hash: B256) -> Option<Answer> {
         let params = format!("[\"{hash}\"]");
         let question = Question::new(self, method::find(method), method, Needs::Tip, &params);
-        let answer = self.ask(&question, true).await.answer;
+        let asked = self.ask(&question, true).await;
+        // Whoever is told a receipt may ask for its block the next moment.
+        let asked = self.up_to_the_tip(question.method, Needs::Tip, asked).await;
+        let answer = asked.answer;
         matches!(&answer, Answer::Result(result) if &result[..] != b"null").then_some(answer)
     }
 

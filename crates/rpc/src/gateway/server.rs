@@ -551,7 +551,7 @@ async fn post(
         socket: None,
     };
     let handled = core.handle(&body, &from).await;
-    match (handled.pieces, handled.wait) {
+    match (handled.said.pieces(), handled.wait) {
         (Some(pieces), Some(wait)) => wait_for(json(StatusCode::TOO_MANY_REQUESTS, pieces), wait),
         (Some(pieces), None) => json(StatusCode::OK, pieces),
         (None, _) => plain(StatusCode::OK, ""),

@@ -508,9 +508,10 @@ fn answer(
             socket: Some(&subscriber),
         };
         let handled = core.handle(&request, &from).await;
+        let answer = handled.said.pieces().map(Pieces::whole);
         drop(room);
         Done {
-            answer: handled.pieces.map(Pieces::whole),
+            answer,
             subscriber,
             core,
         }

@@ -23,7 +23,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Core;
 use super::access::{Caller, without_key};
-use super::handle::From;
+use super::envelope::Response;
+use super::handle::{From, Said};
 use super::server::{self, Link};
 
 const HEADERS: usize = 48;
@@ -227,14 +228,17 @@ pub(crate) async fn serve(
             socket: None,
         };
         let handled = settings.handle(&buffer[body..body + length], &from).await;
+        leaving |= link.is_closing();
+        let Ok(rest) = write(&stream, &mut out, handled, leaving) else {
+            return Outcome::Done;
+        };
         room = None;
         buffer.advance(body + length);
-        leaving |= link.is_closing();
-        if write(&mut stream, &mut out, handled, leaving, &settings)
-            .await
-            .is_err()
-            || leaving
-        {
+        let is_written = rest.is_empty()
+            || Box::pin(write_slowly(&mut stream, rest, &settings))
+                .await
+                .is_ok();
+        if !is_written || leaving {
             return Outcome::Done;
         }
         waiting_since = Instant::now();
@@ -392,49 +396,70 @@ fn is_credential(name: &str) -> bool {
         .any(|known| name.eq_ignore_ascii_case(known))
 }
 
-async fn write(
-    stream: &mut TcpStream,
-    head: &mut BytesMut,
-    handled: super::handle::Handled,
+/// Writes as much of an answer as the connection takes at once, which mostly is all of it; gives
+/// back the rest.
+fn write(
+    stream: &TcpStream,
+    out: &mut BytesMut,
+    handled: super::handle::Handled<'_>,
     leaving: bool,
-    settings: &Core,
-) -> io::Result<()> {
-    let pieces = handled.pieces.unwrap_or_default();
-    let length = pieces.len();
-    head.clear();
+) -> io::Result<VecDeque<Bytes>> {
+    out.clear();
     match handled.wait {
-        None => head.put_slice(b"HTTP/1.1 200 OK\r\n"),
+        None => out.put_slice(b"HTTP/1.1 200 OK\r\n"),
         Some(wait) => {
             let seconds = server::whole_seconds(wait);
             let _ = write!(
-                head.writer(),
+                out.writer(),
                 "HTTP/1.1 429 Too Many Requests\r\nretry-after: {seconds}\r\n"
             );
         }
     }
     if leaving {
-        head.put_slice(b"connection: close\r\n");
+        out.put_slice(b"connection: close\r\n");
     }
-    head.put_slice(b"content-type: application/json\r\ndate: ");
-    date(head);
-    let _ = write!(head.writer(), "\r\ncontent-length: {length}\r\n\r\n");
-    let mut pieces = pieces.0;
+    out.put_slice(b"content-type: application/json\r\ndate: ");
+    date(out);
+    let mut rest = VecDeque::new();
     // Small answers are one piece with their head: one copy is cheaper than a list of pieces.
-    if let Some(first) = pieces.front().filter(|first| first.len() <= COPIED) {
-        head.put_slice(first);
-        pieces.pop_front();
+    match handled.said {
+        Said::Nothing => end_head(out, 0),
+        Said::One(id, answer) => {
+            let response = Response::new(id, answer);
+            end_head(out, response.len());
+            response.begin(out);
+            if response.content.len() <= COPIED {
+                out.put_slice(&response.content);
+                out.put_slice(Response::END);
+            } else {
+                rest.extend([response.content, Bytes::from_static(Response::END)]);
+            }
+        }
+        Said::Batch(pieces) => {
+            end_head(out, pieces.len());
+            rest = pieces.0;
+            if let Some(first) = rest.front().filter(|first| first.len() <= COPIED) {
+                out.put_slice(first);
+                rest.pop_front();
+            }
+        }
     }
-    // Mostly that is all, and the connection takes it.
-    let written = match stream.try_write(head) {
+    let written = match stream.try_write(out) {
         Ok(written) => written,
         Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => 0,
         Err(cause) => return Err(cause),
     };
-    if written == head.len() && pieces.is_empty() {
-        return Ok(());
+    if written < out.len() {
+        rest.push_front(out.split_off(written).freeze());
     }
-    pieces.push_front(head.split_off(written).freeze());
-    Box::pin(write_slowly(stream, pieces, settings)).await
+    Ok(rest)
+}
+
+/// The last line of a head, and what ends it.
+fn end_head(out: &mut BytesMut, length: usize) {
+    out.put_slice(b"\r\ncontent-length: ");
+    out.put_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.put_slice(b"\r\n\r\n");
 }
 
 /// Writes what the connection did not take at once. It takes up room meanwhile like requests do, and

@@ -1,6 +1,7 @@
 //! Putting questions of our own to an endpoint, over whichever of its URLs.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -56,19 +57,24 @@ impl Node {
         )
     }
 
-    /// Asks over the second URL for sending.
+    /// Asks over one URL, none for the WebSocket, with a time-out of its own.
     pub(crate) async fn ask_at<T: DeserializeOwned>(
         &self,
-        http: &HttpEndpoint,
+        http: Option<&HttpEndpoint>,
         method: &str,
         params: impl Serialize,
+        within: Duration,
     ) -> Result<T, RpcError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body =
             wire::encode(id, method, params).map_err(|cause| self.unsendable(method, &cause))?;
         self.timed(method, async {
-            let answer = http.post(method, body).await?;
-            self.read(method, Some(http), &answer, wire::decode(id, &answer))
+            let answer = match (http, &self.ws) {
+                (Some(http), _) => http.post_within(method, body, within).await?,
+                (None, Some(ws)) => ws.call_within(id, method, body, within).await?,
+                (None, None) => return Err(self.no_url()),
+            };
+            self.read(method, http, &answer, wire::decode(id, &answer))
         })
         .await
     }
@@ -170,28 +176,34 @@ impl Node {
         is_success: impl Fn(&T) -> bool,
     ) -> Result<T, RpcError> {
         let now = Instant::now();
-        self.timed_from(now, method, exchange, is_success).await.0
+        let outcome = exchange.await;
+        self.judge(now, method, &outcome, is_success);
+        outcome
     }
 
-    /// The same of one that begins now; with when it ended.
-    pub(super) async fn timed_from<T>(
+    /// Draws conclusions about the endpoint from what came of a question put at `started`; gives back
+    /// the moment it ended, which is now.
+    pub(super) fn judge<T>(
         &self,
         started: Instant,
         method: &str,
-        exchange: impl Future<Output = Result<T, RpcError>>,
+        outcome: &Result<T, RpcError>,
         is_success: impl Fn(&T) -> bool,
-    ) -> (Result<T, RpcError>, Instant) {
-        let outcome = exchange.await;
+    ) -> Instant {
         let ended = Instant::now();
         let took = ended - started;
         // A refusal is an answer: the endpoint did its part.
-        let answered = !outcome
-            .as_ref()
-            .is_err_and(|error| error.is_transport() || matches!(error, RpcError::TooLarge { .. }));
+        let answered = !outcome.as_ref().is_err_and(|error| {
+            error.is_transport()
+                || matches!(
+                    error,
+                    RpcError::TooLarge { .. } | RpcError::RequestTooLarge { .. }
+                )
+        });
         let succeeded = outcome.as_ref().is_ok_and(is_success);
         self.meters.called(method, took, succeeded);
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let slow = matches!(&outcome, Err(RpcError::Timeout { .. }));
+        let slow = matches!(outcome, Err(RpcError::Timeout { .. }));
         self.was_slow.store(slow, Ordering::Relaxed);
         if answered {
             self.failed_in_a_row.store(0, Ordering::Relaxed);
@@ -204,7 +216,7 @@ impl Node {
             };
             self.latency_micros.store(average.max(1), Ordering::Relaxed);
         }
-        if let Err(error) = &outcome {
+        if let Err(error) = outcome {
             self.failures.fetch_add(1, Ordering::Relaxed);
             // A wide range of logs may take its time without anything being wrong.
             let slow_logs = method == "eth_getLogs" && slow;
@@ -217,7 +229,7 @@ impl Node {
                 }
             }
         }
-        (outcome, ended)
+        ended
     }
 }
 

@@ -66,26 +66,28 @@ impl Node {
         let mut permit = self.enter(priority, deadline).await?;
         let started = permit.since();
         let left = deadline.saturating_duration_since(started);
-        let (outcome, ended) = self
-            .timed_from(
-                started,
-                method,
-                async {
-                    let answer = match (&self.http, &self.ws) {
-                        (Some(http), _) => http.post_within(method, body, left).await?,
-                        (None, Some(ws)) => ws.call_within(id, method, body, left).await?,
-                        (None, None) => return Err(self.no_url()),
-                    };
-                    wire::split(id, &answer)
-                        .map(|split| Forwarded::of(split, &self.mask))
-                        .map_err(|it| self.unreadable(method, self.http.as_ref(), &answer, it))
-                },
-                Forwarded::is_result,
-            )
-            .await;
+        let outcome = self.put(id, method, body, left).await;
+        let ended = self.judge(started, method, &outcome, Forwarded::is_result);
         permit.ends(ended);
         self.learn(&outcome);
         outcome
+    }
+
+    async fn put(
+        &self,
+        id: u64,
+        method: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Forwarded, RpcError> {
+        let answer = match (&self.http, &self.ws) {
+            (Some(http), _) => http.post_within(method, body, within).await?,
+            (None, Some(ws)) => Box::pin(ws.call_within(id, method, body, within)).await?,
+            (None, None) => return Err(self.no_url()),
+        };
+        wire::split(id, &answer)
+            .map(|split| Forwarded::of(split, &self.mask))
+            .map_err(|it| self.unreadable(method, self.http.as_ref(), &answer, it))
     }
 
     /// A place in front of the endpoint.
@@ -142,7 +144,9 @@ impl Node {
         http: Option<&HttpEndpoint>,
         method: &str,
         params: &[String],
+        within: Duration,
     ) -> Vec<Result<Option<B256>, RpcError>> {
+        let deadline = Instant::now() + within;
         let questions: Vec<_> = params
             .iter()
             .map(|params| {
@@ -156,13 +160,12 @@ impl Node {
             match http {
                 Some(http) => {
                     let part = &rest[..rest.len().min(self.batch_limit())];
-                    let deadline = Instant::now() + http.timeout();
                     all.extend(self.forward_split(http, method, part, deadline, None).await);
                 }
                 None => {
                     let mut asked = Vec::with_capacity(rest.len());
                     for (id, body) in rest {
-                        asked.push(self.ask_encoded(*id, method, body));
+                        asked.push(self.ask_encoded(*id, method, body, deadline));
                     }
                     let mut asked = stream::iter(asked).buffered(PIPELINED);
                     while let Some(answer) = asked.next().await {
@@ -183,6 +186,7 @@ impl Node {
         id: u64,
         method: &str,
         body: &Bytes,
+        deadline: Instant,
     ) -> Result<Forwarded, RpcError> {
         let Some(ws) = &self.ws else {
             return Err(self.no_url());
@@ -190,7 +194,8 @@ impl Node {
         self.timed_as(
             method,
             async {
-                let answer = ws.call(id, method, body.clone()).await?;
+                let left = deadline.saturating_duration_since(Instant::now());
+                let answer = ws.call_within(id, method, body.clone(), left).await?;
                 wire::split(id, &answer)
                     .map(|split| Forwarded::of(split, &self.mask))
                     .map_err(|it| self.unreadable(method, None, &answer, it))
@@ -271,7 +276,8 @@ impl Node {
         let limit = self.batch_limit.load(Ordering::Relaxed);
         let count = part.len() as u64;
         let too_large = match &came {
-            Err(RpcError::TooLarge { .. }) | Ok(SplitBatch::Whole(_)) => true,
+            Err(RpcError::TooLarge { .. } | RpcError::RequestTooLarge { .. })
+            | Ok(SplitBatch::Whole(_)) => true,
             Ok(SplitBatch::Each(each)) => each.iter().any(|answer| match answer {
                 Some(Err((refusal, _))) => speaks_of_the_batch(refusal),
                 Some(Ok(_)) => false,

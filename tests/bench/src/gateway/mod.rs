@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::figure::{Figure, percentile};
 use crate::{Length, say};
-use load::{Calls, Seen};
+use load::Calls;
 use parts::Running;
 
 /// Connections that call as fast as they are answered.
@@ -64,13 +64,83 @@ async fn upstreams() -> Result<[Running; 2]> {
     ])
 }
 
-/// What one program did.
+/// What one program did, each figure the median of the rounds.
 struct Measured {
     name: &'static str,
-    full: Seen,
-    half: Seen,
-    cpu_micros: f64,
-    rss_mib: f64,
+    per_second: f64,
+    /// At the rate that is offered to everybody.
+    p50_micros: f64,
+    p99_micros: f64,
+    /// None where there is no program in between.
+    cpu_micros: Option<f64>,
+    rss_mib: Option<f64>,
+}
+
+/// One program under load, round for round.
+struct Subject<'a> {
+    name: &'static str,
+    port: u16,
+    program: Option<&'a Running>,
+    full: Vec<f64>,
+    cpu: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(name: &'static str, port: u16, program: Option<&'a Running>) -> Self {
+        Self {
+            name,
+            port,
+            program,
+            full: Vec::new(),
+            cpu: Vec::new(),
+            p50: Vec::new(),
+            p99: Vec::new(),
+        }
+    }
+
+    fn cpu_ms(&self) -> Result<f64> {
+        self.program.map_or(Ok(0.0), Running::cpu_ms)
+    }
+
+    /// As fast as answered.
+    async fn at_full(&mut self, calls: Calls) -> Result<()> {
+        let before = self.cpu_ms()?;
+        let seen = parts::load(Calls {
+            port: self.port,
+            ..calls
+        })
+        .await?;
+        let micros = (self.cpu_ms()? - before) * 1000.0;
+        self.full.push(seen.answered as f64 / seen.seconds);
+        self.cpu.push(micros / seen.answered.max(1) as f64);
+        Ok(())
+    }
+
+    async fn at_rate(&mut self, calls: Calls) -> Result<()> {
+        let seen = parts::load(Calls {
+            port: self.port,
+            ..calls
+        })
+        .await?;
+        self.p50.push(seen.p50_micros);
+        self.p99.push(seen.p99_micros);
+        Ok(())
+    }
+
+    fn measured(mut self) -> Result<Measured> {
+        let rss_mib = self.program.map(Running::rss_mib).transpose()?;
+        let cpu_micros = percentile(&mut self.cpu, 0.5);
+        Ok(Measured {
+            name: self.name,
+            per_second: percentile(&mut self.full, 0.5),
+            p50_micros: percentile(&mut self.p50, 0.5),
+            p99_micros: percentile(&mut self.p99, 0.5),
+            cpu_micros: self.program.map(|_| cpu_micros),
+            rss_mib,
+        })
+    }
 }
 
 async fn side_by_side(
@@ -80,13 +150,14 @@ async fn side_by_side(
 ) -> Result<Vec<Figure>> {
     let clients = upstreams().await?;
     let ports = [clients[0].port, clients[1].port];
-    let seconds = if length.quick { 2.0 } else { 5.0 };
-    let calls = |port: u16| Calls {
+    // The machine is now fast and now slow, whoever is measured: many short turns, one after another.
+    let rounds = if length.quick { 3 } else { 9 };
+    let calls = |per_second: Option<f64>| Calls {
         socket,
-        port,
+        port: 0,
         connections: CONNECTIONS,
-        seconds,
-        per_second: None,
+        seconds: 1.2,
+        per_second,
     };
     let programs = [
         parts::proxy("gateway", folder, &ports).await?,
@@ -94,133 +165,113 @@ async fn side_by_side(
         parts::proxy("haproxy", folder, &ports).await?,
     ];
     ready(programs[0].port).await?;
-    // The first second is for connections and caches of the machine.
-    for port in programs
+    let mut subjects: Vec<Subject<'_>> = programs
         .iter()
-        .map(|program| program.port)
-        .chain([ports[0]])
-    {
+        .map(|program| Subject::new(program.name, program.port, Some(program)))
+        .collect();
+    subjects.push(Subject::new("direct", ports[0], None));
+    // The first second is for connections and caches of the machine.
+    for subject in &subjects {
         parts::load(Calls {
-            seconds: 0.7,
-            ..calls(port)
+            port: subject.port,
+            ..calls(None)
         })
         .await?;
     }
-    let mut fulls = Vec::new();
-    for program in &programs {
-        let before = program.cpu_ms()?;
-        let full = parts::load(calls(program.port)).await?;
-        let cpu_micros = (program.cpu_ms()? - before) * 1000.0 / full.answered.max(1) as f64;
+    for _ in 0..rounds {
+        for subject in &mut subjects {
+            subject.at_full(calls(None)).await?;
+        }
+    }
+    for subject in &subjects {
+        let cpu = percentile(&mut subject.cpu.clone(), 0.5);
+        let full = percentile(&mut subject.full.clone(), 0.5);
         say(&format!(
-            "{}: {:.0} a second, {cpu_micros:.1} µs of CPU each",
-            program.name,
-            full.answered as f64 / full.seconds
+            "{}: {full:.0} a second, {cpu:.1} µs of CPU each",
+            subject.name
         ));
-        fulls.push((full, cpu_micros));
     }
-    let direct_full = parts::load(calls(ports[0])).await?;
     // Half of what the gateway can do is offered to everybody.
-    let half_of = &fulls[0].0;
-    let rate = half_of.answered as f64 / half_of.seconds / 2.0;
-    let at_half = |port: u16| Calls {
-        per_second: Some(rate),
-        ..calls(port)
-    };
-    let direct_half = parts::load(at_half(ports[0])).await?;
-    let mut measured = Vec::new();
-    for (program, (full, cpu_micros)) in programs.iter().zip(fulls) {
-        measured.push(Measured {
-            name: program.name,
-            full,
-            cpu_micros,
-            half: parts::load(at_half(program.port)).await?,
-            rss_mib: program.rss_mib()?,
-        });
+    let rate = percentile(&mut subjects[0].full.clone(), 0.5) / 2.0;
+    for _ in 0..rounds {
+        for subject in &mut subjects {
+            subject.at_rate(calls(Some(rate))).await?;
+        }
     }
-    Ok(compared(
+    // Of each round's two, which were measured within the same seconds.
+    let mut ratios: Vec<Vec<f64>> = Vec::new();
+    for other in &subjects[1..programs.len()] {
+        let pairs = subjects[0].cpu.iter().zip(&other.cpu);
+        ratios.push(pairs.map(|(ours, other)| ours / other).collect());
+    }
+    let direct = &subjects[programs.len()].p99;
+    let pairs = subjects[0].p99.iter().zip(direct);
+    let mut added: Vec<f64> = pairs.map(|(ours, direct)| ours - direct).collect();
+    let ratios: Vec<f64> = ratios
+        .into_iter()
+        .map(|mut of_rounds| percentile(&mut of_rounds, 0.5))
+        .collect();
+    let added_micros = percentile(&mut added, 0.5);
+    let measured: Result<Vec<Measured>> = subjects.into_iter().map(Subject::measured).collect();
+    let load = Load {
         socket,
         rate,
-        &measured,
-        &direct_full,
-        &direct_half,
-    ))
+        rounds,
+    };
+    Ok(compared(&load, &measured?, &ratios, added_micros))
 }
 
-fn compared(
+/// What was offered.
+struct Load {
     socket: bool,
+    /// Half of what the gateway can do.
     rate: f64,
-    measured: &[Measured],
-    direct_full: &Seen,
-    direct_half: &Seen,
-) -> Vec<Figure> {
-    let over = if socket { "ws" } else { "http" };
+    rounds: usize,
+}
+
+/// The figures of all that was measured, the gateway first; `ratios` are of its CPU to each of the
+/// other programs'.
+fn compared(load: &Load, measured: &[Measured], ratios: &[f64], added_micros: f64) -> Vec<Figure> {
+    let over = if load.socket { "ws" } else { "http" };
+    let rounds = format!("median of {} rounds in turn", load.rounds);
     let fast = json!({
-        "offered": format!("as fast as answered, {CONNECTIONS} connections"),
+        "offered": format!("as fast as answered, {CONNECTIONS} connections; {rounds}"),
         "upstreams": 2,
         "request_bytes": 190,
     });
-    let half = json!({ "offered": format!("{rate:.0} a second, {CONNECTIONS} connections") });
+    let half = json!({ "offered": format!("{:.0} a second, {CONNECTIONS} connections; {rounds}", load.rate) });
     let mut figures = Vec::new();
-    let mut push = |name: String, value: f64, unit, load: &Value| {
-        figures.push(Figure::new(name, value, unit, load));
-    };
-    let mut rows = |name: &str, full: &Seen, half_load: &Seen| {
-        let a_second = full.answered as f64 / full.seconds;
-        push(
-            format!("{over}_{name}_requests_per_second"),
-            a_second,
-            "1/s",
-            &fast,
-        );
-        push(
-            format!("{over}_{name}_p50_us"),
-            half_load.p50_micros,
-            "us",
-            &half,
-        );
-        push(
-            format!("{over}_{name}_p99_us"),
-            half_load.p99_micros,
-            "us",
-            &half,
-        );
-    };
-    rows("direct", direct_full, direct_half);
     for one in measured {
-        rows(one.name, &one.full, &one.half);
+        let name = one.name;
+        let mut push = |what: &str, value: f64, unit, load: &Value| {
+            let name = format!("{over}_{name}_{what}");
+            figures.push(Figure::new(name, value, unit, load));
+        };
+        push("requests_per_second", one.per_second, "1/s", &fast);
+        push("p50_us", one.p50_micros, "us", &half);
+        push("p99_us", one.p99_micros, "us", &half);
+        if let Some(micros) = one.cpu_micros {
+            push("cpu_us_per_request", micros, "us", &fast);
+        }
+        if let Some(mib) = one.rss_mib {
+            push("rss_mib", mib, "MiB", &fast);
+        }
     }
-    for one in measured {
-        push(
-            format!("{over}_{}_cpu_us_per_request", one.name),
-            one.cpu_micros,
-            "us",
-            &fast,
-        );
-        push(
-            format!("{over}_{}_rss_mib", one.name),
-            one.rss_mib,
-            "MiB",
-            &fast,
-        );
-    }
-    let ours = &measured[0];
-    for other in &measured[1..] {
-        let ratio = ours.cpu_micros / other.cpu_micros;
+    for (other, ratio) in measured[1..].iter().zip(ratios) {
         let figure = Figure::new(
             format!("{over}_cpu_of_gateway_to_{}", other.name),
-            ratio,
+            *ratio,
             "ratio",
             &fast,
         );
         // A WebSocket through the others is a tunnel: they read nothing of what goes through it.
-        figures.push(match (socket, other.name) {
+        figures.push(match (load.socket, other.name) {
             (false, "nginx") => figure.below(1.0),
             _ => figure,
         });
     }
-    let added = (ours.half.p99_micros - direct_half.p99_micros) / 1000.0;
-    figures
-        .push(Figure::new(format!("{over}_gateway_p99_added_ms"), added, "ms", &half).below(1.0));
+    let name = format!("{over}_gateway_p99_added_ms");
+    figures.push(Figure::new(name, added_micros / 1000.0, "ms", &half).below(1.0));
     figures
 }
 

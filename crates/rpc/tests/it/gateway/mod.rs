@@ -3,6 +3,7 @@
 mod access;
 mod bad_days;
 mod bodies;
+mod callers;
 mod certificates;
 mod guarantees;
 mod judging;
