@@ -1,7 +1,8 @@
-//! Whether endpoints give all the logs there are. A header's bloom tells of logs that are missing,
-//! whoever leaves them out, unless another log of the block is like them: then their numbers have a
-//! gap, or another endpoint gives more. So all endpoints are asked for the same block often enough
-//! that it is noticed within a minute. Receipts are not proven against their root.
+//! Whether endpoints give all the logs there are. The receipts of a block prove it (`proving`). Where
+//! they cannot be had or prove nothing, a header's bloom tells of logs that are missing, whoever
+//! leaves them out, unless another log of the block is like them: then their numbers have a gap, or
+//! another endpoint gives more. So all endpoints are asked for the logs of the same block often enough
+//! that it is noticed within a minute, and measured by what is proven of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::Core;
 use super::chain::Block;
 use super::log::BlockLogs;
 use super::observe;
+use super::proving::Proving;
 use crate::head::Head;
 use crate::node::Node;
 
@@ -63,12 +65,23 @@ impl Core {
         if let Some(logs) = &*kept {
             return Some(Arc::clone(logs));
         }
-        let logs = Arc::new(self.fetch_logs(&block.head).await?);
+        let logs = match self.prove_logs(&block.head).await {
+            Proving::Proven(logs) => logs,
+            Proving::Unproven(doubted) => self.fetch_logs(&block.head, &doubted).await?,
+        };
+        let logs = Arc::new(logs);
         *kept = Some(Arc::clone(&logs));
         Some(logs)
     }
 
-    async fn fetch_logs(&self, head: &Head) -> Option<BlockLogs> {
+    /// The proven logs of a block, if somebody needed them already.
+    pub(super) fn proven_logs(&self, block: &Block) -> Option<Arc<BlockLogs>> {
+        let kept = block.logs.try_lock().ok()?;
+        kept.clone().filter(|logs| logs.are_proven)
+    }
+
+    /// `doubted`: endpoints whose receipts do not fit, asked last.
+    async fn fetch_logs(&self, head: &Head, doubted: &[usize]) -> Option<BlockLogs> {
         // Some L2s leave the bloom empty; then there is nothing to compare with.
         let bloom = head.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero());
         let mut best: Option<BlockLogs> = None;
@@ -83,7 +96,8 @@ impl Core {
                     .head
                     .is_some_and(|at| at.number >= head.number);
                 let fit = node.fitness.is_fit(LOGS, now);
-                (!has_it, !fit, node.latency_micros())
+                let doubted = doubted.contains(&node.index);
+                (doubted, !has_it, !fit, node.latency_micros())
             });
             for node in nodes {
                 let Some(logs) = self.ask_logs(node, head).await else {
@@ -96,7 +110,10 @@ impl Core {
                         if round > 0 {
                             node.fitness.failed(LOGS, Instant::now());
                         }
-                        if best.as_ref().is_none_or(|best| best.0.len() < logs.0.len()) {
+                        if best
+                            .as_ref()
+                            .is_none_or(|best| best.list.len() < logs.list.len())
+                        {
                             best = Some(logs);
                         }
                     }
@@ -105,7 +122,7 @@ impl Core {
                             self.blooms.set(Blooms::TELL);
                         }
                         if logs.is_without_gap() || self.numbers.are(Blooms::TELL_NOTHING) {
-                            if logs.0.len() > 1 {
+                            if logs.list.len() > 1 {
                                 self.numbers.set(Blooms::TELL);
                             }
                             return Some(logs);
@@ -114,7 +131,10 @@ impl Core {
                         if round > 0 && self.numbers.are(Blooms::TELL) {
                             node.fitness.failed(LOGS, Instant::now());
                         }
-                        if with_gap.as_ref().is_none_or(|it| it.0.len() < logs.0.len()) {
+                        if with_gap
+                            .as_ref()
+                            .is_none_or(|it| it.list.len() < logs.list.len())
+                        {
                             with_gap = Some(logs);
                         }
                     }
@@ -239,29 +259,101 @@ impl Core {
             .filter_map(|(node, logs)| Some((node, logs?)))
             .collect();
         let fits = |logs: &BlockLogs| bloom.is_none_or(|bloom| logs.bloom() == *bloom);
-        let longest = given
-            .iter()
-            .map(|(_, logs)| logs)
-            .filter(|logs| fits(logs))
-            .max_by_key(|logs| (logs.0.len(), logs.is_without_gap()));
+        let mut proven = self.proven_logs(block);
+        let differ = given
+            .windows(2)
+            .any(|two| !two[0].1.are_those_of(&two[1].1));
+        if proven.is_none()
+            && differ
+            && let Proving::Proven(logs) = self.prove_logs(head).await
+        {
+            proven = Some(Arc::new(logs));
+        }
+        let lists: Vec<&BlockLogs> = given.iter().map(|(_, logs)| logs).collect();
+        let fitting: Vec<&BlockLogs> = lists.into_iter().filter(|logs| fits(logs)).collect();
+        let believed = proven.as_deref().or_else(|| most_given(&fitting));
         // A chain whose blooms are made in another way proves nothing against anybody.
-        let Some(longest) = longest.filter(|_| self.chain.is_canonical(block)) else {
+        let Some(believed) = believed.filter(|_| self.chain.is_canonical(block)) else {
             return false;
         };
         for (node, logs) in &given {
-            if logs.are_those_of(longest) {
+            if logs.are_those_of(believed) {
                 node.fitness.checked_well(LOGS);
                 continue;
             }
-            if fits(logs) && !logs.are_part_of(longest) {
-                // As many, and others: nothing here says who is right.
+            let is_fewer = logs.are_part_of(believed);
+            if !believed.are_proven && fits(logs) && !is_fewer {
+                // Others, and they fit the bloom as well: nothing here proves who is right.
                 observe::logs_differ(&node.name, head.number);
-                continue;
+                if !is_outvoted(logs, believed, &fitting) {
+                    continue;
+                }
+            } else {
+                let (gives, of) = (logs.list.len(), believed.list.len());
+                observe::logs_fewer(&node.name, head.number, gives, of);
             }
-            observe::logs_fewer(&node.name, head.number, logs.0.len(), longest.0.len());
-            let what = format!("left out logs of block {}", head.number);
+            let what = match is_fewer || !fits(logs) {
+                true => format!("left out logs of block {}", head.number),
+                false => format!("gave other logs of block {} than there are", head.number),
+            };
             node.fitness.suspect(LOGS, what, Instant::now());
         }
         all_gave
+    }
+}
+
+fn votes(of: &BlockLogs, lists: &[&BlockLogs]) -> usize {
+    lists.iter().filter(|logs| logs.are_those_of(of)).count()
+}
+
+/// The list most endpoints give; of those that as many give the longest, because leaving out is what
+/// clients do by mistake.
+fn most_given<'a>(lists: &[&'a BlockLogs]) -> Option<&'a BlockLogs> {
+    lists
+        .iter()
+        .copied()
+        .max_by_key(|logs| (votes(logs, lists), logs.list.len(), logs.is_without_gap()))
+}
+
+/// Whether more endpoints give the other list.
+fn is_outvoted(logs: &BlockLogs, other: &BlockLogs, lists: &[&BlockLogs]) -> bool {
+    votes(logs, lists) < votes(other, lists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block's logs of one transaction with these numbers, all alike.
+    fn logs(numbers: &[u64]) -> BlockLogs {
+        let list: Vec<_> = numbers
+            .iter()
+            .map(|number| {
+                serde_json::json!({
+                    "address": alloy::primitives::Address::repeat_byte(1),
+                    "topics": [],
+                    "transactionHash": B256::repeat_byte(9),
+                    "logIndex": format!("{number:#x}"),
+                })
+            })
+            .collect();
+        BlockLogs::read(&serde_json::Value::from(list).to_string().into()).unwrap()
+    }
+
+    #[test]
+    fn what_most_endpoints_give_is_believed_and_the_longest_only_where_as_many_give_less() {
+        let (one, twice) = (logs(&[0]), logs(&[0, 1]));
+        let (also_one, also_twice) = (logs(&[0]), logs(&[0, 1]));
+        for (lists, believed) in [
+            (vec![&one, &also_one, &twice], 1),
+            (vec![&twice, &one, &also_twice], 2),
+            (vec![&one, &twice], 2),
+            (vec![&one], 1),
+        ] {
+            assert_eq!(most_given(&lists).unwrap().list.len(), believed);
+        }
+        assert!(most_given(&[]).is_none());
+        let lists = [&one, &also_one, &twice];
+        assert!(is_outvoted(&twice, &one, &lists) && !is_outvoted(&one, &twice, &lists));
     }
 }

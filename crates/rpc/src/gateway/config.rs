@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::policy::MethodRules;
+use super::proofs::LogsMode;
 use super::tls::TlsFiles;
 
 /// The gateway's door and its limits.
@@ -45,6 +46,8 @@ pub struct GatewayConfig {
     pub max_log_range: u64,
     /// Virtual filters, in all.
     pub max_filters: usize,
+    /// How logs for subscribers and filters are made sure of.
+    pub logs_mode: LogsMode,
     /// Bytes of answers kept while they are true; 0 keeps none.
     pub cache_bytes: u64,
     /// Longest time until a connection's TLS is agreed on and a request's headers are complete.
@@ -85,6 +88,7 @@ impl Default for GatewayConfig {
             max_queued_bytes: 8 << 20,
             max_log_range: 100_000,
             max_filters: 10_000,
+            logs_mode: LogsMode::default(),
             cache_bytes: 256 << 20,
             headers_within: Duration::from_secs(15),
             body_within: Duration::from_secs(30),

@@ -229,7 +229,7 @@ impl Core {
                         }
                         return None;
                     };
-                    logs.0
+                    logs.list
                         .iter()
                         .filter(|log| criteria.matches(log))
                         .for_each(|log| push(&log.raw));
@@ -238,7 +238,7 @@ impl Core {
                     let Some(logs) = block.logs.lock().await.clone() else {
                         continue;
                     };
-                    logs.0
+                    logs.list
                         .iter()
                         .rev()
                         .filter(|log| criteria.matches(log))

@@ -13,6 +13,7 @@ use super::Core;
 use super::chain::Block;
 use super::observe;
 use super::retreat::Held;
+use super::seal;
 use super::tip::{self, Move, Seen};
 use crate::gate::Priority;
 use crate::head::Head;
@@ -26,6 +27,7 @@ pub(crate) const BACKFILL: u64 = 1024;
 const DEEPER: usize = 8;
 /// The loop looks at least so often, whatever endpoints tell.
 const LOOK: Duration = Duration::from_millis(500);
+const BY_HASH: &str = "eth_getBlockByHash";
 /// One question of the loop.
 const WITHIN: Duration = Duration::from_secs(3);
 /// The first block is looked for only once endpoints were compared, or after this.
@@ -390,17 +392,44 @@ impl Core {
             (!shows, node.latency_micros())
         });
         let mut answered = false;
+        let mut unsealed: Option<(Block, &Node)> = None;
         for node in nodes {
-            let Some(result) = self.forward(node, "eth_getBlockByHash", &params).await else {
+            let Some(result) = self.forward(node, BY_HASH, &params).await else {
                 continue;
             };
             answered |= &result[..] == b"null";
             let Some(block) = block(&result) else {
                 continue;
             };
-            if block.head.hash == hash {
+            if block.head.hash != hash {
+                continue;
+            }
+            // Where nobody subscribes nothing is proven by headers.
+            if self.patience.is_some() {
                 return Fetched::Block(Arc::new(block));
             }
+            if seal::makes(&block.header, hash) {
+                self.seals.were_seen(true);
+                if let Some((block, liar)) = unsealed {
+                    observe::header_wrong(&liar.name, block.head.number);
+                    let what = format!(
+                        "gave a header of block {} that does not make its hash",
+                        block.head.number
+                    );
+                    liar.fitness.suspect(BY_HASH, what, Instant::now());
+                }
+                return Fetched::Block(Arc::new(block));
+            }
+            if self.seals.fit() != Some(true) {
+                self.seals.were_seen(false);
+                return Fetched::Block(Arc::new(block));
+            }
+            // Others' headers do make their hashes: somebody else may show the true one.
+            unsealed.get_or_insert((block, node));
+        }
+        if let Some((block, _)) = unsealed {
+            self.seals.were_seen(false);
+            return Fetched::Block(Arc::new(block));
         }
         match answered {
             true => Fetched::Unknown,

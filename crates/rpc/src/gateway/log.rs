@@ -1,7 +1,7 @@
 //! The logs of a block, read just enough to be matched against filters.
 
-use alloy::primitives::{Address, B256, Bloom, BloomInput};
-use bytes::Bytes;
+use alloy::primitives::{Address, B256, Bloom, BloomInput, Log};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -9,7 +9,11 @@ use crate::quantity::Small;
 
 /// All logs of one block.
 #[derive(Debug, Default)]
-pub(crate) struct BlockLogs(pub(crate) Vec<RawLog>);
+pub(crate) struct BlockLogs {
+    pub(crate) list: Vec<RawLog>,
+    /// Whether the block's header proves that these are all of them.
+    pub(crate) are_proven: bool,
+}
 
 #[derive(Debug)]
 pub(crate) struct RawLog {
@@ -55,13 +59,37 @@ impl BlockLogs {
                 },
             })
         });
-        logs.collect::<Option<Vec<_>>>().map(Self)
+        Some(Self {
+            list: logs.collect::<Option<_>>()?,
+            are_proven: false,
+        })
+    }
+
+    pub(crate) fn proven(list: Vec<RawLog>) -> Self {
+        Self {
+            list,
+            are_proven: true,
+        }
+    }
+
+    /// Those a filter looks for, as `eth_getLogs` gives them.
+    pub(crate) fn answer(&self, criteria: &Criteria) -> Bytes {
+        let mut out = BytesMut::new();
+        for log in self.list.iter().filter(|log| criteria.matches(log)) {
+            out.put_u8(if out.is_empty() { b'[' } else { b',' });
+            out.put_slice(&log.raw);
+        }
+        if out.is_empty() {
+            out.put_u8(b'[');
+        }
+        out.put_u8(b']');
+        out.freeze()
     }
 
     /// Whether, of all logs of a block, none is missing before the last one. True where they are not
     /// numbered.
     pub(crate) fn is_without_gap(&self) -> bool {
-        let indices = self.0.iter().filter_map(|log| log.place.index);
+        let indices = self.list.iter().filter_map(|log| log.place.index);
         indices.zip(0..).all(|(index, due)| index == due)
     }
 
@@ -79,7 +107,7 @@ impl BlockLogs {
     }
 
     fn identities(&self) -> Vec<(Place, Address, &[B256])> {
-        let mut all: Vec<_> = self.0.iter().map(RawLog::identity).collect();
+        let mut all: Vec<_> = self.list.iter().map(RawLog::identity).collect();
         all.sort();
         all
     }
@@ -87,7 +115,7 @@ impl BlockLogs {
     /// The bloom these logs make; if the header's has more, logs are missing.
     pub(crate) fn bloom(&self) -> Bloom {
         let mut bloom = Bloom::ZERO;
-        for log in &self.0 {
+        for log in &self.list {
             bloom.accrue(BloomInput::Raw(log.address.as_slice()));
             for topic in &log.topics {
                 bloom.accrue(BloomInput::Raw(topic.as_slice()));
@@ -98,6 +126,19 @@ impl BlockLogs {
 }
 
 impl RawLog {
+    /// Log `index` of its block.
+    pub(crate) fn new(raw: Bytes, log: Log, index: u64, transaction: B256) -> Self {
+        Self {
+            raw,
+            address: log.address,
+            topics: log.data.topics().to_vec(),
+            place: Place {
+                index: Some(index),
+                transaction: Some(transaction),
+            },
+        }
+    }
+
     fn identity(&self) -> (Place, Address, &[B256]) {
         (self.place, self.address, &self.topics)
     }
@@ -263,7 +304,7 @@ mod tests {
             (serde_json::json!({"address": Address::repeat_byte(9)}), 0),
         ] {
             let criteria = wants(filter.clone());
-            let found = all.0.iter().filter(|log| criteria.matches(log)).count();
+            let found = all.list.iter().filter(|log| criteria.matches(log)).count();
             assert_eq!(found, expected, "{filter}");
             assert!(found == 0 || criteria.may_be_in(&bloom), "{filter}");
         }

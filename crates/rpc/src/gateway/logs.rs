@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -13,6 +14,7 @@ use super::Core;
 use super::block::{LogsOf, LogsQuestion, Needs, Tags};
 use super::class::Class;
 use super::envelope::Answer;
+use super::log::BlockLogs;
 use super::method::{self, Method};
 use super::question::{Asked, Question};
 use super::quoted;
@@ -48,6 +50,9 @@ impl Core {
         let (first, last) = match question.of {
             LogsOf::Range(first, last) => (first, last),
             LogsOf::Hash(hash) => {
+                if let Some(logs) = self.proven_logs_of(hash) {
+                    return Answer::Result(logs.answer(&question.looks_for)).into();
+                }
                 let params = question.of_block(hash);
                 // Of a block of ours it is known who has it, and what its header says.
                 let asked = match self.chain.number_of(hash) {
@@ -105,6 +110,12 @@ impl Core {
             let text = "request timed out: upstreams take few blocks at once; ask for fewer";
             Answer::error(-32002, text).into()
         })
+    }
+
+    /// The logs of a block of ours that a subscriber or filter needed, if they are proven.
+    fn proven_logs_of(&self, hash: B256) -> Option<Arc<BlockLogs>> {
+        let block = self.chain.block_at(self.chain.number_of(hash)?)?;
+        self.proven_logs(&block).filter(|_| block.head.hash == hash)
     }
 
     /// Blocks the most generous endpoint takes at once.

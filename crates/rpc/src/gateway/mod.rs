@@ -5,8 +5,8 @@
 //! Ethereum software needs: a single chain that never goes back except by a real reorganisation (`chain`, `tip`,
 //! `follow`), questions put to an endpoint that can answer them and to another one when it does
 //! not (`route`, `class`, `block`), transactions to everybody with one answer (`send`),
-//! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), and the
-//! door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
+//! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), with logs that
+//! are proven complete (`proving`, `completeness`), and the door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
 //! and how much (`policy`, `quota`), how it is asked (`server`, `swift`; over WebSocket `socket`, `frames`,
 //! `line`, and `teller` for heads), and on which core (`workers`). What clients send
 //! and get is passed on as the bytes it is.
@@ -44,14 +44,18 @@ mod observe;
 mod pages;
 mod policy;
 mod probe;
+mod proofs;
+mod proving;
 mod question;
 mod quota;
 mod quoted;
 mod rank;
 mod reading;
+mod receipts;
 mod reload;
 mod retreat;
 mod route;
+mod seal;
 mod send;
 mod server;
 #[cfg(test)]
@@ -82,6 +86,7 @@ pub(crate) use envelope::{Body, Request, read as read_body};
 pub use jwt::{JwtConfig, JwtConfigError};
 pub use policy::MethodRules;
 pub use probe::{ChainError, FeeCap, Finding, UpstreamVerdict, chain_of, probe};
+pub use proofs::LogsMode;
 pub use quota::Quota;
 pub use reload::{Gateway, ReloadError, Reloaded};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -105,8 +110,10 @@ use chain::ChainView;
 use completeness::Blooms;
 use filters::Filters;
 use history::History;
+use proofs::Proofs;
 use quota::Buckets;
 use reading::Flights;
+use seal::Seals;
 use send::Sends;
 use tls::Tls;
 
@@ -136,6 +143,8 @@ pub(crate) struct Core {
     pub(crate) blooms: Blooms,
     /// The same of the numbers of logs.
     pub(crate) numbers: Blooms,
+    pub(crate) proofs: Proofs,
+    pub(crate) seals: Seals,
     pub(crate) cache: Cache,
     pub(crate) flights: Flights,
     pub(crate) next_id: AtomicU64,
@@ -234,6 +243,8 @@ impl Core {
             sends,
             blooms: Blooms::default(),
             numbers: Blooms::default(),
+            proofs: Proofs::default(),
+            seals: Seals::default(),
             cache: Cache::new(config.cache_bytes),
             flights: Flights::default(),
             next_id: AtomicU64::new(1),

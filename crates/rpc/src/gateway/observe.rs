@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::class::Class;
 use super::envelope::Answer;
 use super::method::Method;
+use super::proofs::Why;
 use super::reload::Reloaded;
 use crate::by_name::ByName;
 use crate::error::RpcError;
@@ -219,6 +220,66 @@ pub(crate) fn logs_differ(upstream: &str, number: u64) {
     warn!(
         endpoint.name = upstream,
         "upstream {upstream} gives other logs of block {number} than another one, and both fit its header: find out which one is right with the receipts of the block"
+    );
+}
+
+/// Whether logs are proven became another matter than it was.
+pub(crate) fn logs_are_proven(chain_id: u64, why_not: Option<Why>) {
+    gauge!("dodona_gateway_logs_verified", "evmChainID" => chain_id.to_string())
+        .set(if why_not.is_none() { 1.0 } else { 0.0 });
+    match why_not {
+        None => info!(
+            chain.id = chain_id,
+            "logs of chain {chain_id} for subscribers and filters are proven by the receipts of their blocks"
+        ),
+        Some(Why::Settings | Why::TooFast) => info!(
+            chain.id = chain_id,
+            "logs of chain {chain_id} are not proven by receipts, because {}: they are compared with the blooms in headers",
+            why_not.map(|why| why.to_string()).unwrap_or_default()
+        ),
+        Some(why) => warn!(
+            chain.id = chain_id,
+            "logs of chain {chain_id} cannot be proven by receipts, because {why}: they are compared with the blooms in headers, which do not show a log that is missing beside one like it"
+        ),
+    }
+}
+
+/// The logs of a block were made sure of for whoever needs them.
+pub(crate) fn logs_proven(proven: bool) {
+    let by = if proven { "receipts" } else { "bloom" };
+    counter!("dodona_gateway_logs_blocks_total", "proof" => by).increment(1);
+}
+
+/// Receipts were read, and their root was computed.
+pub(crate) fn receipts_looked_at(took: Duration) {
+    histogram!("dodona_gateway_receipts_root_seconds").record(took.as_secs_f64());
+}
+
+/// An upstream's receipts do not fit the header, and another one's do.
+pub(crate) fn receipts_wrong(upstream: &str, number: u64, why: &str) {
+    counter!("dodona_gateway_receipts_wrong_total", "upstream" => upstream.to_owned()).increment(1);
+    warn!(
+        endpoint.name = upstream,
+        "upstream {upstream} gives receipts of block {number} that {why}, and another one's fit: it is not asked for receipts for a while; look at its database"
+    );
+}
+
+/// Nobody's receipts fit, so the logs of this block are as good as its bloom can tell.
+pub(crate) fn no_receipts_fit(number: u64, wrong: usize) {
+    match wrong {
+        0 => debug!("no upstream gives receipts of block {number} now: its logs are not proven"),
+        _ => warn!(
+            "no upstream gives receipts of block {number} that fit its header ({wrong} gave others): its logs are not proven"
+        ),
+    }
+}
+
+/// An upstream's header does not make the hash of its block, and another one's does.
+pub(crate) fn header_wrong(upstream: &str, number: u64) {
+    counter!("dodona_gateway_headers_wrong_total", "upstream" => upstream.to_owned()).increment(1);
+    warn!(
+        endpoint.name = upstream,
+        "upstream {upstream} gives a header of block {number} that does not make its hash, and another one's does: look at its database"
     );
 }
 

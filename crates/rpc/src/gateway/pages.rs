@@ -16,6 +16,7 @@ use super::access::without_key;
 use super::envelope::Pieces;
 use super::history::{EVERY, Sample};
 use super::observe;
+use super::proofs::Counts;
 use super::server::{json, of_type, plain};
 use crate::rounded::Rounded;
 use crate::status::{NodeState, NodeStatus};
@@ -194,7 +195,34 @@ fn status(core: &Core) -> serde_json::Value {
         "sockets": observe::sockets(),
         "certificateExpiresSeconds": core.tls.as_ref().map(|tls| tls.left().as_secs()),
         "filters": core.filters.count(),
+        "logs": logs(core),
         "upstreams": upstreams,
+    })
+}
+
+/// How logs for subscribers and filters are made sure of.
+fn logs(core: &Core) -> serde_json::Value {
+    let why = core.why_logs_are_not_proven(None);
+    let counts = core.proofs.counts();
+    json!({
+        "verified": why.is_none(),
+        "whyNot": why.map(|why| why.to_string()),
+        "blocksProven": counts.proven,
+        "blocksNotProven": counts.unproven,
+        "headersMakeTheirHash": core.seals.fit(),
+    })
+}
+
+/// The same in words; nothing before somebody needed any.
+fn logs_in_words(core: &Core) -> Option<String> {
+    let counts = core.proofs.counts();
+    Some(match core.why_logs_are_not_proven(None) {
+        Some(why) => format!("logs are not proven by receipts: {why}"),
+        None if counts == Counts::default() => return None,
+        None => format!(
+            "logs of {} blocks proven by their receipts, of {} not",
+            counts.proven, counts.unproven
+        ),
     })
 }
 
@@ -239,6 +267,7 @@ fn screen(core: &Core, beside: &str) -> String {
                     ", safe " (shown(tags.and_then(|tags| tags.safe)))
                     ", finalized " (shown(tags.and_then(|tags| tags.finalized)))
                     ", " (observe::sockets()) " WebSocket clients, up " (long(core.kept.started.elapsed()))
+                    @if let Some(logs) = logs_in_words(core) { ", " (logs) }
                     @if let Some(tls) = &core.tls { ", certificate good for " (tls.left().as_secs() / 86_400) " days" }
                 }
                 table {

@@ -386,7 +386,7 @@ impl Client {
             }
             tokio::time::sleep(LOGS_PAUSE).await;
         };
-        for log in &logs.0 {
+        for log in &logs.list {
             for (id, criteria) in criteria {
                 if criteria.matches(log) {
                     self.notify(*id, "result", &log.raw);
@@ -400,7 +400,7 @@ impl Client {
         let Some(logs) = block.logs.lock().await.clone() else {
             return;
         };
-        for log in logs.0.iter().rev() {
+        for log in logs.list.iter().rev() {
             for (id, criteria) in criteria {
                 if criteria.matches(log) {
                     self.notify(*id, "result", &log.removed());

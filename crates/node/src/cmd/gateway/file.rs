@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dodona_rpc::gateway::{Access, ApiKey, GatewayConfig, MethodRules, TlsFiles};
+use dodona_rpc::gateway::{Access, ApiKey, GatewayConfig, LogsMode, MethodRules, TlsFiles};
 use serde::Deserialize;
 
 use self::reader::Reader;
@@ -21,6 +21,7 @@ struct File {
     listen: Option<SocketAddr>,
     interface: Option<String>,
     chain_id: Option<u64>,
+    logs_mode: Option<String>,
     #[serde(default)]
     upstream: Vec<Upstream>,
     tls: Option<Tls>,
@@ -199,6 +200,7 @@ fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
         methods: of_everybody(file.methods)?,
         origins: rules::origins("allow_origins", file.allow_origins)?,
         hosts: rules::hosts("allow_hosts", file.allow_hosts)?,
+        logs_mode: logs_mode(file.logs_mode.as_deref())?,
         ..file.limits.door()?
     };
     Ok(Settings {
@@ -206,6 +208,18 @@ fn of_text(text: &str, folder: &Path) -> anyhow::Result<Settings> {
         nodes,
         door,
         files: reader.files,
+    })
+}
+
+/// How logs for subscribers and filters are made sure of.
+fn logs_mode(given: Option<&str>) -> anyhow::Result<LogsMode> {
+    Ok(match given {
+        None => LogsMode::ByBlockTime,
+        Some("verified") => LogsMode::Verified,
+        Some("derive") => LogsMode::Derive,
+        Some(_) => anyhow::bail!(
+            "logs_mode: it is \"verified\" (proven by receipts) or \"derive\" (compared with blooms); left out, it is verified unless blocks come faster than one in a second"
+        ),
     })
 }
 
@@ -350,6 +364,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.chain_id, Some(1));
+        assert_eq!(settings.door.logs_mode, LogsMode::ByBlockTime);
+        for (said, mode) in [
+            ("verified", LogsMode::Verified),
+            ("derive", LogsMode::Derive),
+        ] {
+            let text = format!(
+                "logs_mode = '{said}'\n[[upstream]]\nname = 'a'\nhttp = 'http://10.0.0.1:8545'\n"
+            );
+            assert_eq!(read(&text).unwrap().door.logs_mode, mode);
+        }
         assert_eq!(settings.nodes.len(), 2);
         assert!(settings.nodes[1].send_only);
         assert_eq!(
@@ -527,6 +551,7 @@ mod tests {
                 "[[upstream]] \"a\" ca: it holds no certificate in PEM",
             ),
             ("chain_id=0", "chain_id: no chain has the number 0"),
+            ("logs_mode='s3cret'", "logs_mode: it is \"verified\""),
             ("allow_hosts=['https://a.example']", "allow_hosts: "),
             ("[methods]\nallow=['debug_a, debug_b']", "[methods] allow: "),
             (

@@ -50,8 +50,15 @@ pub(super) struct Follower {
     chain: Vec<B256>,
     /// Logs told of each block of its chain.
     logs: HashMap<B256, u64>,
-    /// Blocks it takes for replaced, whose logs have been told as removed.
+    /// Whether somebody is there who proves what the logs are, and has been for a while.
+    pub(super) is_provable: bool,
+    /// Whether somebody leaves out logs.
+    pub(super) is_tempted: bool,
+    /// Whether it was provable when the last log of a block was told.
+    was_provable: HashMap<B256, bool>,
     pub(super) events: u64,
+    /// Blocks whose logs could be proven by somebody and somebody left one out.
+    pub(super) proven: u64,
 }
 
 impl Follower {
@@ -60,7 +67,11 @@ impl Follower {
             heads,
             chain: Vec::new(),
             logs: HashMap::new(),
+            is_provable: false,
+            is_tempted: false,
+            was_provable: HashMap::new(),
             events: 0,
+            proven: 0,
         }
     }
 
@@ -131,7 +142,7 @@ impl Follower {
         let told = self.logs.get(newest).copied().unwrap_or(0);
         let block = truth.block(*newest);
         // Taken back already, or all there.
-        if told == block.logs || told == 0 {
+        if told == block.logs || told == 0 || self.may_lack(*newest, told, truth) {
             return Ok(());
         }
         Err(format!(
@@ -174,9 +185,21 @@ impl Follower {
                     ));
                 }
                 *told += 1;
+                self.was_provable.insert(hash, self.is_provable);
+                let all = *told == block.logs;
+                let counts = all && block.has_twins() && self.is_tempted && self.is_provable;
+                self.proven += u64::from(counts);
             }
         }
         Ok(())
+    }
+
+    /// Whether the last log of a block may be missing: nothing tells of it, and nobody was there for
+    /// long enough who could prove it.
+    fn may_lack(&self, hash: B256, told: u64, truth: &Truth) -> bool {
+        let block = truth.block(hash);
+        let was_provable = self.was_provable.get(&hash).copied().unwrap_or(true);
+        block.has_twins() && told + 1 == block.logs && !was_provable
     }
 
     /// At the end, everything settled: it has the chain as it is, and all logs of it.
@@ -193,7 +216,7 @@ impl Follower {
             // The first is the block before it began.
             if *told != self.chain[0] {
                 let logs = self.logs.get(told).copied().unwrap_or(0);
-                if logs != at.logs {
+                if logs != at.logs && !self.may_lack(*told, logs, truth) {
                     return Err(format!(
                         "it was told {logs} of {} logs of block {}",
                         at.logs, at.number

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bloom, BloomInput};
+use alloy::consensus::proofs::calculate_receipt_root;
+use alloy::consensus::{Receipt, ReceiptEnvelope};
+use alloy::primitives::{Address, B256, Bloom, BloomInput, Log, LogData};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -24,6 +26,13 @@ pub(super) struct Block {
     pub(super) parent: B256,
     /// How many logs it has.
     pub(super) logs: u64,
+}
+
+impl Block {
+    /// Whether its last log can be left out without anything telling but the receipts' root.
+    pub(super) fn has_twins(self) -> bool {
+        self.logs > 2
+    }
 }
 
 /// Every block that ever was, and which of them count.
@@ -138,23 +147,36 @@ pub(super) enum Mood {
     /// Builds a branch of its own.
     Strays(B256),
     HidesLogs,
+    /// Leaves out a log that neither the bloom nor the numbers of the others tell of, in receipts too.
+    Forgets,
     /// Answers that cannot be read.
     Babbles,
     /// Another chain answers there.
     Stranger,
 }
 
+/// How an upstream gives receipts, on good days and bad ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receipts {
+    ByHash,
+    /// A hash is no number to it.
+    ByNumber,
+    Lacks,
+}
+
 pub(super) struct World {
     pub(super) truth: Truth,
     pub(super) moods: Vec<Mood>,
+    pub(super) receipts: Vec<Receipts>,
 }
 
 pub(super) type Shared = Arc<Mutex<World>>;
 
-pub(super) fn world(upstreams: usize) -> Shared {
+pub(super) fn world(receipts: Vec<Receipts>) -> Shared {
     Arc::new(Mutex::new(World {
         truth: Truth::new(),
-        moods: vec![Mood::Well; upstreams],
+        moods: vec![Mood::Well; receipts.len()],
+        receipts,
     }))
 }
 
@@ -192,9 +214,19 @@ impl World {
         (0..self.moods.len()).any(|index| {
             matches!(
                 self.moods[index],
-                Mood::Well | Mood::Slow(_) | Mood::Lags(_) | Mood::HidesLogs
+                Mood::Well | Mood::Slow(_) | Mood::Lags(_) | Mood::HidesLogs | Mood::Forgets
             ) && self.truth.block(self.head(index)).number >= number
         })
+    }
+
+    /// Whether it gives the true receipts of whatever it has, and soon.
+    pub(super) fn proves(&self, index: usize) -> bool {
+        let well = match self.moods[index] {
+            Mood::Well | Mood::HidesLogs => true,
+            Mood::Slow(millis) => millis < 1000,
+            _ => false,
+        };
+        well && self.receipts[index] != Receipts::Lacks
     }
 
     fn answer(&self, index: usize, request: &Value) -> String {
@@ -254,10 +286,26 @@ impl World {
                 };
                 match self.moods[index] {
                     Mood::HidesLogs => "[]".to_owned(),
-                    _ => {
-                        let logs: Value = (0..block.logs).map(|at| log(block, at)).collect();
-                        logs.to_string()
+                    mood => {
+                        let logs = (0..given(block, mood)).map(|at| log(block, at));
+                        logs.collect::<Value>().to_string()
                     }
+                }
+            }
+            "eth_getBlockReceipts" if self.receipts[index] != Receipts::Lacks => {
+                let asked = params[0].as_str().unwrap();
+                let by_hash = asked.len() == 66;
+                if by_hash && self.receipts[index] == Receipts::ByNumber {
+                    let text = "number too large to fit in target type";
+                    return Err((-32602, text.to_owned()));
+                }
+                let block = match by_hash {
+                    true => self.truth.find(asked.parse().unwrap()),
+                    false => numbered(&params[0]),
+                };
+                match block.filter(|it| it.number <= head.number) {
+                    None => "null".to_owned(),
+                    Some(block) => receipts_shown(block, given(block, self.moods[index])),
                 }
             }
             _ => {
@@ -266,6 +314,68 @@ impl World {
             }
         })
     }
+}
+
+/// How many of a block's logs an upstream in this mood gives.
+fn given(block: Block, mood: Mood) -> u64 {
+    match mood {
+        Mood::Forgets if block.has_twins() => block.logs - 1,
+        _ => block.logs,
+    }
+}
+
+/// The numbers of the logs of each transaction of a block: all but the first are of the second one.
+fn transactions(logs: u64) -> Vec<std::ops::Range<u64>> {
+    let more = (logs > 1).then_some(1..logs);
+    std::iter::once(0..logs.min(1)).chain(more).collect()
+}
+
+fn root(block: Block) -> B256 {
+    let receipts: Vec<ReceiptEnvelope> = (1_u64..)
+        .zip(transactions(block.logs))
+        .map(|(count, logs)| {
+            let receipt = Receipt {
+                status: true.into(),
+                cumulative_gas_used: 21_000 * count,
+                logs: logs
+                    .map(|at| Log {
+                        address: ADDRESS,
+                        data: LogData::new_unchecked(vec![topic(block, at)], Default::default()),
+                    })
+                    .collect(),
+            };
+            match count {
+                1 => ReceiptEnvelope::Legacy(receipt.with_bloom()),
+                _ => ReceiptEnvelope::Eip1559(receipt.with_bloom()),
+            }
+        })
+        .collect();
+    calculate_receipt_root(&receipts)
+}
+
+/// Receipts with so many of the block's logs.
+fn receipts_shown(block: Block, given: u64) -> String {
+    let all: Value = (0_u64..)
+        .zip(transactions(block.logs))
+        .map(|(index, logs)| {
+            json!({
+                "type": format!("{:#x}", index * 2),
+                "status": "0x1",
+                "cumulativeGasUsed": format!("{:#x}", 21_000 * (index + 1)),
+                "blockHash": block.hash,
+                "transactionHash": transaction(block, index),
+                "transactionIndex": format!("{index:#x}"),
+                "logs": logs.filter(|at| *at < given).map(|at| log(block, at)).collect::<Value>(),
+            })
+        })
+        .collect();
+    all.to_string()
+}
+
+fn transaction(block: Block, index: u64) -> B256 {
+    let mut hash = block.hash;
+    hash[30] ^= u8::try_from(index + 1).unwrap();
+    hash
 }
 
 fn shown(block: Block) -> Box<RawValue> {
@@ -281,6 +391,7 @@ fn shown(block: Block) -> Box<RawValue> {
         "timestamp": format!("{:#x}", 1_700_000_000 + block.number),
         "gasLimit": "0x1c9c380",
         "logsBloom": bloom,
+        "receiptsRoot": root(block),
         "transactions": [],
     });
     RawValue::from_string(shown.to_string()).unwrap()
@@ -288,19 +399,23 @@ fn shown(block: Block) -> Box<RawValue> {
 
 const ADDRESS: Address = Address::repeat_byte(0x11);
 
+/// The last two of several logs are alike.
 fn topic(block: Block, at: u64) -> B256 {
     let mut topic = block.hash;
-    topic[31] ^= u8::try_from(at + 1).unwrap();
+    topic[31] ^= u8::try_from(at.min(1) + 1).unwrap();
     topic
 }
 
 fn log(block: Block, at: u64) -> Value {
+    let index = at.min(1);
     json!({
         "address": ADDRESS,
         "topics": [topic(block, at)],
         "data": "0x",
         "blockNumber": format!("{:#x}", block.number),
         "blockHash": block.hash,
+        "transactionHash": transaction(block, index),
+        "transactionIndex": format!("{index:#x}"),
         "logIndex": format!("{at:#x}"),
         "removed": false,
     })

@@ -16,6 +16,7 @@ mod sharing;
 mod subscriptions;
 mod tls;
 mod upstream;
+mod verified;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -224,6 +225,12 @@ impl Door {
             .into_iter()
             .find(|upstream| upstream["name"] == name)
             .unwrap()
+    }
+
+    /// How logs are made sure of, as the status says.
+    pub(crate) async fn logs_status(&self) -> Value {
+        let status: Value = serde_json::from_str(&self.get("/status").await.1).unwrap();
+        status["logs"].clone()
     }
 
     pub(crate) async fn socket(&self) -> Socket {

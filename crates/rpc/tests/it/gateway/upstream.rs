@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bloom, BloomInput, Bytes, keccak256};
+use alloy::consensus::proofs::calculate_receipt_root;
+use alloy::consensus::{Receipt, ReceiptEnvelope};
+use alloy::primitives::{Address, B256, Bloom, BloomInput, Bytes, Log, LogData, keccak256};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +50,16 @@ pub(crate) enum Fault {
     HalfOpen,
 }
 
+/// How an upstream gives receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receipts {
+    ByHash,
+    ByNumber,
+    Lacks,
+    /// Its chain makes the root in a way of its own.
+    OtherRoot,
+}
+
 /// Where an upstream stands: block `number` of `branch`. Branch 1 leaves branch 0 at `FORK`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct At(pub(crate) u64, pub(crate) u8);
@@ -65,6 +77,10 @@ struct Script {
     twins: bool,
     /// Of the two it says nothing of this one.
     hidden_twin: Option<usize>,
+    /// It gives a log more than there are, like the last one.
+    invents_a_log: bool,
+    /// Its headers name the root of their receipts, and it gives receipts so.
+    receipts: Option<Receipts>,
     /// What `eth_syncing` says.
     syncing: Value,
     /// Finalizes nothing above this.
@@ -116,6 +132,8 @@ impl Upstream {
                 hides_logs: false,
                 twins: false,
                 hidden_twin: None,
+                invents_a_log: false,
+                receipts: None,
                 syncing: json!(false),
                 finalized_at_most: u64::MAX,
                 other_genesis: false,
@@ -265,6 +283,15 @@ impl Upstream {
 
     pub(crate) fn hides_twin(&self, which: Option<usize>) -> &Self {
         self.now(|script| script.hidden_twin = which)
+    }
+
+    pub(crate) fn invents_a_log(&self) -> &Self {
+        self.now(|script| script.invents_a_log = true)
+    }
+
+    /// Its headers name the root of their receipts.
+    pub(crate) fn has_receipts(&self, how: Receipts) -> &Self {
+        self.now(|script| script.receipts = Some(how))
     }
 
     pub(crate) fn takes_ranges_of(&self, blocks: u64) -> &Self {
@@ -601,6 +628,23 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Value {
                     .collect(),
             }
         }
+        "eth_getBlockReceipts" if !matches!(script.receipts, None | Some(Receipts::Lacks)) => {
+            let asked = params[0].as_str().unwrap();
+            let number = match asked.len() {
+                66 if script.receipts == Some(Receipts::ByNumber) => {
+                    return error(-32602, "number too large to fit in target type");
+                }
+                66 => {
+                    let hash: B256 = asked.parse().unwrap();
+                    Some(number_of(hash)).filter(|number| hash == hash_at(script, *number))
+                }
+                _ => of(&params[0]),
+            };
+            match number.filter(|number| *number <= at.0) {
+                Some(number) => receipts(script, number),
+                None => json!(null),
+            }
+        }
         "eth_syncing" => script.syncing.clone(),
         "eth_newPendingTransactionFilter" => {
             let next = script.pending.len();
@@ -703,11 +747,51 @@ fn block(script: &Script, number: u64) -> Value {
         "timestamp": format!("{:#x}", 1_700_000_000 + number),
         "gasLimit": "0x1c9c380",
         "logsBloom": bloom,
-        "receiptsRoot": B256::ZERO,
+        "receiptsRoot": root(script, number),
         "transactions": [],
         "uncles": [],
         "size": "0x200"
     })
+}
+
+/// The root of the receipts there are, whatever it gives of them: one transaction has all logs.
+fn root(script: &Script, number: u64) -> B256 {
+    let Some(how) = script.receipts else {
+        return B256::ZERO;
+    };
+    let all = 1 + u64::from(script.twins);
+    let receipt = Receipt {
+        status: true.into(),
+        cumulative_gas_used: 21_000,
+        logs: (0..all)
+            .map(|_| Log {
+                address: Address::repeat_byte(0x11),
+                data: LogData::new_unchecked(vec![hash_at(script, number)], Bytes::new()),
+            })
+            .collect(),
+    };
+    let root = calculate_receipt_root(&[ReceiptEnvelope::Eip1559(receipt.with_bloom())]);
+    match how {
+        Receipts::OtherRoot => keccak256(root),
+        _ => root,
+    }
+}
+
+fn receipts(script: &Script, number: u64) -> Value {
+    let hash = hash_at(script, number);
+    json!([{
+        "type": "0x2",
+        "status": "0x1",
+        "cumulativeGasUsed": "0x5208",
+        "blockHash": hash,
+        "blockNumber": format!("{number:#x}"),
+        "transactionHash": hash,
+        "transactionIndex": "0x0",
+        "logs": match script.hides_logs {
+            true => Vec::new(),
+            false => logs(script, number),
+        },
+    }])
 }
 
 /// What it gives of the logs of a block.
@@ -720,6 +804,11 @@ fn logs(script: &Script, number: u64) -> Vec<Value> {
         if let Some(hidden) = script.hidden_twin {
             logs.remove(hidden);
         }
+    }
+    if script.invents_a_log {
+        let mut twin = logs[logs.len() - 1].clone();
+        twin["logIndex"] = json!(format!("{:#x}", logs.len()));
+        logs.push(twin);
     }
     logs
 }
