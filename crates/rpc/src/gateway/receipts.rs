@@ -6,9 +6,10 @@
 //! log is (block, transaction, number) follows from where its receipt is, and has to say so.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use alloy::consensus::proofs::ordered_trie_root_encoded;
-use alloy::primitives::{B256, Bloom, BloomInput, Bytes as Data, Log, LogData};
+use alloy::primitives::{Address, B256, Bloom, BloomInput, Bytes as Data, Log, LogData, keccak256};
 use alloy_rlp::{Encodable, Header, list_length};
 use bytes::BytesMut;
 use serde::Deserialize;
@@ -78,7 +79,7 @@ struct Receipt<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireLog {
-    address: alloy::primitives::Address,
+    address: Address,
     topics: Vec<B256>,
     data: Data,
     block_number: Small,
@@ -105,11 +106,12 @@ pub(crate) fn prove(wanted: Wanted, result: &[u8]) -> Proof {
     }
     let mut encoded = Vec::with_capacity(receipts.len());
     let mut given = Given::default();
+    let mut blooms = Blooms::default();
     for (index, receipt) in receipts.iter().enumerate() {
         let Some(logs) = given.read(wanted, index as u64, receipt) else {
             return Proof::Wrong("cannot be read");
         };
-        let Some(leaf) = leaf(receipt, &logs) else {
+        let Some(leaf) = leaf(receipt, &logs, &blooms.of(&logs)) else {
             return Proof::Wrong("cannot be read");
         };
         encoded.push(leaf);
@@ -178,8 +180,7 @@ impl<'a> Given<'a> {
 }
 
 /// What stands for a receipt in the tree whose root the header has. None if it is no receipt.
-fn leaf(receipt: &Receipt<'_>, logs: &[Log]) -> Option<Vec<u8>> {
-    let bloom = bloom(logs);
+fn leaf(receipt: &Receipt<'_>, logs: &[Log], bloom: &Bloom) -> Option<Vec<u8>> {
     // Both are there at no client we know; then the status is what is younger than 2017.
     let state = match receipt.status {
         Some(_) => None,
@@ -220,15 +221,29 @@ fn leaf(receipt: &Receipt<'_>, logs: &[Log]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn bloom(logs: &[Log]) -> Bloom {
-    let mut bloom = Bloom::ZERO;
-    for log in logs {
-        bloom.accrue(BloomInput::Raw(log.address.as_slice()));
-        for topic in log.data.topics() {
-            bloom.accrue(BloomInput::Raw(topic.as_slice()));
+/// Makes blooms. Most addresses and topics of a block are there many times, and hashing them is what
+/// takes longest.
+#[derive(Default)]
+struct Blooms {
+    addresses: HashMap<Address, B256>,
+    topics: HashMap<B256, B256>,
+}
+
+impl Blooms {
+    fn of(&mut self, logs: &[Log]) -> Bloom {
+        let mut bloom = Bloom::ZERO;
+        for log in logs {
+            let hash = self.addresses.entry(log.address);
+            bloom.accrue(BloomInput::Hash(
+                *hash.or_insert_with(|| keccak256(log.address)),
+            ));
+            for topic in log.data.topics() {
+                let hash = self.topics.entry(*topic);
+                bloom.accrue(BloomInput::Hash(*hash.or_insert_with(|| keccak256(topic))));
+            }
         }
+        bloom
     }
-    bloom
 }
 
 #[cfg(test)]
@@ -236,7 +251,6 @@ mod tests {
     use super::*;
     use alloy::consensus::proofs::calculate_receipt_root;
     use alloy::consensus::{Eip658Value, ReceiptEnvelope};
-    use alloy::primitives::Address;
     use serde_json::{Value, json};
 
     const HASH: B256 = B256::repeat_byte(7);
@@ -435,7 +449,7 @@ mod tests {
         ] {
             let text = shown(version).to_string();
             let receipt: Receipt<'_> = serde_json::from_str(&text).unwrap();
-            let leaf = leaf(&receipt, &[]).unwrap();
+            let leaf = leaf(&receipt, &[], &Bloom::ZERO).unwrap();
             assert_eq!(alloy::primitives::hex::encode(&leaf), bytes);
             let root = ordered_trie_root_encoded(&[leaf]);
             let list = format!("[{text}]");
