@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dodona_rpc::gateway::GatewayConfig;
 use dodona_testkit::until;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::upstream::{Fault, Upstream, hash_of};
 use super::{Door, number, upstreams};
@@ -20,6 +20,14 @@ async fn nobody_notices(fault: Fault, within: Duration) -> (Vec<Upstream>, Door)
             number(&door.result("eth_call", json!([{}, "latest"])).await),
             100
         );
+    }
+    assert!(clients[0].asked("eth_call") > 0, "the bad day was not had");
+    // Libraries ask in batches by themselves.
+    let calls = (0..3).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_call", "params": [{}, "latest"] }));
+    let batch = json!(calls.collect::<Vec<_>>()).to_string();
+    let answers: Vec<Value> = serde_json::from_str(&door.post(batch).await).unwrap();
+    for answer in answers {
+        assert_eq!(number(&answer["result"]), 100);
     }
     let took = started.elapsed();
     assert!(took < within, "{took:?}");
@@ -50,16 +58,18 @@ async fn a_slow_upstream_is_not_noticed() {
 
 #[tokio::test]
 async fn a_connection_reset_at_any_byte_of_the_answer_is_not_noticed() {
-    let clients = upstreams(2).await;
-    let door = Door::before(&clients).await;
     for bytes in [0, 1, 12, 30, 60, 90, 100, 110] {
+        // Others of their own each time: after a few failures it would not be asked any more.
+        let clients = upstreams(2).await;
+        let door = Door::before(&clients).await;
         clients[0].suffers(Fault::BreaksAfter(bytes));
-        for _ in 0..4 {
+        for _ in 0..12 {
             assert_eq!(
                 number(&door.result("eth_call", json!([{}, "latest"])).await),
                 100
             );
         }
+        assert!(clients[0].asked("eth_call") > 0, "{bytes}: it was not had");
     }
 }
 
