@@ -80,6 +80,32 @@ impl Reader {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// What came and was not asked for.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.bytes.get(self.read..).unwrap_or_default()
+    }
+
+    /// Bytes that the message takes which has begun, as far as it says; none if none has.
+    pub(crate) fn takes(&self) -> usize {
+        let (open, begun) = (self.unread(), self.begun.as_ref());
+        let frame = match header(open) {
+            Ok(Some(header)) => header.begins + header.length,
+            _ => open.len(),
+        };
+        frame + begun.map_or(0, |begun| begun.bytes.len().max(1))
+    }
+
+    /// Makes room for the rest of the frame that has begun, and no more than that.
+    pub(crate) fn make_room(&mut self) {
+        if let Ok(Some(header)) = header(self.unread()) {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+            let frame = header.begins + header.length;
+            self.bytes
+                .reserve_exact(frame.saturating_sub(self.bytes.len()));
+        }
+    }
+
     /// The next of what came, if it is complete; a message may have `most` bytes.
     pub(crate) fn next(&mut self, most: usize) -> Result<Option<Came>, Fault> {
         loop {
@@ -144,6 +170,40 @@ impl Reader {
         }
         self.read = 0;
         Bytes::from(std::mem::take(&mut self.bytes)).slice(begins..)
+    }
+}
+
+/// Hears a client out that was told to go, and keeps nothing of what it says but the head of one
+/// frame, however long that says it is.
+#[derive(Default)]
+pub(crate) struct Dismissed {
+    head: Vec<u8>,
+    /// Bytes to come of a payload nobody looks at.
+    forgets: usize,
+}
+
+impl Dismissed {
+    /// Whether the client takes its leave in these bytes too, or says what is no WebSocket.
+    pub(crate) fn has_closed(&mut self, mut bytes: &[u8]) -> bool {
+        loop {
+            let forgotten = self.forgets.min(bytes.len());
+            self.forgets -= forgotten;
+            bytes = &bytes[forgotten..];
+            let Some((first, rest)) = bytes.split_first() else {
+                return false;
+            };
+            self.head.push(*first);
+            bytes = rest;
+            match header(&self.head) {
+                Ok(Some(header)) if header.code == 8 => return true,
+                Ok(Some(header)) => {
+                    self.head.clear();
+                    self.forgets = header.length;
+                }
+                Ok(None) => {}
+                Err(_) => return true,
+            }
+        }
     }
 }
 
@@ -349,6 +409,64 @@ mod tests {
                 "{fault:?}"
             );
         }
+    }
+
+    #[test]
+    fn of_what_is_said_after_the_end_nothing_is_kept_and_the_farewell_is_heard() {
+        let mut dismissed = Dismissed::default();
+        let endless = [0x81, 0xff, 0, 0, 0, 0x80, 0, 0, 0, 0, 1, 2, 3, 4];
+        for piece in [
+            &endless[..5],
+            &endless[5..],
+            &[b'x'; 100_000][..],
+            &[b'x'; 100_000],
+        ] {
+            assert!(!dismissed.has_closed(piece));
+            assert!(dismissed.head.capacity() < 100);
+        }
+        assert_eq!(dismissed.forgets, (0x80 << 32) - 200_000);
+        let close = frame(b"\x03\xe9bye", OpCode::Control(Control::Close), true);
+        for piece in [1, 3, 1000] {
+            let mut dismissed = Dismissed::default();
+            let all = [
+                text("{}"),
+                frame(b"", OpCode::Control(Control::Ping), true),
+                close.clone(),
+            ];
+            let all = all.concat();
+            let heard: Vec<bool> = all
+                .chunks(piece)
+                .map(|it| dismissed.has_closed(it))
+                .collect();
+            let (last, before) = heard.split_last().unwrap();
+            assert!(before.iter().any(|it| *it) || *last, "{piece}");
+            assert!(!before[..before.len() / 2].iter().any(|it| *it));
+        }
+        assert!(Dismissed::default().has_closed(&[FINAL | 3, MASKED]));
+    }
+
+    #[test]
+    fn a_message_that_has_begun_takes_what_it_says_and_one_that_is_whole_nothing() {
+        let mut reader = Reader::default();
+        assert_eq!(reader.takes(), 0);
+        reader.feed(&text(&"x".repeat(1000))[..3]);
+        assert_eq!(reader.takes(), 3);
+        reader.feed(&text(&"x".repeat(1000))[3..100]);
+        assert_eq!(reader.takes(), 1008);
+        reader.make_room();
+        assert!((1008..2000).contains(&reader.bytes.capacity()));
+        reader.feed(&text(&"x".repeat(1000))[100..]);
+        assert!(matches!(reader.next(1000), Ok(Some(Came::Message(_)))));
+        assert_eq!(reader.takes(), 0);
+        // Between its frames it is held all the same.
+        reader.feed(&frame(&[b'x'; 60], OpCode::Data(Data::Text), false));
+        assert_eq!((reader.next(1000), reader.takes()), (Ok(None), 60));
+        reader.feed(&frame(&[b'x'; 40], OpCode::Data(Data::Continue), true)[..9]);
+        assert_eq!((reader.next(1000), reader.takes()), (Ok(None), 106));
+        let empty = frame(b"", OpCode::Data(Data::Text), false);
+        let mut reader = Reader::default();
+        reader.feed(&empty);
+        assert_eq!((reader.next(1000), reader.takes()), (Ok(None), 1));
     }
 
     #[test]

@@ -19,17 +19,17 @@ use hyper_util::server::conn::auto::upgrade::downcast;
 use tokio::io::{AsyncRead, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Core;
 use super::access::Caller;
 use super::envelope::{self, Answer, Body, Pieces, Writer};
-use super::frames::{CONTROL_BYTES, Came, Fault, Kind, Reader};
+use super::frames::{CONTROL_BYTES, Came, Dismissed, Fault, Kind, Reader};
 use super::handle::From;
 use super::line::Line;
 use super::observe;
 use super::server::{Cores, NO_ROOM, Pass, ROOM_WITHIN, farewells, room_for};
-use super::subscriptions::{Client, Subscriber};
+use super::subscriptions::{Client, Subscriber, TOO_SLOW};
 use super::swift::Resumed;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// What does not expire is looked at so often all the same, which changes nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 const EXPIRED: &str = "the token has expired";
+const LATE: &str = "a message took too long to arrive";
 /// Bytes read at once.
 const INCOMING_BYTES: usize = 32 << 10;
 /// How long a closing client gets to take its leave.
@@ -93,7 +94,10 @@ pub(crate) async fn serve(
     // What is under way is moved on by this task: nobody else is woken for an answer.
     let mut under_way = FuturesUnordered::new();
     let mut heard = Instant::now();
-    let mut leaving = false;
+    // Once the gateway stops: until when answers are waited for.
+    let mut leaving: Option<Instant> = None;
+    // Sent away as soon as all is answered, and not listened to any more.
+    let mut finishing: Option<Pin<Box<Sleep>>> = None;
     // They may have changed while the connection was agreed on.
     cores.mark_changed();
     // In line all the time, so that nobody has to get in line for each message; and looked at only
@@ -106,15 +110,19 @@ pub(crate) async fn serve(
     tokio::pin!(changed, stopped, ending, expired, ping);
     let _counted = observe::SocketOpen::new();
     let mut waiting: Option<Waiting> = None;
+    let mut arrival: Option<Box<Arrival>> = None;
 
     let ended = loop {
+        if finishing.is_some() && under_way.is_empty() && waiting.is_none() {
+            break Ended::ByUs;
+        }
         let next = poll_fn(|context| {
-            if bell.has_rung(context) {
+            if bell.has_rung(context) && finishing.is_none() {
                 let context = &mut Context::from_waker(&ring);
                 if ending.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Next::Ending);
                 }
-                if !leaving && stopped.as_mut().poll(context).is_ready() {
+                if leaving.is_none() && stopped.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Next::Stopped);
                 }
                 if let Poll::Ready(cores) = changed.as_mut().poll(context) {
@@ -130,17 +138,24 @@ pub(crate) async fn serve(
             // A client with enough under way is not listened to until that is better. One that does not
             // read its answers is: its signs of life count however slow it is, and what it goes on to ask
             // soon has more wait for it than is kept.
-            if waiting.is_none() && under_way.len() < most {
-                let most = guest.core.config.max_request_bytes;
-                if let Poll::Ready(came) = source.poll_next(context, &mut reader, most) {
+            if waiting.is_none() && under_way.len() < most && finishing.is_none() {
+                let came = source.poll_next(context, &mut reader, &guest.core, &mut arrival);
+                if let Poll::Ready(came) = came {
                     return Poll::Ready(Next::Came(came));
                 }
+            } else if let Some(arrival) = &mut arrival {
+                arrival.is_not_awaited = true;
             }
             if let Poll::Ready(Some(done)) = under_way.poll_next_unpin(context) {
                 return Poll::Ready(Next::Done(done));
             }
             if let Poll::Ready(written) = client.line.poll_write(context, &mut other) {
                 return Poll::Ready(Next::Written(written));
+            }
+            if let Some(until) = &mut finishing
+                && until.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Next::Ending);
             }
             match &mut waiting {
                 Some(waiting) => waiting.room.as_mut().poll(context).map(Next::Room),
@@ -150,6 +165,14 @@ pub(crate) async fn serve(
         .await;
         match next {
             Next::Came(Err(End::Gone)) => break Ended::Gone,
+            Next::Came(Err(End::NoRoom)) => {
+                client.finish(1013, NO_ROOM);
+                break Ended::ByUs;
+            }
+            Next::Came(Err(End::Late)) => {
+                client.finish(1008, LATE);
+                break Ended::ByUs;
+            }
             Next::Came(Err(End::Fault(fault))) => {
                 match fault {
                     Fault::TooLarge => client.finish(TOO_BIG, &too_large(&guest.core)),
@@ -186,15 +209,16 @@ pub(crate) async fn serve(
                     client.finish(1008, EXPIRED);
                     break Ended::ByUs;
                 }
-                if !leaving && *closing.borrow() {
-                    leaving = true;
+                if leaving.is_none() && *closing.borrow() {
+                    leaving = Some(answers_until(&guest.core));
                     send_away(&client);
                 }
                 if request.len() > guest.core.config.max_request_bytes {
                     client.finish(TOO_BIG, &too_large(&guest.core));
                     break Ended::ByUs;
                 }
-                match try_room(&guest.core, request.len()) {
+                let room = arrival.take().and_then(|arrival| arrival.room);
+                match room.or_else(|| try_room(&guest.core, request.len())) {
                     Some(room) => under_way.push(answer(&guest, &client, request, room)),
                     None => waiting = Some(Waiting::new(&guest.core, request)),
                 }
@@ -223,9 +247,15 @@ pub(crate) async fn serve(
                     None => client.push(no_room(&guest.core, &request), false),
                 }
             }
-            Next::Ending => break Ended::ByUs,
+            // Whoever is sent away because the gateway stops gets what it waits for before that.
+            Next::Ending => match leaving {
+                Some(until) if finishing.is_none() && client.is_going_away() => {
+                    finishing = Some(Box::pin(sleep_until(until)));
+                }
+                _ => break Ended::ByUs,
+            },
             Next::Stopped => {
-                leaving = true;
+                leaving = Some(answers_until(&guest.core));
                 send_away(&client);
                 bell.ring();
             }
@@ -264,7 +294,7 @@ pub(crate) async fn serve(
     if matches!(ended, Ended::ByUs)
         && let Some((code, reason)) = client.end()
     {
-        let farewell = farewell(&client, &mut source, &mut other, &mut reader, code, &reason);
+        let farewell = farewell(&client, &mut source, &mut other, reader, code, &reason);
         let _ = tokio::time::timeout(FAREWELL, Box::pin(farewell)).await;
     }
     client.leave();
@@ -275,12 +305,12 @@ async fn farewell(
     client: &Client,
     source: &mut Source,
     other: &mut Option<WriteHalf<TokioIo<Upgraded>>>,
-    reader: &mut Reader,
+    reader: Reader,
     code: u16,
     reason: &str,
 ) {
     // What was said before the end is still said, unless the client does not listen.
-    if code == 1013 {
+    if reason == TOO_SLOW {
         client.line.forget();
     }
     let mut frame = code.to_be_bytes().to_vec();
@@ -298,12 +328,19 @@ async fn farewell(
     if matches!(code, TOO_BIG | 1002 | 1007) {
         while poll_fn(|context| source.poll_forget(context)).await {}
     }
-    loop {
-        match poll_fn(|context| source.poll_next(context, reader, usize::MAX)).await {
-            Ok(Came::Close(_)) | Err(_) => return,
-            Ok(_) => {}
-        }
+    let mut dismissed = Dismissed::default();
+    let mut over = dismissed.has_closed(reader.unread());
+    drop(reader);
+    while !over {
+        let heard = poll_fn(|context| source.poll_more(context, |it| dismissed.has_closed(it)));
+        over = heard.await.unwrap_or(true);
     }
+}
+
+/// Until when the answers under way may be waited for once the gateway stops: there has to be time
+/// for the farewell.
+fn answers_until(core: &Core) -> Instant {
+    Instant::now() + core.config.drain.saturating_sub(FAREWELL)
 }
 
 /// What a socket's task goes on with.
@@ -322,6 +359,10 @@ enum Next {
 /// Why nothing more comes.
 enum End {
     Gone,
+    /// A message takes room that there is not.
+    NoRoom,
+    /// A message takes too long to arrive.
+    Late,
     Fault(Fault),
 }
 
@@ -400,16 +441,37 @@ impl Source {
         &mut self,
         context: &mut Context<'_>,
         reader: &mut Reader,
-        most: usize,
+        core: &Core,
+        arrival: &mut Option<Box<Arrival>>,
     ) -> Poll<Result<Came, End>> {
         loop {
-            match reader.next(most) {
+            match reader.next(core.config.max_request_bytes) {
                 Ok(Some(came)) => return Poll::Ready(Ok(came)),
                 Ok(None) => {}
                 Err(fault) => return Poll::Ready(Err(End::Fault(fault))),
             }
-            if ready!(self.poll_more(context, |bytes| reader.feed(bytes))).is_none() {
-                return Poll::Ready(Err(End::Gone));
+            // What is read no further takes neither room nor time.
+            match reader.takes() {
+                0 => *arrival = None,
+                bytes => {
+                    let arrival = arrival.get_or_insert_with(|| Arrival::begins(core));
+                    if !ready!(arrival.poll_room(context, core, bytes)) {
+                        return Poll::Ready(Err(End::NoRoom));
+                    }
+                    reader.make_room();
+                }
+            }
+            match self.poll_more(context, |bytes| reader.feed(bytes)) {
+                Poll::Ready(Some(())) => {}
+                Poll::Ready(None) => return Poll::Ready(Err(End::Gone)),
+                Poll::Pending => {
+                    let late = arrival.as_mut().map(|arrival| arrival.late.as_mut());
+                    let late = late.is_some_and(|late| late.poll(context).is_ready());
+                    return match late {
+                        true => Poll::Ready(Err(End::Late)),
+                        false => Poll::Pending,
+                    };
+                }
             }
         }
     }
@@ -518,23 +580,72 @@ fn answer(
     }
 }
 
+/// What a message takes that is not complete: room for as much as is known of it, and time. One that
+/// is whole when it comes takes no more than its answer does.
+struct Arrival {
+    room: Option<OwnedSemaphorePermit>,
+    /// Waited for: the rest of the room.
+    more: Option<Room>,
+    late: Pin<Box<Sleep>>,
+    /// We are the ones it waits for.
+    is_not_awaited: bool,
+}
+
+impl Arrival {
+    fn begins(core: &Core) -> Box<Self> {
+        Box::new(Self {
+            room: None,
+            more: None,
+            late: Box::pin(sleep(core.config.body_within)),
+            is_not_awaited: false,
+        })
+    }
+
+    /// Whether there is room for so many bytes, once that is known.
+    fn poll_room(&mut self, context: &mut Context<'_>, core: &Core, bytes: usize) -> Poll<bool> {
+        if std::mem::take(&mut self.is_not_awaited) {
+            let until = Instant::now() + core.config.body_within;
+            self.late.as_mut().reset(until);
+        }
+        let due = room_for(bytes as u64, core.config.max_request_bytes) as usize;
+        let has = self.room.as_ref().map_or(0, |room| room.num_permits());
+        if self.more.is_none() && has < due {
+            self.more = Some(room(core, u32::try_from(due - has).unwrap_or(u32::MAX)));
+        }
+        let Some(more) = &mut self.more else {
+            return Poll::Ready(true);
+        };
+        let came = ready!(more.as_mut().poll(context));
+        self.more = None;
+        match (came, &mut self.room) {
+            (None, _) => return Poll::Ready(false),
+            (Some(came), Some(room)) => room.merge(came),
+            (Some(came), none) => *none = Some(came),
+        }
+        Poll::Ready(true)
+    }
+}
+
+/// Room that is waited for, and not for ever.
+type Room = BoxFuture<'static, Option<OwnedSemaphorePermit>>;
+
+fn room(core: &Core, kib: u32) -> Room {
+    let room = Arc::clone(&core.kept.held).acquire_many_owned(kib);
+    Box::pin(async { tokio::time::timeout(ROOM_WITHIN, room).await.ok()?.ok() })
+}
+
 /// A request that waits for room.
 struct Waiting {
     request: Bytes,
-    room: BoxFuture<'static, Option<OwnedSemaphorePermit>>,
+    room: Room,
 }
 
 impl Waiting {
     fn new(core: &Core, request: Bytes) -> Self {
-        let (length, most) = (request.len() as u64, core.config.max_request_bytes);
-        let held = Arc::clone(&core.kept.held);
-        let room = async move {
-            let room = held.acquire_many_owned(room_for(length, most));
-            tokio::time::timeout(ROOM_WITHIN, room).await.ok()?.ok()
-        };
+        let due = room_for(request.len() as u64, core.config.max_request_bytes);
         Self {
             request,
-            room: Box::pin(room),
+            room: room(core, due),
         }
     }
 }

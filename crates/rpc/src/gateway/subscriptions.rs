@@ -30,6 +30,9 @@ const PENDING_AT_ONCE: usize = 256;
 /// Whether we are syncing is looked at so often for those who want to know.
 const SYNCING_EVERY: Duration = Duration::from_secs(1);
 
+/// Said to a client for which no more is kept.
+pub(crate) const TOO_SLOW: &str = "too slow: more is waiting than the gateway keeps";
+
 /// One client's outgoing side.
 pub(crate) struct Client {
     pub(crate) line: Line,
@@ -130,7 +133,7 @@ impl Client {
     fn or_too_slow(&self, said: Result<(), TooSlow>) {
         if said.is_err() && !self.has_to_end() {
             observe::slow_client();
-            self.finish(1013, "too slow: more is waiting than the gateway keeps");
+            self.finish(1013, TOO_SLOW);
         }
     }
 
@@ -144,6 +147,11 @@ impl Client {
 
     pub(crate) fn end(&self) -> Option<(u16, String)> {
         self.lock(&self.end).clone()
+    }
+
+    /// Whether nothing but the gateway's own end ends it.
+    pub(crate) fn is_going_away(&self) -> bool {
+        matches!(&*self.lock(&self.end), Some((1001, _)))
     }
 
     fn has_to_end(&self) -> bool {

@@ -179,10 +179,14 @@ async fn messages_of_sockets_take_room_like_bodies_and_who_waits_for_it_in_vain_
     holder.socket.send(large.clone()).await.unwrap();
     until_asked(&clients[0], "eth_call").await;
 
-    let mut socket = door.socket().await;
-    socket.socket.send(large).await.unwrap();
+    // One that is whole when it is read is refused under its id, one that is not with its socket.
+    let (mut socket, mut other) = (door.socket().await, door.socket().await);
+    let whole = Message::text(format!("{request}{}", &padding[..14_000]));
+    socket.socket.send(whole).await.unwrap();
+    let _ = other.socket.send(large).await;
     let post = door.client.post(&door.url).body(padding).send();
-    let (refused, post) = tokio::join!(socket.message(), post);
+    let (refused, post, ended) = tokio::join!(socket.message(), post, farewell(&mut other));
+    assert_eq!(ended.0, 1013);
     let refused = refused.unwrap();
     assert_eq!(
         (refused["id"].as_i64(), refused["error"]["code"].as_i64()),

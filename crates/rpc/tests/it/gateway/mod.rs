@@ -6,6 +6,7 @@ mod bodies;
 mod callers;
 mod certificates;
 mod guarantees;
+mod hostile;
 mod judging;
 mod libraries;
 mod no_way_back;

@@ -1,0 +1,233 @@
+//! Clients that want the gateway's memory or its connections rather than its answers.
+
+use std::time::Duration;
+
+use dodona_rpc::gateway::GatewayConfig;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::upstream::Fault;
+use super::{Door, upstreams};
+
+const TEXT: u8 = 0x81;
+const BEGUN: u8 = 0x01;
+const GOES_ON: u8 = 0x00;
+const CLOSE: u8 = 0x88;
+
+/// The head of a frame whose mask changes nothing.
+fn head(first: u8, length: u64) -> Vec<u8> {
+    let mut head = vec![first, 0xff];
+    head.extend(length.to_be_bytes());
+    head.extend([0; 4]);
+    head
+}
+
+fn text(message: &str) -> Vec<u8> {
+    [
+        head(TEXT, message.len() as u64),
+        message.as_bytes().to_vec(),
+    ]
+    .concat()
+}
+
+async fn connect(door: &Door) -> TcpStream {
+    TcpStream::connect(door.address).await.unwrap()
+}
+
+/// A WebSocket whose frames are written by hand.
+async fn raw_socket(door: &Door) -> TcpStream {
+    let mut stream = connect(door).await;
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"));
+    stream
+}
+
+/// The next frame that is no ping: its first byte and its payload.
+async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let reading = async {
+        loop {
+            let first = stream.read_u8().await.unwrap();
+            let length = match stream.read_u8().await.unwrap() {
+                126 => usize::from(stream.read_u16().await.unwrap()),
+                127 => usize::try_from(stream.read_u64().await.unwrap()).unwrap(),
+                length => usize::from(length),
+            };
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.unwrap();
+            if first != 0x89 {
+                return (first, payload);
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), reading)
+        .await
+        .expect("no frame came for 20 s")
+}
+
+/// The code and the words of the close that comes next.
+async fn farewell(stream: &mut TcpStream) -> (u16, String) {
+    let (first, payload) = frame(stream).await;
+    assert_eq!(first, CLOSE, "{}", String::from_utf8_lossy(&payload));
+    let code = u16::from_be_bytes([payload[0], payload[1]]);
+    (code, String::from_utf8(payload[2..].to_vec()).unwrap())
+}
+
+/// What this process has in memory, gateway and all, in MiB.
+fn memory() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() / 256
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_sent_away_from_a_socket_takes_no_memory_for_what_is_said_then() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    let mut socket = raw_socket(&door).await;
+    let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
+    socket.write_all(&text(subscribe)).await.unwrap();
+    frame(&mut socket).await;
+    // A gap ends its subscription and with it the socket.
+    clients[0].is_at(50_000);
+    while frame(&mut socket).await.0 != CLOSE {}
+    let before = memory();
+    let mut most = before;
+    socket.write_all(&head(TEXT, 1 << 40)).await.unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    let saying = async {
+        for _ in 0..400 {
+            if socket.write_all(&piece).await.is_err() {
+                break;
+            }
+            most = most.max(memory());
+        }
+    };
+    let _ = timeout(Duration::from_secs(20), saying).await;
+    assert!(most - before < 150, "{before} MiB became {most} MiB");
+}
+
+#[tokio::test]
+async fn messages_that_are_not_complete_take_room_and_who_waits_for_it_in_vain_is_sent_away() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_request_bytes: 1 << 20,
+        max_held_bytes: 2 << 20,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let padding = vec![b' '; 500_000];
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let mut socket = raw_socket(&door).await;
+        socket.write_all(&head(TEXT, 1_000_000)).await.unwrap();
+        socket.write_all(&padding).await.unwrap();
+        begun.push(socket);
+    }
+    // There is no room for a third, in one frame or in several.
+    let full = "the gateway holds as many requests as it has room for";
+    let mut whole = raw_socket(&door).await;
+    whole.write_all(&head(TEXT, 1_000_000)).await.unwrap();
+    let _ = whole.write_all(&padding).await;
+    assert_eq!(farewell(&mut whole).await, (1013, full.to_owned()));
+    let mut parts = raw_socket(&door).await;
+    for first in [BEGUN, GOES_ON, GOES_ON] {
+        let _ = parts.write_all(&head(first, 250_000)).await;
+        let _ = parts.write_all(&padding[..250_000]).await;
+    }
+    assert_eq!(farewell(&mut parts).await, (1013, full.to_owned()));
+    // Small messages fit beside them, and those that were there are answered.
+    let mut small = door.socket().await;
+    let answer = small.ask("eth_blockNumber", json!([])).await;
+    assert_eq!(answer["result"], "0x64");
+    for mut socket in begun {
+        socket.write_all(&padding).await.unwrap();
+        let (_, answer) = frame(&mut socket).await;
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["error"]["code"], -32600, "{answer}");
+    }
+    // What was held is free again.
+    let mut again = raw_socket(&door).await;
+    again.write_all(&head(TEXT, 1_000_000)).await.unwrap();
+    again.write_all(&padding).await.unwrap();
+    again.write_all(&padding).await.unwrap();
+    assert_eq!(frame(&mut again).await.0, TEXT);
+}
+
+#[tokio::test]
+async fn a_message_has_to_arrive_in_time_whatever_else_its_socket_says() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        body_within: Duration::from_millis(400),
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let late = (1008, "a message took too long to arrive".to_owned());
+    let fragment = [head(BEGUN, 5), b"hello".to_vec()].concat();
+    for beginning in [&fragment[..], &fragment[..9], &fragment[..1]] {
+        let mut socket = raw_socket(&door).await;
+        socket.write_all(beginning).await.unwrap();
+        assert_eq!(farewell(&mut socket).await, late);
+    }
+    // A pong is a sign of life and no part of the message.
+    let mut socket = raw_socket(&door).await;
+    socket.write_all(&fragment).await.unwrap();
+    let (mut from, mut to) = socket.split();
+    let pongs = async {
+        loop {
+            let pong = [0x8a, 0x80, 0, 0, 0, 0];
+            if to.write_all(&pong).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let closed = async { while from.read_u8().await.unwrap() != CLOSE {} };
+    tokio::select! {
+        () = pongs => unreachable!("it does not end"),
+        ended = timeout(Duration::from_secs(10), closed) => ended.expect("it may go on for ever"),
+    }
+    // Whoever says nothing is not in a hurry.
+    let mut quiet = raw_socket(&door).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
+    quiet.write_all(&text(request)).await.unwrap();
+    assert_eq!(frame(&mut quiet).await.0, TEXT);
+}
+
+#[tokio::test]
+async fn a_socket_gets_the_answers_that_are_under_way_before_the_gateway_stops() {
+    let clients = upstreams(1).await;
+    let mut door = Door::with(&clients, GatewayConfig::default(), |pool| {
+        pool.request_timeout = Duration::from_secs(10);
+    })
+    .await;
+    clients[0].suffers(Fault::SlowAt("eth_call", Duration::from_millis(1500)));
+    let mut socket = raw_socket(&door).await;
+    let request =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "eth_call", "params": [{}, "latest"]});
+    socket.write_all(&text(&request.to_string())).await.unwrap();
+    dodona_testkit::until("the question is on its way", || async {
+        (clients[0].asked("eth_call") > 0).then_some(())
+    })
+    .await;
+    door.stop.take().unwrap().send(()).unwrap();
+    let (_, answer) = frame(&mut socket).await;
+    let answer: Value =
+        serde_json::from_slice(&answer).expect("it was sent away without an answer");
+    assert_eq!(
+        (&answer["id"], &answer["result"]),
+        (&json!(7), &json!("0x64"))
+    );
+    assert_eq!(farewell(&mut socket).await.0, 1001);
+    drop(socket);
+    timeout(Duration::from_secs(10), &mut door.running)
+        .await
+        .expect("it does not stop")
+        .unwrap();
+}
