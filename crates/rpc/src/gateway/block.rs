@@ -196,6 +196,8 @@ pub(crate) enum LogsOf {
 pub(crate) struct LogsQuestion<'a> {
     pub(crate) of: LogsOf,
     pub(crate) looks_for: Arc<Criteria>,
+    /// The ends of its range as they were written.
+    pub(crate) ends: [Option<&'a RawValue>; 2],
     /// Members of the filter other than its blocks, each once.
     rest: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
@@ -271,6 +273,7 @@ impl<'a> LogsQuestion<'a> {
         Ok(Self {
             of,
             looks_for: Arc::new(looks_for),
+            ends: ends.map(|(_, end)| end),
             rest,
         })
     }

@@ -1,18 +1,21 @@
 //! Filters that live here and not in any endpoint: a cursor into the journal and what is wanted.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
 use rand::RngExt;
 use serde_json::value::RawValue;
 
 use super::Core;
 use super::access::Caller;
-use super::block::{LogsQuestion, Tags};
+use super::block::{LogsOf, LogsQuestion, Tags};
 use super::chain::{Change, Cursor, Gap};
 use super::envelope::Answer;
-use super::log::Criteria;
+use super::interests::{Keeping, LooksFor, client_keeps};
+use super::log::RawLog;
 use super::quota::Whose;
 use crate::pending::Wanted;
 
@@ -22,29 +25,83 @@ const IDLE: Duration = Duration::from_secs(300);
 const SHARES: usize = 10;
 const LEAST_SHARE: usize = 16;
 
-#[derive(Default)]
-pub(crate) struct Filters(Mutex<HashMap<u128, Filter>>);
+/// Addresses and topics that take a while to look for.
+const MANY: usize = 100;
+/// Bytes the ends of a filter's range may be written in.
+const END_BYTES: usize = 100;
+/// Stands for every block that is not named by its number.
+const MOVES: u64 = u64::MAX;
 
-#[derive(Clone)]
+#[derive(Default)]
+pub(crate) struct Filters {
+    map: Mutex<HashMap<u128, Filter>>,
+    /// What filters and subscriptions look for.
+    pub(crate) keeping: Keeping,
+}
+
 struct Filter {
     wants: Wants,
     /// Who made it; whoever knows its id may use it.
     of: Whose,
+    /// Who asks for changes has it until they are found: nobody is told the same ones meanwhile.
+    told: Arc<tokio::sync::Mutex<Told>>,
+    used: Instant,
+}
+
+/// How far a filter was told.
+struct Told {
     cursor: Cursor,
     /// In what was told of waiting transactions.
     place: u64,
-    used: Instant,
 }
 
 #[derive(Clone)]
 enum Wants {
     Blocks,
-    /// With the parameters as they came, for `eth_getFilterLogs`.
-    Logs(Arc<Criteria>, Arc<str>),
+    Logs(Arc<OfLogs>),
     /// Kept for as long as the filter is there.
     Pending {
         _wanted: Arc<Wanted>,
     },
+}
+
+/// Logs that are wanted: what was understood of a filter, and no more than that.
+struct OfLogs {
+    looks_for: LooksFor,
+    of: LogsOf,
+    /// The ends of the range as they were written, for `eth_getFilterLogs`: tags mean what they mean
+    /// when it is asked.
+    ends: [Option<Box<str>>; 2],
+}
+
+impl OfLogs {
+    /// Whether its blocks are these.
+    fn is_about(&self, number: u64, hash: B256) -> bool {
+        match self.of {
+            LogsOf::Hash(wanted) => wanted == hash,
+            LogsOf::Range(first, last) => (first == MOVES || first <= number) && number <= last,
+        }
+    }
+
+    fn wants(&self, log: &RawLog) -> bool {
+        self.looks_for.criteria.matches(log)
+    }
+
+    /// The parameters of the `eth_getLogs` it stands for.
+    fn asks(&self) -> Arc<str> {
+        let mut text = String::from("[{");
+        if let LogsOf::Hash(hash) = self.of {
+            let _ = write!(text, "\"blockHash\":\"{hash}\",");
+        }
+        for (name, end) in ["fromBlock", "toBlock"].into_iter().zip(&self.ends) {
+            if let Some(end) = end {
+                let _ = write!(text, "\"{name}\":{end},");
+            }
+        }
+        text.push_str(&self.looks_for.criteria.members());
+        text.push_str("}]");
+        text.into()
+    }
 }
 
 /// What one client may have of all filters, so that others can have some.
@@ -62,13 +119,22 @@ pub(crate) fn read_id(params: &str) -> Option<u128> {
     crate::quantity::parse(&text)
 }
 
+/// Said to whoever wants more of filters or subscriptions to be kept than may be.
+pub(crate) fn too_much(held: usize) -> Answer {
+    let kib = client_keeps(held) >> 10;
+    let text = format!(
+        "too much to look for: {kib} KiB of addresses and topics for each client, and as much as there is room for; uninstall filters or unsubscribe"
+    );
+    Answer::error(-32005, &text)
+}
+
 fn not_found() -> Answer {
     Answer::error(-32000, "filter not found")
 }
 
 impl Filters {
     fn map(&self) -> MutexGuard<'_, HashMap<u128, Filter>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -94,29 +160,61 @@ impl Core {
             _ => params,
         };
         // What may not be asked now is refused now; what its tags mean is found out when it is asked.
-        let tags = self.chain.tags().unwrap_or_default();
-        let known = Tags {
-            safe: tags.safe.or(Some(0)),
-            finalized: tags.finalized.or(Some(0)),
-            ..tags
+        let anything = Tags {
+            latest: MOVES,
+            safe: Some(MOVES),
+            finalized: Some(MOVES),
         };
-        match LogsQuestion::read(params, known) {
-            Ok(question) => {
-                let wants = Wants::Logs(question.looks_for, params.into());
-                self.install(wants, caller)
-            }
-            Err(refused) => refused,
+        let question = match LogsQuestion::read(params, anything) {
+            Ok(question) => question,
+            Err(refused) => return refused,
+        };
+        if let Err(wrong) = question.looks_for.may_be_kept() {
+            return Answer::error(-32602, &wrong);
         }
+        let ends = question.ends.map(|end| end.map(|end| Box::from(end.get())));
+        if ends
+            .iter()
+            .flatten()
+            .any(|end: &Box<str>| end.len() > END_BYTES)
+        {
+            return Answer::error(-32602, "invalid params: a block is a number or a tag");
+        }
+        let criteria = (*question.looks_for).clone();
+        let bytes = size_of::<OfLogs>() + criteria.bytes() + 2 * END_BYTES;
+        let (_, has) = self.filters_of(&mut self.filters.map(), caller);
+        let held = self.config.max_held_bytes;
+        let Some(keeps) = self.filters.keeping.take(bytes, has, held) else {
+            return too_much(held);
+        };
+        let wants = OfLogs {
+            looks_for: LooksFor { criteria, keeps },
+            of: question.of,
+            ends,
+        };
+        self.install(Wants::Logs(Arc::new(wants)), caller)
+    }
+
+    /// How many filters this caller has, and how many bytes these keep. Those nobody asks about are
+    /// gone then.
+    fn filters_of(&self, filters: &mut HashMap<u128, Filter>, caller: &Caller) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        filters.retain(|_, filter| {
+            let lives = filter.used.elapsed() < IDLE;
+            if lives && filter.of == caller.whose {
+                count += 1;
+                if let Wants::Logs(wants) = &filter.wants {
+                    bytes += wants.looks_for.keeps.bytes;
+                }
+            }
+            lives
+        });
+        (count, bytes)
     }
 
     fn install(&self, wants: Wants, caller: &Caller) -> Answer {
         let mut filters = self.filters.map();
-        let mut of_caller = 0;
-        filters.retain(|_, filter| {
-            let lives = filter.used.elapsed() < IDLE;
-            of_caller += usize::from(lives && filter.of == caller.whose);
-            lives
-        });
+        let (of_caller, _) = self.filters_of(&mut filters, caller);
         let share = share(self.config.max_filters);
         if of_caller >= share {
             let text = format!("too many filters: {share} for each client; uninstall some");
@@ -131,8 +229,10 @@ impl Core {
             Filter {
                 wants,
                 of: caller.whose.clone(),
-                cursor: self.chain.now(),
-                place: self.pool.0.pending.now(),
+                told: Arc::new(tokio::sync::Mutex::new(Told {
+                    cursor: self.chain.now(),
+                    place: self.pool.0.pending.now(),
+                })),
                 used: Instant::now(),
             },
         );
@@ -153,24 +253,23 @@ impl Core {
                 "invalid params: eth_getFilterChanges takes a filter's id",
             );
         };
-        let filter = {
+        let (wants, told) = {
             let mut filters = self.filters.map();
             match filters.get_mut(&id) {
                 Some(filter) if filter.used.elapsed() < IDLE => {
                     filter.used = Instant::now();
-                    filter.clone()
+                    (filter.wants.clone(), Arc::clone(&filter.told))
                 }
                 _ => return not_found(),
             }
         };
-        if let Wants::Pending { .. } = filter.wants {
-            let (hashes, place) = self.pool.0.pending.since(filter.place, usize::MAX);
-            if let Some(kept) = self.filters.map().get_mut(&id) {
-                kept.place = place;
-            }
+        let mut told = told.lock().await;
+        if let Wants::Pending { .. } = wants {
+            let (hashes, place) = self.pool.0.pending.since(told.place, usize::MAX);
+            told.place = place;
             return Answer::json(&hashes);
         }
-        let (changes, next) = match self.chain.since(filter.cursor, usize::MAX) {
+        let (changes, next) = match self.chain.since(told.cursor, usize::MAX) {
             Ok(came) => came,
             Err(Gap) => {
                 self.filters.map().remove(&id);
@@ -180,7 +279,7 @@ impl Core {
                 );
             }
         };
-        let list = match &filter.wants {
+        let list = match &wants {
             Wants::Blocks => changes
                 .iter()
                 .filter_map(|change| match change {
@@ -189,7 +288,7 @@ impl Core {
                 })
                 .collect::<Vec<_>>()
                 .join(","),
-            Wants::Logs(criteria, _) => match self.logs_in(&changes, criteria).await {
+            Wants::Logs(wants) => match self.logs_in(&changes, wants).await {
                 Some(list) => list,
                 None => {
                     return Answer::error(
@@ -200,14 +299,12 @@ impl Core {
             },
             Wants::Pending { .. } => String::new(),
         };
-        if let Some(kept) = self.filters.map().get_mut(&id) {
-            kept.cursor = next;
-        }
+        told.cursor = next;
         Answer::Result(format!("[{list}]").into())
     }
 
     /// What the changes mean for a filter; none if some logs cannot be had now.
-    async fn logs_in(&self, changes: &[Change], criteria: &Criteria) -> Option<String> {
+    async fn logs_in(&self, changes: &[Change], wants: &OfLogs) -> Option<String> {
         let mut list = String::new();
         let mut push = |raw: &[u8]| {
             if !list.is_empty() {
@@ -215,7 +312,16 @@ impl Core {
             }
             list.push_str(&String::from_utf8_lossy(raw));
         };
+        let criteria = &wants.looks_for.criteria;
         for change in changes {
+            let (Change::Add(block) | Change::Remove(block)) = change;
+            if !wants.is_about(block.head.number, block.head.hash) {
+                continue;
+            }
+            if criteria.items() > MANY {
+                // All of them are looked for in each block's bloom: others have their turn meanwhile.
+                tokio::task::yield_now().await;
+            }
             match change {
                 Change::Add(block) => {
                     let bloom = block.head.logs_bloom.as_deref();
@@ -231,7 +337,7 @@ impl Core {
                     };
                     logs.list
                         .iter()
-                        .filter(|log| criteria.matches(log))
+                        .filter(|log| wants.wants(log))
                         .for_each(|log| push(&log.raw));
                 }
                 Change::Remove(block) => {
@@ -241,7 +347,7 @@ impl Core {
                     logs.list
                         .iter()
                         .rev()
-                        .filter(|log| criteria.matches(log))
+                        .filter(|log| wants.wants(log))
                         .for_each(|log| push(&log.removed()));
                 }
             }
@@ -260,7 +366,7 @@ impl Core {
     pub(crate) fn filter_asks(&self, params: &str) -> Option<Arc<str>> {
         let id = read_id(params)?;
         match &self.filters.map().get(&id)?.wants {
-            Wants::Logs(_, asks) => Some(Arc::clone(asks)),
+            Wants::Logs(wants) => Some(wants.asks()),
             Wants::Blocks | Wants::Pending { .. } => None,
         }
     }

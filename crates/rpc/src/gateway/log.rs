@@ -139,6 +139,13 @@ impl RawLog {
         }
     }
 
+    /// All that it can be found by.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = Mark> {
+        let topics = self.topics.iter().enumerate();
+        let topics = topics.map(|(at, topic)| Mark::Topic(at, *topic));
+        topics.chain([Mark::Address(self.address)])
+    }
+
     fn identity(&self) -> (Place, Address, &[B256]) {
         (self.place, self.address, &self.topics)
     }
@@ -166,14 +173,33 @@ impl RawLog {
 /// What a subscriber wants of the logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Criteria {
-    /// Any of them; empty: all.
+    /// Any of them, in order; empty: all.
     addresses: Vec<Address>,
-    /// By position: any of them; empty: whatever is there.
+    /// By position: any of them, in order; empty: whatever is there.
     topics: Vec<Vec<B256>>,
 }
 
 /// Addresses or topics one filter may name.
 const ITEMS: usize = 10_000;
+/// Addresses, and topics for one position, that a filter may name which is kept; as at geth.
+const KEPT_ITEMS: usize = 1000;
+
+/// What a log is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Mark {
+    Address(Address),
+    /// At this position.
+    Topic(usize, B256),
+}
+
+impl Mark {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Address(address) => address.as_slice(),
+            Self::Topic(_, topic) => topic.as_slice(),
+        }
+    }
+}
 
 impl Criteria {
     /// Reads the filter object of `eth_subscribe` or `eth_newFilter`; the error says what is wrong.
@@ -193,7 +219,7 @@ impl Criteria {
         }
         let wire: Wire =
             serde_json::from_str(raw).map_err(|cause| format!("invalid filter: {cause}"))?;
-        let addresses = match wire.address {
+        let mut addresses = match wire.address {
             None => Vec::new(),
             Some(OneOrMany::One(address)) => vec![address],
             Some(OneOrMany::Many(list)) => list,
@@ -218,17 +244,85 @@ impl Criteria {
                 "invalid filter: more than {ITEMS} addresses and topics"
             ));
         }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.shrink_to_fit();
+        for alternatives in &mut topics {
+            alternatives.sort_unstable();
+            alternatives.dedup();
+            alternatives.shrink_to_fit();
+        }
         Ok(Self { addresses, topics })
     }
 
+    /// Whether a filter or subscription may keep it; the error says why not.
+    pub(crate) fn may_be_kept(&self) -> Result<(), String> {
+        let most = self
+            .topics
+            .iter()
+            .map(Vec::len)
+            .chain([self.addresses.len()]);
+        match most.max().is_some_and(|most| most > KEPT_ITEMS) {
+            false => Ok(()),
+            true => Err(format!(
+                "invalid filter: more than {KEPT_ITEMS} addresses, or topics for one position"
+            )),
+        }
+    }
+
+    /// Addresses and topics it names.
+    pub(crate) fn items(&self) -> usize {
+        self.addresses.len() + self.topics.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Bytes it takes while it is kept.
+    pub(crate) fn bytes(&self) -> usize {
+        let topics = self
+            .topics
+            .iter()
+            .map(|it| size_of_val(it) + size_of_val(&it[..]));
+        size_of::<Self>() + size_of_val(&self.addresses[..]) + topics.sum::<usize>()
+    }
+
+    /// The marks of which a log has one to be wanted: of the first thing that is asked of it. None
+    /// where nothing is.
+    pub(crate) fn marks(&self) -> Box<dyn Iterator<Item = Mark> + '_> {
+        if !self.addresses.is_empty() {
+            return Box::new(self.addresses.iter().copied().map(Mark::Address));
+        }
+        let topics = self.topics.iter().enumerate();
+        match topics.into_iter().find(|(_, wanted)| !wanted.is_empty()) {
+            Some((at, wanted)) => Box::new(wanted.iter().map(move |it| Mark::Topic(at, *it))),
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// Its members of a filter object.
+    pub(crate) fn members(&self) -> String {
+        let listed = |list: Vec<String>| format!("[{}]", list.join(","));
+        let quoted = |item: &dyn std::fmt::LowerHex| format!("\"{item:#x}\"");
+        let mut text = String::from("\"topics\":");
+        let topics = self.topics.iter().map(|wanted| match wanted.is_empty() {
+            true => "null".to_owned(),
+            false => listed(wanted.iter().map(|it| quoted(it)).collect()),
+        });
+        text.push_str(&listed(topics.collect()));
+        if !self.addresses.is_empty() {
+            let addresses = self.addresses.iter().map(|it| quoted(it)).collect();
+            text.push_str(",\"address\":");
+            text.push_str(&listed(addresses));
+        }
+        text
+    }
+
     pub(crate) fn matches(&self, log: &RawLog) -> bool {
-        (self.addresses.is_empty() || self.addresses.contains(&log.address))
+        (self.addresses.is_empty() || self.addresses.binary_search(&log.address).is_ok())
             && self.topics.len() <= log.topics.len()
             && self
                 .topics
                 .iter()
                 .zip(&log.topics)
-                .all(|(wanted, topic)| wanted.is_empty() || wanted.contains(topic))
+                .all(|(wanted, topic)| wanted.is_empty() || wanted.binary_search(topic).is_ok())
     }
 
     /// How likely this bloom is to let us through although the block has no log for us. Zero where
@@ -309,6 +403,21 @@ mod tests {
             assert!(found == 0 || criteria.may_be_in(&bloom), "{filter}");
         }
         assert!(!wants(serde_json::json!({"address": Address::repeat_byte(9)})).may_be_in(&bloom));
+    }
+
+    #[test]
+    fn what_is_understood_of_a_filter_says_the_same_when_it_is_written_again() {
+        let (one, two) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        let a = Address::repeat_byte(1);
+        for filter in [
+            serde_json::json!({}),
+            serde_json::json!({"address": [a, a, Address::ZERO], "x": "y"}),
+            serde_json::json!({"topics": [null, [two, one, two], null]}),
+        ] {
+            let criteria = wants(filter);
+            let again = format!("{{{}}}", criteria.members());
+            assert_eq!(Criteria::read(&again).unwrap(), criteria, "{again}");
+        }
     }
 
     #[test]

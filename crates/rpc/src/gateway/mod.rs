@@ -34,6 +34,7 @@ mod frames;
 mod handle;
 mod history;
 mod horizon;
+mod interests;
 mod jwt;
 mod line;
 mod log;

@@ -1,6 +1,7 @@
 //! What one WebSocket client is told: heads and logs, from the journal and so without gaps and
 //! without repetition, whatever becomes of endpoints.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,10 +14,11 @@ use tokio::time::Instant;
 use super::Core;
 use super::chain::{Block, Change, Cursor, Gap};
 use super::envelope::Answer;
-use super::filters::{new_id, read_id};
+use super::filters::{new_id, read_id, too_much};
 use super::frames::Kind;
+use super::interests::{Interests, LooksFor};
 use super::line::{Line, TooSlow};
-use super::log::Criteria;
+use super::log::{Criteria, RawLog};
 use super::observe;
 use super::teller::{News, Teller};
 use crate::pending::Wanted;
@@ -27,6 +29,10 @@ const LOGS_PAUSE: Duration = Duration::from_millis(250);
 const LOGS_PATIENCE: Duration = Duration::from_secs(600);
 /// Waiting transactions told at once before somebody else has a turn.
 const PENDING_AT_ONCE: usize = 256;
+/// Bytes that the place of an address or a topic in an index takes, about.
+const MARK_BYTES: usize = 128;
+/// Logs looked at, and clients told of one, before somebody else has a turn.
+const LOGS_AT_ONCE: usize = 128;
 /// Whether we are syncing is looked at so often for those who want to know.
 const SYNCING_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +49,8 @@ pub(crate) struct Client {
     has_to_end: AtomicBool,
     pub(crate) ending: Notify,
     wanted: Mutex<AllWanted>,
+    /// Who wants which logs.
+    interests: Mutex<Interests>,
     /// Something new to look after.
     woken: Notify,
 }
@@ -51,6 +59,8 @@ pub(crate) struct Client {
 #[derive(Default)]
 struct AllWanted {
     list: Vec<Subscription>,
+    /// Granted, and not begun yet.
+    promised: usize,
     by: By,
 }
 
@@ -74,7 +84,7 @@ struct Subscription {
 #[derive(Clone)]
 enum Topic {
     Heads,
-    Logs(Arc<Criteria>),
+    Logs(Arc<LooksFor>),
     /// Waiting transactions, from a place in what was told of them on.
     Pending {
         place: u64,
@@ -101,6 +111,7 @@ impl Client {
             has_to_end: AtomicBool::new(false),
             ending: Notify::new(),
             wanted: Mutex::default(),
+            interests: Mutex::default(),
             woken: Notify::new(),
         })
     }
@@ -170,10 +181,6 @@ impl Client {
     /// Nothing has to be told to it any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.has_to_end() || self.line.has_ended()
-    }
-
-    pub(crate) fn subscriptions(&self) -> usize {
-        self.lock(&self.wanted).list.len()
     }
 
     fn lock<'a, T>(&self, of: &'a Mutex<T>) -> MutexGuard<'a, T> {
@@ -334,32 +341,31 @@ impl Client {
         let Some((at, change, next)) = oldest else {
             return Ok(false);
         };
-        let due: Vec<&Subscription> = subscriptions
+        // By their order.
+        let due: HashMap<u128, usize> = subscriptions
             .iter()
             .filter(|subscription| subscription.cursor == at)
+            .map(|subscription| subscription.id)
+            .zip(0..)
             .collect();
         // Heads first, then the logs of the same block.
-        for subscription in &due {
-            if let (Topic::Heads, Change::Add(block)) = (&subscription.topic, &change) {
+        for subscription in &subscriptions {
+            if let (Topic::Heads, Change::Add(block)) = (&subscription.topic, &change)
+                && due.contains_key(&subscription.id)
+            {
                 self.notify(subscription.id, "result", &block.header);
             }
         }
-        let criteria: Vec<(u128, &Criteria)> = due
-            .iter()
-            .filter_map(|subscription| match &subscription.topic {
-                Topic::Logs(criteria) => Some((subscription.id, &**criteria)),
-                _ => None,
-            })
-            .collect();
-        if !criteria.is_empty() {
+        let wants_logs =
+            |it: &Subscription| matches!(it.topic, Topic::Logs(_)) && due.contains_key(&it.id);
+        if subscriptions.iter().any(wants_logs) {
             match &change {
-                Change::Add(block) => self.tell_logs(core, block, &criteria).await?,
-                Change::Remove(block) => self.tell_removed(block, &criteria).await,
+                Change::Add(block) => self.tell_logs(core, block, &due).await?,
+                Change::Remove(block) => self.tell_removed(block, &due).await,
             }
         }
-        let ids: Vec<u128> = due.iter().map(|subscription| subscription.id).collect();
         for subscription in self.lock(&self.wanted).list.iter_mut() {
-            if ids.contains(&subscription.id) {
+            if due.contains_key(&subscription.id) {
                 subscription.cursor = next;
             }
         }
@@ -370,13 +376,11 @@ impl Client {
         &self,
         core: &Arc<Core>,
         block: &Block,
-        criteria: &[(u128, &Criteria)],
+        due: &HashMap<u128, usize>,
     ) -> Result<(), Gap> {
         if let Some(bloom) = block.head.logs_bloom.as_deref()
             && !bloom.is_zero()
-            && !criteria
-                .iter()
-                .any(|(_, criteria)| criteria.may_be_in(bloom))
+            && !self.lock(&self.interests).may_be_in(bloom)
         {
             return Ok(());
         }
@@ -394,25 +398,40 @@ impl Client {
             }
             tokio::time::sleep(LOGS_PAUSE).await;
         };
-        for log in &logs.list {
-            for (id, criteria) in criteria {
-                if criteria.matches(log) {
-                    self.notify(*id, "result", &log.raw);
-                }
-            }
-        }
+        let logs = logs.list.iter().map(|log| (log, log.raw.clone()));
+        self.tell_each(logs, due).await;
         Ok(())
     }
 
-    async fn tell_removed(&self, block: &Block, criteria: &[(u128, &Criteria)]) {
+    async fn tell_removed(&self, block: &Block, due: &HashMap<u128, usize>) {
         let Some(logs) = block.logs.lock().await.clone() else {
             return;
         };
-        for log in logs.list.iter().rev() {
-            for (id, criteria) in criteria {
-                if criteria.matches(log) {
-                    self.notify(*id, "result", &log.removed());
-                }
+        let logs = logs.list.iter().rev().map(|log| (log, log.removed()));
+        self.tell_each(logs, due).await;
+    }
+
+    /// Tells each log, in these words, to those of the due who want it, in their order.
+    async fn tell_each(
+        &self,
+        logs: impl Iterator<Item = (&RawLog, Bytes)>,
+        due: &HashMap<u128, usize>,
+    ) {
+        let mut at_once = 0;
+        for (log, words) in logs {
+            let found = self.lock(&self.interests).of(log);
+            let mut who: Vec<(usize, u128)> = found
+                .into_iter()
+                .filter_map(|id| due.get(&id).map(|order| (*order, id)))
+                .collect();
+            who.sort_unstable();
+            at_once += 1 + who.len();
+            for (_, id) in who {
+                self.notify(id, "result", &words);
+            }
+            if at_once >= LOGS_AT_ONCE {
+                at_once = 0;
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -459,8 +478,11 @@ impl Subscriber {
             Some("newHeads") => Topic::Heads,
             Some("logs") => {
                 let filter = list.get(1).map_or("{}", |raw| raw.get());
-                match Criteria::read(if filter == "null" { "{}" } else { filter }) {
-                    Ok(criteria) => Topic::Logs(Arc::new(criteria)),
+                let read = Criteria::read(if filter == "null" { "{}" } else { filter });
+                let read = read.and_then(|it| it.may_be_kept().map(|()| it));
+                match read.map(|criteria| self.looks_for(core, criteria)) {
+                    Ok(Some(looks_for)) => Topic::Logs(looks_for),
+                    Ok(None) => return too_much(core.config.max_held_bytes),
                     Err(what) => return wrong(&what),
                 }
             }
@@ -484,17 +506,39 @@ impl Subscriber {
             }
             None => return wrong("invalid params: eth_subscribe takes a topic"),
         };
-        let mut fresh = self.client.lock(&self.fresh);
-        if self.client.subscriptions() + fresh.len() >= core.config.max_subscriptions {
-            return Answer::error(-32005, "too many subscriptions on one connection");
+        {
+            // Others may be granted at the same time.
+            let mut wanted = self.client.lock(&self.client.wanted);
+            if wanted.list.len() + wanted.promised >= core.config.max_subscriptions {
+                return Answer::error(-32005, "too many subscriptions on one connection");
+            }
+            wanted.promised += 1;
         }
         let id = new_id();
-        fresh.push(Subscription {
+        self.client.lock(&self.fresh).push(Subscription {
             id,
             topic,
             cursor: core.chain.now(),
         });
         Answer::text(&format!("{id:#x}"))
+    }
+
+    /// What it takes to look for this; none if that is more than a client may have, or than there is.
+    fn looks_for(&self, core: &Core, criteria: Criteria) -> Option<Arc<LooksFor>> {
+        let kept = |list: &[Subscription]| {
+            let logs = list.iter().map(|subscription| match &subscription.topic {
+                Topic::Logs(looks_for) => looks_for.keeps.bytes,
+                _ => 0,
+            });
+            logs.sum::<usize>()
+        };
+        let client = &self.client;
+        let has = kept(&client.lock(&client.wanted).list) + kept(&client.lock(&self.fresh));
+        // Each mark of it also has a place in the index.
+        let bytes = criteria.bytes() + MARK_BYTES * criteria.marks().count();
+        let held = core.config.max_held_bytes;
+        let keeps = core.filters.keeping.take(bytes, has, held)?;
+        Some(Arc::new(LooksFor { criteria, keeps }))
     }
 
     pub(crate) fn unsubscribe(&self, params: &str) -> Answer {
@@ -510,6 +554,8 @@ impl Subscriber {
         if wanted.list.len() == before {
             return Answer::error(-32601, "subscription not found");
         }
+        drop(wanted);
+        self.client.lock(&self.client.interests).remove(id);
         Answer::literal("true")
     }
 
@@ -520,8 +566,17 @@ impl Subscriber {
             return;
         }
         let client = &self.client;
+        {
+            let mut interests = client.lock(&client.interests);
+            for subscription in &fresh {
+                if let Topic::Logs(looks_for) = &subscription.topic {
+                    interests.add(subscription.id, Arc::clone(looks_for));
+                }
+            }
+        }
         let before = {
             let mut wanted = client.lock(&client.wanted);
+            wanted.promised = wanted.promised.saturating_sub(fresh.len());
             wanted.list.extend(fresh);
             let only_heads = wanted
                 .list

@@ -23,7 +23,9 @@ async fn nobody_notices(fault: Fault, within: Duration) -> (Vec<Upstream>, Door)
     }
     assert!(clients[0].asked("eth_call") > 0, "the bad day was not had");
     // Libraries ask in batches by themselves.
-    let calls = (0..3).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_call", "params": [{}, "latest"] }));
+    let calls = (0..3).map(
+        |id| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_call", "params": [{}, "latest"] }),
+    );
     let batch = json!(calls.collect::<Vec<_>>()).to_string();
     let answers: Vec<Value> = serde_json::from_str(&door.post(batch).await).unwrap();
     for answer in answers {

@@ -200,6 +200,84 @@ async fn a_message_has_to_arrive_in_time_whatever_else_its_socket_says() {
     assert_eq!(frame(&mut quiet).await.0, TEXT);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_keeps_what_was_understood_and_not_what_was_written() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    let ours = "0x1111111111111111111111111111111111111111";
+    let before = memory();
+    let mut filter = Value::Null;
+    for _ in 0..60 {
+        let wants = json!([{"fromBlock": "0x5", "toBlock": "0x8", "address": [ours], "zz": "A".repeat(4 << 20)}]);
+        filter = door.result("eth_newFilter", wants).await;
+    }
+    let now = memory();
+    assert!(now < before + 120, "{before} MiB became {now} MiB");
+    let logs = door.result("eth_getFilterLogs", json!([filter])).await;
+    assert_eq!(logs.as_array().unwrap().len(), 4);
+    let number = json!({"blockNumber": "0x5", "zz": "A".repeat(1000)});
+    let refused = door
+        .ask("eth_newFilter", json!([{"fromBlock": number}]))
+        .await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+}
+
+/// So many addresses nobody has.
+fn addresses(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("0x{n:040x}")).collect()
+}
+
+#[tokio::test]
+async fn what_filters_and_subscriptions_may_keep_is_limited_for_each_one_and_for_all_of_a_client() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_held_bytes: 10 << 20,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let mut socket = door.socket().await;
+    let topics: Vec<String> = (0..1001).map(|n| format!("0x{n:064x}")).collect();
+    for filter in [
+        json!({"address": addresses(1001)}),
+        json!({"topics": [null, topics]}),
+    ] {
+        let refused = door.ask("eth_newFilter", json!([filter])).await;
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        let refused = socket.ask("eth_subscribe", json!(["logs", filter])).await;
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    }
+    // Twenty kilobytes each; a client has a tenth of a quarter of ten megabytes.
+    let filter = json!({"address": addresses(1000)});
+    let mut made = Vec::new();
+    let refused = loop {
+        let answer = door.ask("eth_newFilter", json!([filter])).await;
+        match answer.get("result") {
+            Some(id) => made.push(id.clone()),
+            None => break answer,
+        }
+        assert!(made.len() < 40, "it may have as many as it likes");
+    };
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
+    assert!((10..=14).contains(&made.len()), "{}", made.len());
+    assert_eq!(
+        door.result("eth_uninstallFilter", json!([made[0]])).await,
+        true
+    );
+    door.result("eth_newFilter", json!([filter])).await;
+    let mut told = 0;
+    let refused = loop {
+        let answer = socket.ask("eth_subscribe", json!(["logs", filter])).await;
+        if answer.get("error").is_some() {
+            break answer;
+        }
+        told += 1;
+        assert!(told < 40, "it may have as many as it likes");
+    };
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
+    // Each address also has a place in an index here.
+    assert!((1..=2).contains(&told), "{told}");
+}
+
 #[tokio::test]
 async fn a_socket_gets_the_answers_that_are_under_way_before_the_gateway_stops() {
     let clients = upstreams(1).await;

@@ -301,6 +301,12 @@ impl Socket {
         }
     }
 
+    /// Says this and waits for nothing.
+    pub(crate) async fn send_all(&mut self, what: &Value) {
+        let message = Message::text(what.to_string());
+        self.socket.send(message).await.unwrap();
+    }
+
     pub(crate) async fn subscribe(&mut self, params: Value) -> String {
         let answer = self.ask("eth_subscribe", params).await;
         answer["result"]

@@ -270,3 +270,105 @@ async fn a_subscriber_is_told_when_the_pool_begins_to_sync_and_when_it_is_done()
     clients[0].is_syncing(false);
     assert_eq!(socket.told().await.1, json!(false));
 }
+
+#[tokio::test]
+async fn a_change_is_told_once_also_to_two_who_ask_at_the_same_time() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    let filter = door.result("eth_newFilter", json!([{}])).await;
+    let blocks = door.result("eth_newBlockFilter", json!([])).await;
+    // Until its logs are there both are at it.
+    clients[0].suffers(super::upstream::Fault::SlowAt(
+        "eth_getLogs",
+        Duration::from_millis(500),
+    ));
+    clients[0].is_at(102);
+    door.reaches(102).await;
+    for filter in [filter, blocks] {
+        let ask = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "eth_getFilterChanges", "params": [filter]});
+        let one = ask(1).to_string();
+        let batch = json!([ask(2), ask(3)]).to_string();
+        let (one, batch) = tokio::join!(door.post(one), door.post(batch));
+        let one: Value = serde_json::from_str(&one).unwrap();
+        let batch: Vec<Value> = serde_json::from_str(&batch).unwrap();
+        let told: Vec<usize> = [&one, &batch[0], &batch[1]]
+            .iter()
+            .map(|answer| answer["result"].as_array().unwrap().len())
+            .collect();
+        assert_eq!(told.iter().sum::<usize>(), 2, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_blocks_of_a_filter_hold_for_its_changes() {
+    let clients = upstreams(1).await;
+    let door = Door::before(&clients).await;
+    let filters = [
+        (json!({"toBlock": "0x66"}), vec![101, 102]),
+        (json!({"fromBlock": "0x67"}), vec![103, 104]),
+        (
+            json!({"fromBlock": "0x66", "toBlock": "0x67"}),
+            vec![102, 103],
+        ),
+        (
+            json!({"fromBlock": "earliest", "toBlock": "latest"}),
+            vec![101, 102, 103, 104],
+        ),
+        (json!({"blockHash": hash_of(103, 0)}), vec![103]),
+    ];
+    let mut made = Vec::new();
+    for (filter, expected) in filters {
+        made.push((
+            door.result("eth_newFilter", json!([filter])).await,
+            expected,
+        ));
+    }
+    clients[0].is_at(104);
+    door.reaches(104).await;
+    for (filter, expected) in made {
+        let changes = door.result("eth_getFilterChanges", json!([filter])).await;
+        let changes = changes.as_array().unwrap();
+        let hashes: Vec<Value> = changes.iter().map(|log| log["blockHash"].clone()).collect();
+        let expected: Vec<Value> = expected.into_iter().map(|n| json!(hash_of(n, 0))).collect();
+        assert_eq!(hashes, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_has_no_more_subscriptions_than_it_may_however_it_asks_for_them() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_subscriptions: 10,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    clients[0].suffers(super::upstream::Fault::SlowAt(
+        "eth_call",
+        Duration::from_millis(500),
+    ));
+    let mut socket = door.socket().await;
+    // None of these is answered before all of them are read.
+    for round in 0..5 {
+        let call = json!({"jsonrpc": "2.0", "id": 0, "method": "eth_call", "params": [{"data": format!("{round:#x}")}, "latest"]});
+        let subscribe =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]});
+        let mut batch = vec![call];
+        batch.extend(std::iter::repeat_n(subscribe, 8));
+        socket.send_all(&json!(batch)).await;
+    }
+    let (mut granted, mut refused) = (Vec::new(), 0);
+    for _ in 0..5 {
+        let answers = socket.message().await.unwrap();
+        for answer in answers.as_array().unwrap().iter().skip(1) {
+            match answer["result"].as_str() {
+                Some(id) => granted.push(id.to_owned()),
+                None => refused += i64::from(answer["error"]["code"] == -32005),
+            }
+        }
+    }
+    assert_eq!((granted.len(), refused), (10, 30));
+    // One that is given up makes room for another.
+    let ended = socket.ask("eth_unsubscribe", json!([granted[0]])).await;
+    assert_eq!(ended["result"], true);
+    socket.subscribe(json!(["newHeads"])).await;
+}
