@@ -172,12 +172,9 @@ impl Core {
         if let Err(wrong) = question.looks_for.may_be_kept() {
             return Answer::error(-32602, &wrong);
         }
-        let ends = question.ends.map(|end| end.map(|end| Box::from(end.get())));
-        if ends
-            .iter()
-            .flatten()
-            .any(|end: &Box<str>| end.len() > END_BYTES)
-        {
+        let ends: [Option<Box<str>>; 2] =
+            question.ends.map(|end| end.map(|end| Box::from(end.get())));
+        if ends.iter().flatten().any(|end| end.len() > END_BYTES) {
             return Answer::error(-32602, "invalid params: a block is a number or a tag");
         }
         let criteria = (*question.looks_for).clone();
