@@ -7,7 +7,7 @@
 //! not (`route`, `class`, `block`), transactions to everybody with one answer (`send`),
 //! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), with logs that
 //! are proven complete (`proving`, `completeness`), and the door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
-//! and how much (`policy`, `quota`), how it is asked (`server`, `swift`; over WebSocket `socket`, `frames`,
+//! and how much (`policy`, `quota`), how it is asked (`server` with `pace` and `framing`, `swift`; over WebSocket `socket`, `frames`,
 //! `line`, and `teller` for heads), and on which core (`workers`). What clients send
 //! and get is passed on as the bytes it is.
 //!
@@ -31,6 +31,7 @@ mod filters;
 mod finality;
 mod follow;
 mod frames;
+mod framing;
 mod handle;
 mod history;
 mod horizon;
@@ -42,6 +43,7 @@ mod logs;
 pub(crate) mod method;
 mod nonce;
 mod observe;
+mod pace;
 mod pages;
 mod policy;
 mod probe;

@@ -1,9 +1,11 @@
 //! The door: one port for HTTP/1.1, HTTP/2 and WebSocket, with TLS or without.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,23 +21,24 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Core;
 use super::access::{Caller, Origin, Refused};
 use super::envelope::{Answer, Pieces, Writer, error_bytes};
 use super::handle::From;
+use super::pace::{Limits, Pace, Paced, Room};
 use super::socket::Guest;
 use super::swift::{self, Outcome, Resumed};
 use super::teller::Teller;
 use super::workers::{Place, Workers};
 use super::{access, observe, pages, socket, tls};
 
-/// Bytes of headers, at most.
-const HEADER_BYTES: usize = 16 << 10;
+/// Bytes the general server reads ahead; heads may have fewer.
+const READ_AHEAD: usize = 64 << 10;
 /// Pause after a connection could not be accepted (out of file handles, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a request waits while more bodies are held than there is room for.
@@ -195,30 +198,71 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stop = link.closing.subscribe();
-    let headers_within = link.settings().config.headers_within;
+    let settings = link.settings();
+    let pace = Pace::new(Limits {
+        headers: settings.config.headers_within,
+        body: settings.config.body_within,
+    });
+    drop(settings);
+    let paced = Paced::new(stream, Arc::clone(&pace));
+    let watched = Arc::clone(&pace);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let link = Arc::clone(&link);
-        async move { Ok::<_, Infallible>(respond(&link, request).await) }
+        let (link, pace) = (Arc::clone(&link), Arc::clone(&pace));
+        let serving = pace.serves(request.version() == Version::HTTP_2);
+        async move {
+            let mut response = respond(&link, request).await;
+            let room = response.extensions_mut().remove::<Room>();
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                pace.is_upgraded();
+            }
+            let response = response.map(|pieces| pace.answers(pieces, room));
+            drop(serving);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Times are watched by ourselves: there they are several.
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(headers_within)
-        .max_buf_size(HEADER_BYTES.max(64 << 10));
+        .header_read_timeout(None)
+        .max_buf_size(READ_AHEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(16 << 10)
         .max_concurrent_streams(256)
         .keep_alive_interval(Duration::from_secs(30));
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(paced), service);
+    let timer = sleep(Duration::ZERO);
+    tokio::pin!(connection, timer);
+    // Looked at whenever the connection was.
+    let mut late = poll_fn(|context| {
+        loop {
+            let Some(until) = watched.until() else {
+                return Poll::Pending;
+            };
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            if timer.is_elapsed() || until < timer.deadline() {
+                timer.as_mut().reset(until);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    });
     tokio::select! {
+        biased;
         _ = &mut connection => return,
+        () = &mut late => return,
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        biased;
+        _ = connection => {}
+        () = late => {}
+    }
 }
 
 impl Link {
@@ -522,11 +566,10 @@ async fn post(
 ) -> Response<Pieces> {
     let most = core.config.max_request_bytes;
     let announced = request.body().size_hint().exact().unwrap_or(most as u64);
-    let room = core.kept.held.acquire_many(room_for(announced, most));
-    let Ok(Ok(_room)) = timeout(ROOM_WITHIN, room).await else {
-        let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, NO_ROOM);
-        let response = wait_for(response, ROOM_WITHIN);
-        return unheard(response, request.version(), request.body_mut()).await;
+    let held = Arc::clone(&core.kept.held);
+    let room = held.acquire_many_owned(room_for(announced, most));
+    let Ok(Ok(room)) = timeout(ROOM_WITHIN, room).await else {
+        return unheard(no_room(), request.version(), request.body_mut()).await;
     };
     let version = request.version();
     let incoming = request.body_mut();
@@ -551,11 +594,45 @@ async fn post(
         socket: None,
     };
     let handled = core.handle(&body, &from).await;
-    match (handled.said.pieces(), handled.wait) {
+    let (pieces, wait) = (handled.said.pieces(), handled.wait);
+    let length = pieces.as_ref().map_or(0, Pieces::len);
+    let Some(room) = room_of_answer(core, room, length) else {
+        return no_room();
+    };
+    let mut response = match (pieces, wait) {
         (Some(pieces), Some(wait)) => wait_for(json(StatusCode::TOO_MANY_REQUESTS, pieces), wait),
         (Some(pieces), None) => json(StatusCode::OK, pieces),
         (None, _) => plain(StatusCode::OK, ""),
+    };
+    response.extensions_mut().insert(Room::from(room));
+    response
+}
+
+/// The room of a request made that of its answer; none if there is not so much.
+fn room_of_answer(
+    core: &Core,
+    mut room: OwnedSemaphorePermit,
+    length: usize,
+) -> Option<OwnedSemaphorePermit> {
+    let most = core.config.max_held_bytes;
+    // One that is larger than all the room there is may have it for itself.
+    let due = room_for(length as u64, most).min(swift::whole_room(most)) as usize;
+    match due.checked_sub(room.num_permits()) {
+        None | Some(0) => {
+            drop(room.split(room.num_permits() - due));
+        }
+        Some(more) => {
+            let more = u32::try_from(more).ok()?;
+            let held = Arc::clone(&core.kept.held);
+            room.merge(held.try_acquire_many_owned(more).ok()?);
+        }
     }
+    Some(room)
+}
+
+fn no_room() -> Response<Pieces> {
+    let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, NO_ROOM);
+    wait_for(response, ROOM_WITHIN)
 }
 
 /// In KiB; what is too large anyway is not waited for.

@@ -28,6 +28,7 @@ use super::frames::{CONTROL_BYTES, Came, Dismissed, Fault, Kind, Reader};
 use super::handle::From;
 use super::line::Line;
 use super::observe;
+use super::pace::Paced;
 use super::server::{Cores, NO_ROOM, Pass, ROOM_WITHIN, farewells, room_for};
 use super::subscriptions::{Client, Subscriber, TOO_SLOW};
 use super::swift::Resumed;
@@ -492,9 +493,9 @@ struct Halves {
 }
 
 fn apart(upgraded: Upgraded) -> Halves {
-    match downcast::<TokioIo<Resumed>>(upgraded) {
+    match downcast::<TokioIo<Paced<Resumed>>>(upgraded) {
         Ok(parts) => {
-            let (stream, rest) = parts.io.into_inner().into_parts();
+            let (stream, rest) = parts.io.into_inner().into_inner().into_parts();
             let read = match rest.is_empty() {
                 true => parts.read_buf,
                 false => [parts.read_buf, rest].concat().into(),

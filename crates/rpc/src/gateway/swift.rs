@@ -28,13 +28,13 @@ use super::handle::{From, Said};
 use super::server::{self, Link};
 
 const HEADERS: usize = 48;
-const HEAD_BYTES: usize = 16 << 10;
+pub(crate) const HEAD_BYTES: usize = 16 << 10;
 /// Room made for a request before its length is known.
 const ROOM: usize = 2 << 10;
 /// Answers up to this size leave in one piece with their heads.
 const COPIED: usize = 16 << 10;
 /// A connection on which nothing is asked is closed after this.
-const IDLE: Duration = Duration::from_secs(75);
+pub(crate) const IDLE: Duration = Duration::from_secs(75);
 
 /// How long somebody gets to take a refusal.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -62,10 +62,13 @@ enum Next {
 
 /// What is not read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
+pub(crate) enum Refused {
     TwoLengths,
     NoLength,
+    NotChunked,
     TwoHosts,
+    NoHost,
+    OtherHost,
     BareLines,
     LargeHead,
     TooLate,
@@ -73,13 +76,22 @@ enum Refused {
 
 impl Refused {
     /// The answer, after which the connection ends.
-    fn answer(self) -> Vec<u8> {
+    pub(crate) fn answer(self) -> Vec<u8> {
         let (status, text) = match self {
             Self::TwoLengths => (
                 "400 Bad Request",
                 "a request has a Content-Length or a Transfer-Encoding, and not both\n",
             ),
             Self::NoLength => ("400 Bad Request", "the Content-Length is not a number\n"),
+            Self::NotChunked => (
+                "400 Bad Request",
+                "the one Transfer-Encoding is chunked, in well-formed chunks\n",
+            ),
+            Self::NoHost => ("400 Bad Request", "a request of HTTP/1.1 has a Host\n"),
+            Self::OtherHost => (
+                "400 Bad Request",
+                "the request's target is of another host than its Host\n",
+            ),
             Self::TwoHosts => ("400 Bad Request", "a request has one Host\n"),
             Self::BareLines => (
                 "400 Bad Request",
@@ -348,7 +360,7 @@ fn look(bytes: &[u8], most: usize) -> Next {
 
 /// Lines that end with LF alone: what stands behind such an end is another header to some and the
 /// same one to others.
-fn has_bare_lines(head: &[u8]) -> bool {
+pub(crate) fn has_bare_lines(head: &[u8]) -> bool {
     let mut before = 0;
     head.iter()
         .any(|byte| std::mem::replace(&mut before, *byte) != b'\r' && *byte == b'\n')
@@ -492,7 +504,7 @@ async fn write_slowly(
 }
 
 /// All the room there is, in KiB.
-fn whole_room(most: usize) -> u32 {
+pub(crate) fn whole_room(most: usize) -> u32 {
     u32::try_from(most >> 10).unwrap_or(u32::MAX).max(1)
 }
 

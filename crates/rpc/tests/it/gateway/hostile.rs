@@ -1,15 +1,19 @@
 //! Clients that want the gateway's memory or its connections rather than its answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dodona_rpc::gateway::GatewayConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::certificates::Authority;
 use super::upstream::Fault;
-use super::{Door, upstreams};
+use super::{Door, pool_of, upstreams};
 
 const TEXT: u8 = 0x81;
 const BEGUN: u8 = 0x01;
@@ -308,4 +312,227 @@ async fn a_socket_gets_the_answers_that_are_under_way_before_the_gateway_stops()
         .await
         .expect("it does not stop")
         .unwrap();
+}
+
+/// A connection that the general server has, from its first request on.
+async fn general(door: &Door) -> TcpStream {
+    let mut stream = connect(door).await;
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stream
+}
+
+/// One whole answer, or what came of it.
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut came = Vec::new();
+    let reading = async {
+        while let Ok(byte) = stream.read_u8().await {
+            came.push(byte);
+            let text = String::from_utf8_lossy(&came).to_lowercase();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                continue;
+            };
+            let length = head.split("content-length: ").nth(1).unwrap();
+            let length: usize = length.lines().next().unwrap().parse().unwrap();
+            if body.len() >= length {
+                break;
+            }
+        }
+    };
+    let _ = timeout(Duration::from_secs(10), reading).await;
+    String::from_utf8(came).unwrap()
+}
+
+#[tokio::test]
+async fn at_the_general_server_too_a_client_that_does_not_take_its_answers_is_let_go() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        body_within: Duration::from_millis(400),
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let mut stream = general(&door).await;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_feeHistory","params":["0x1","latest",[]]}"#;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let asking = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+    timeout(Duration::from_secs(20), asking)
+        .await
+        .expect("its connection is kept");
+
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .http2_initial_stream_window_size(1024)
+        .build()
+        .unwrap();
+    let answer = client.post(&door.url).body(body).send().await.unwrap();
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(answer.bytes().await.is_err(), "its connection is kept");
+    assert_eq!(door.block_number().await, 100);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_share_the_room_at_the_general_server_too() {
+    let clients = upstreams(1).await;
+    let config = GatewayConfig {
+        max_request_bytes: 10_000,
+        max_held_bytes: 200 << 10,
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |_| {}).await;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .http2_initial_stream_window_size(1024)
+        .build()
+        .unwrap();
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_feeHistory","params":["0x1","latest",[]]}"#;
+    let mut untaken = Vec::new();
+    let refused = loop {
+        let answer = client.post(&door.url).body(body).send().await.unwrap();
+        if answer.status() != 200 {
+            break answer;
+        }
+        untaken.push(answer);
+        assert!(untaken.len() < 60, "they take no room");
+    };
+    assert_eq!(refused.status(), 503);
+    assert!((15..=20).contains(&untaken.len()), "{}", untaken.len());
+    for taken in untaken {
+        assert_eq!(taken.bytes().await.unwrap().len(), 10_036);
+    }
+    let answer = client.post(&door.url).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+async fn over_tls(
+    authority: &Authority,
+    door: &Door,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap())
+        .unwrap();
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect("localhost".try_into().unwrap(), connect(door).await)
+        .await
+        .unwrap()
+}
+
+async fn ends(mut stream: impl AsyncRead + AsyncWrite + Unpin, says: &[u8]) -> bool {
+    stream.write_all(says).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn who_does_not_come_to_a_first_request_is_let_go_with_tls_and_without() {
+    let (clients, authority) = (upstreams(1).await, Authority::new());
+    let config = |tls| GatewayConfig {
+        tls,
+        headers_within: Duration::from_millis(500),
+        ..GatewayConfig::default()
+    };
+    let tls = authority.writes_door(&authority.issues("localhost", 2099));
+    let locked = Door::open_for(authority.client(None), pool_of(&clients), config(Some(tls))).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for says in [&b""[..], b"PRI * HT", preface, b"POST / HTTP/1.1\r\nHo"] {
+        let stream = over_tls(&authority, &locked).await;
+        assert!(ends(stream, says).await, "{says:?}");
+    }
+    let plain = Door::with(&clients, config(None), |_| {}).await;
+    for says in [&b"PRI * HT"[..], preface, b"POST / HTTP/1.1\r\nHo"] {
+        assert!(ends(connect(&plain).await, says).await, "{says:?}");
+    }
+    // Between requests there is more time, but not for the rest of a head.
+    let get = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut stream = over_tls(&authority, &locked).await;
+    for _ in 0..2 {
+        stream.write_all(get).await.unwrap();
+        let answer = answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    stream.write_all(get).await.unwrap();
+    let answer = answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(ends(stream, b"GET /health HT").await);
+}
+
+#[tokio::test]
+async fn what_is_read_in_two_ways_is_refused_by_the_general_server_too() {
+    let (clients, authority) = (upstreams(1).await, Authority::new());
+    let tls = authority.writes_door(&authority.issues("localhost", 2099));
+    let config = GatewayConfig {
+        tls: Some(tls),
+        ..GatewayConfig::default()
+    };
+    let locked = Door::open_for(authority.client(None), pool_of(&clients), config).await;
+    let plain = Door::with(&clients, GatewayConfig::default(), |_| {}).await;
+    let large = format!("Content-Length: 2\r\nX: {}", "x".repeat(20_000));
+    for (target, lines, status) in [
+        (
+            "/",
+            "Host: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
+            "400",
+        ),
+        (
+            "/",
+            "Host: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 2",
+            "400",
+        ),
+        (
+            "/",
+            "Host: localhost\r\nHost: localhost\r\nContent-Length: 2",
+            "400",
+        ),
+        ("/", "Host: localhost\nContent-Length: 2", "400"),
+        ("/", &format!("Host: localhost\r\n{large}"), "431"),
+        ("/", "Content-Length: 2", "400"),
+        (
+            "http://127.0.0.1/",
+            "Host: localhost\r\nContent-Length: 2",
+            "400",
+        ),
+        (
+            "http://localhost/",
+            "Host: localhost\r\nContent-Length: 2",
+            "200",
+        ),
+    ] {
+        let body = match lines.contains("chunked") {
+            true => "2\r\n{}\r\n0\r\n\r\n",
+            false => "{}",
+        };
+        let request = format!("POST {target} HTTP/1.1\r\n{lines}\r\n\r\n{body}");
+        let expected = format!("HTTP/1.1 {status}");
+        let mut later = general(&plain).await;
+        later.write_all(request.as_bytes()).await.unwrap();
+        let came = answer(&mut later).await;
+        assert!(came.starts_with(&expected), "{target} {lines:.60}: {came}");
+        let mut secret = over_tls(&authority, &locked).await;
+        secret.write_all(request.as_bytes()).await.unwrap();
+        let came = answer(&mut secret).await;
+        assert!(came.starts_with(&expected), "{target} {lines:.60}: {came}");
+        // The first request, for the general server by one of its lines.
+        let mut first = connect(&plain).await;
+        let request = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        first.write_all(request.as_bytes()).await.unwrap();
+        let came = answer(&mut first).await;
+        assert!(came.starts_with(&expected), "{target} {lines:.60}: {came}");
+    }
 }
