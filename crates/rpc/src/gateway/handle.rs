@@ -12,6 +12,7 @@ use super::batch::View;
 use super::block;
 use super::depth::is_deeper_than;
 use super::envelope::{self, Answer, Body, NoRequest, Pieces, Request, Writer, error_bytes};
+use super::horizon::up_to;
 use super::method::{self, At, Kind, Own};
 use super::observe;
 use super::quota::{self, Exhausted};
@@ -279,7 +280,7 @@ impl Core {
                             Some(answer) => answer.into(),
                             None => self.read(plan).await,
                         };
-                        self.up_to_the_tip(method, needs, asked).await.answer
+                        up_to(tags.latest, method, needs, asked).answer
                     }
                     None => match self.tags().await {
                         Some(tags) => {

@@ -35,19 +35,13 @@ impl Core {
         needs: Needs,
         asked: Asked,
     ) -> Asked {
-        let Answer::Result(result) = &asked.answer else {
-            return asked;
+        let told = match &asked.answer {
+            Answer::Result(result) => tells_of(method, needs, result),
+            _ => None,
         };
-        let Some(number) = tells_of(method, needs, result) else {
-            return asked;
-        };
-        if self.reaches(number).await {
-            return asked;
-        }
-        Asked {
-            answer: without_the_block(method, number, result),
-            by: None,
-            ..asked
+        match told {
+            Some(number) if !self.reaches(number).await => without(method, number, asked),
+            _ => asked,
         }
     }
 
@@ -65,6 +59,30 @@ impl Core {
         })
         .await;
         is_there()
+    }
+}
+
+/// The same in a batch that stands on block `latest`: the number that is told beside it is not to be
+/// exceeded, so nothing is waited for.
+pub(super) fn up_to(latest: u64, method: &'static Method, needs: Needs, asked: Asked) -> Asked {
+    let told = match &asked.answer {
+        Answer::Result(result) => tells_of(method, needs, result),
+        _ => None,
+    };
+    match told {
+        Some(number) if number > latest => without(method, number, asked),
+        _ => asked,
+    }
+}
+
+fn without(method: &Method, number: u64, asked: Asked) -> Asked {
+    let Answer::Result(result) = &asked.answer else {
+        return asked;
+    };
+    Asked {
+        answer: without_the_block(method, number, result),
+        by: None,
+        ..asked
     }
 }
 
@@ -126,6 +144,21 @@ fn block_number_of(result: &[u8]) -> Option<u64> {
 mod tests {
     use super::super::method::find;
     use super::*;
+
+    #[test]
+    fn what_a_batch_tells_is_not_above_the_block_it_stands_on() {
+        let receipt = Bytes::from_static(br#"{"blockNumber":"0x11","transactionHash":"0x00"}"#);
+        let told = |latest: u64| {
+            let asked = Answer::Result(receipt.clone()).into();
+            let method = find("eth_getTransactionReceipt");
+            match up_to(latest, method, Needs::Tip, asked).answer {
+                Answer::Result(told) => told,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(told(17), receipt);
+        assert_eq!(told(16), &b"null"[..]);
+    }
 
     #[test]
     fn the_block_of_a_receipt_or_a_header_is_found() {

@@ -238,12 +238,20 @@ async fn a_body_takes_its_room_before_it_is_there_and_what_is_not_asked_well_is_
             .unwrap();
         (String::from_utf8(answer).unwrap(), stream)
     };
-    let first = begin(1_000_000).await;
-    let second = begin(1_000_000).await;
-    // There is no room for a third: it is told so while the others are still on their way.
-    let (third, _) = answer_of(begin(1_000_000).await).await;
+    // There is no room for a third, whichever of them it is: it is told so while the others are still
+    // on their way.
+    let mut held = vec![
+        begin(1_000_000).await,
+        begin(1_000_000).await,
+        begin(1_000_000).await,
+    ];
+    let told = futures_util::future::select_all(held.iter().map(|it| Box::pin(it.readable())));
+    let (_, third, _) = tokio::time::timeout(Duration::from_secs(20), told)
+        .await
+        .expect("nobody is told anything for 20 s");
+    let (third, _) = answer_of(held.remove(third)).await;
     assert_eq!(third, "HTTP/1.1 503");
-    for mut held in [first, second] {
+    for mut held in held {
         held.write_all(&vec![b' '; 500_000]).await.unwrap();
         let (answer, _) = answer_of(held).await;
         assert_eq!(answer, "HTTP/1.1 200");

@@ -314,6 +314,11 @@ impl Upstream {
         self.serve(listener);
     }
 
+    /// Of any kind.
+    pub(crate) fn questions(&self) -> usize {
+        self.script().asked.len()
+    }
+
     pub(crate) fn asked(&self, method: &str) -> usize {
         let script = self.script();
         script
