@@ -15,62 +15,49 @@ pub(crate) fn members<'a>(
     text: &'a [u8],
     mut each: impl FnMut(&'a [u8], &'a [u8]) -> bool,
 ) -> bool {
-    let found = || -> Option<usize> {
-        let mut at = opened(text, b'{')?;
-        if text.get(at) == Some(&b'}') {
-            return Some(at + 1);
-        }
-        loop {
-            let named = string(text, at)?;
-            let name = &text[at + 1..named - 1];
-            let start = space(text, colon(text, named)?);
-            let end = value(text, start)?;
-            if !each(name, &text[start..end]) {
-                return None;
-            }
-            at = space(text, end);
-            match text.get(at)? {
-                b',' => at = space(text, at + 1),
-                b'}' => return Some(at + 1),
-                _ => return None,
-            }
-        }
-    };
-    is_all(text, found)
+    each_of(text, b'{', b'}', |at| {
+        let named = string(text, at)?;
+        let start = space(text, colon(text, named)?);
+        let end = value(text, start)?;
+        each(&text[at + 1..named - 1], &text[start..end]).then_some(end)
+    })
 }
 
 /// The same for each element of an array.
 pub(crate) fn elements<'a>(text: &'a [u8], mut each: impl FnMut(&'a [u8]) -> bool) -> bool {
-    let found = || -> Option<usize> {
-        let mut at = opened(text, b'[')?;
-        if text.get(at) == Some(&b']') {
+    each_of(text, b'[', b']', |at| {
+        let end = value(text, at)?;
+        each(&text[at..end]).then_some(end)
+    })
+}
+
+/// Goes from one to the next; `item` says where the one ends that begins at a place. Whether all of the
+/// text was that.
+fn each_of(
+    text: &[u8],
+    opens: u8,
+    closes: u8,
+    mut item: impl FnMut(usize) -> Option<usize>,
+) -> bool {
+    let mut walk = || -> Option<usize> {
+        let mut at = space(text, 0);
+        if *text.get(at)? != opens {
+            return None;
+        }
+        at = space(text, at + 1);
+        if *text.get(at)? == closes {
             return Some(at + 1);
         }
         loop {
-            let end = value(text, at)?;
-            if !each(&text[at..end]) {
-                return None;
-            }
-            at = space(text, end);
-            match text.get(at)? {
+            at = space(text, item(at)?);
+            match *text.get(at)? {
                 b',' => at = space(text, at + 1),
-                b']' => return Some(at + 1),
+                byte if byte == closes => return Some(at + 1),
                 _ => return None,
             }
         }
     };
-    is_all(text, found)
-}
-
-/// Whether nothing but space is behind what was found.
-fn is_all(text: &[u8], found: impl FnOnce() -> Option<usize>) -> bool {
-    found().is_some_and(|end| space(text, end) == text.len())
-}
-
-/// Behind the bracket a text begins with.
-fn opened(text: &[u8], bracket: u8) -> Option<usize> {
-    let at = space(text, 0);
-    (text.get(at) == Some(&bracket)).then(|| space(text, at + 1))
+    walk().is_some_and(|end| space(text, end) == text.len())
 }
 
 /// Where the value ends that begins here.

@@ -6,16 +6,13 @@ use crate::revert;
 use crate::send_errors::{ErrorClass, Overrides};
 use crate::wire::Refusal;
 
-/// Distinctive parts of "the range of logs is too large", lower case.
-const TOO_MANY_RESULTS: &[&str] = &[
-    "query returned more than",
-    "log response size exceeded",
+/// Distinctive parts of "a range of logs has too many blocks, whatever is looked for in them", lower case.
+const TOO_WIDE: &[&str] = &[
     "eth_getlogs is limited to a",
     "requested too many blocks from",
     "too wide blocks range",
     "max block range",
     "maximum block range",
-    "max results",
     "invalid block range",
     "range is too wide",
     "range is too large",
@@ -24,6 +21,13 @@ const TOO_MANY_RESULTS: &[&str] = &[
     "logs over more than",
     "limit the query to",
     "block range limit",
+];
+/// The same of "there is too much in this range, or it takes too long". Some of these texts go on to name
+/// a range that would do.
+const TOO_MUCH: &[&str] = &[
+    "query returned more than",
+    "log response size exceeded",
+    "max results",
     "response too large",
     "response size should not",
     "response is too big",
@@ -80,31 +84,14 @@ const RATE_LIMITED: &[&str] = &[
     "exceeded your quota",
 ];
 /// All words that tell something wherever they stand.
-pub(crate) const WORDS: [&[&str]; 3] = [TOO_MANY_RESULTS, UNKNOWN_BLOCK, RATE_LIMITED];
-
-/// Those of them that are about how many blocks a range has, whatever is looked for in them.
-const TOO_WIDE: &[&str] = &[
-    "eth_getlogs is limited to a",
-    "requested too many blocks from",
-    "too wide blocks range",
-    "max block range",
-    "maximum block range",
-    "invalid block range",
-    "range is too wide",
-    "range is too large",
-    "range too large",
-    "exceeds maximum rpc range limit",
-    "logs over more than",
-    "limit the query to",
-    "block range limit",
-];
+pub(crate) const WORDS: [&[&str]; 4] = [TOO_WIDE, TOO_MUCH, UNKNOWN_BLOCK, RATE_LIMITED];
 
 /// Whether a refusal for size says something about the endpoint: that it takes fewer blocks at once,
 /// whoever asks for whatever. Too many results or too much time are about one question.
 pub(crate) fn is_about_width(message: &str) -> bool {
     let lower = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    says(TOO_WIDE) && !says(&["query returned more than", "size exceeded", "max results"])
+    says(TOO_WIDE) && !says(TOO_MUCH)
 }
 
 /// EIP-1474's "limit exceeded". Asked for logs, clients mean the size of the range by it.
@@ -144,7 +131,8 @@ pub(crate) fn judge(node: &str, method: &str, refusal: Refusal, overrides: &Over
         return RpcError::UnknownBlock { node, message };
     }
     if method == "eth_getLogs" {
-        let about_size = says(TOO_MANY_RESULTS)
+        let about_size = says(TOO_WIDE)
+            || says(TOO_MUCH)
             || (SIZE_CODES.contains(&code) && says(SIZE_WORDS) && !says(TOO_MANY_WANTED));
         if about_size || overrides.matches(ErrorClass::TooManyResults, &message) {
             return RpcError::TooManyResults { node, message };

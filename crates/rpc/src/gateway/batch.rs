@@ -19,13 +19,13 @@ use super::block::Tags;
 use super::cache::Key;
 use super::class::Class;
 use super::envelope::{Answer, Request};
+use super::hedge::{hedge_after, race};
 use super::method::{Kind, Method};
 use super::observe;
 use super::question::{Asked, Question};
 use super::quoted;
 use super::rank::Rank;
 use super::reading::{Plan, VIEWS};
-use super::route::hedge_after;
 use crate::error::RpcError;
 use crate::gate::Priority;
 use crate::node::{Forwarded, Node};
@@ -175,36 +175,12 @@ impl Core {
         let Some((other, _)) = second else {
             return (node, first.await);
         };
-        let mut second = Box::pin(one(other.index));
-        let any = |came: &[Result<Forwarded, RpcError>]| came.iter().any(Result::is_ok);
-        // The loser goes on by itself, so that it is judged by what it does.
-        let (winner, came, rest) = tokio::select! {
-            biased;
-            came = &mut first => match any(&came) {
-                true => (node, came, Some(second)),
-                false => (other, second.await, None),
-            },
-            came = &mut second => match any(&came) {
-                true => (other, came, Some(first)),
-                false => (node, first.await, None),
-            },
-        };
-        observe::hedged(winner.index == other.index);
-        if let Some(rest) = rest {
-            let loser = if winner.index == node.index {
-                other.index
-            } else {
-                node.index
-            };
-            let (core, name) = (Arc::clone(self), name.to_owned());
-            tokio::spawn(async move {
-                if !rest.await.iter().any(Result::is_ok) {
-                    let node = &core.pool.0.nodes[loser];
-                    node.fitness.failed(&name, Instant::now());
-                }
-            });
-        }
-        (winner, came)
+        let second = Box::pin(one(other.index));
+        // Rare, so no part of what every question takes in memory.
+        Box::pin(race(self, name, (node, first), (other, second), |came| {
+            came.iter().any(Result::is_ok)
+        }))
+        .await
     }
 
     async fn as_a_batch(
@@ -253,7 +229,13 @@ impl Core {
                     }
                     Answer::Error(bytes)
                 }
-                Err(RpcError::Busy { .. } | RpcError::RateLimited { .. }) => continue,
+                // Not done, or too large; neither is held against anybody.
+                Err(
+                    RpcError::Busy { .. }
+                    | RpcError::RateLimited { .. }
+                    | RpcError::TooLarge { .. }
+                    | RpcError::RequestTooLarge { .. },
+                ) => continue,
                 Err(_) => {
                     // All of them failed together, so it counts once.
                     if !std::mem::replace(&mut failed, true) {

@@ -17,7 +17,7 @@ use super::envelope::Pieces;
 use super::history::{EVERY, Sample};
 use super::observe;
 use super::proofs::Counts;
-use super::server::{json, of_type, plain};
+use super::responses::{json, of_type, plain};
 use crate::rounded::Rounded;
 use crate::status::{NodeState, NodeStatus};
 use drawing::drawing;

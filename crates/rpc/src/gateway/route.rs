@@ -9,6 +9,7 @@ use super::Core;
 use super::block::Needs;
 use super::class::Class;
 use super::envelope::{Answer, error_bytes};
+use super::hedge::{hedge_after, race};
 use super::method::Kind;
 use super::observe;
 use super::question::{Asked, Question};
@@ -23,10 +24,6 @@ use crate::refusal::is_about_width;
 const ATTEMPTS: usize = 4;
 /// Nobody has the block yet: so long somebody may import it.
 const BLOCK_WAIT: Duration = Duration::from_secs(2);
-/// An endpoint is given so many times its usual answering time before a second one is asked too.
-const HEDGE_AFTER_USUAL: u32 = 6;
-const HEDGE_AT_LEAST: Duration = Duration::from_millis(40);
-const HEDGE_AT_MOST: Duration = Duration::from_secs(1);
 /// However long an endpoint wants to be left alone, it is tried again after so many seconds.
 const LONGEST_WAIT: f64 = 60.0;
 /// A rate limit that does not say how long it lasts.
@@ -319,28 +316,16 @@ impl Core {
             return (node, first.await);
         };
         tried.push(other.index);
-        let mut second = Box::pin(one(other.index));
-        // The loser goes on by itself, so that it is judged by what it does. A failure is not a
-        // win: then the other one is waited for.
-        let (winner, rest, failed) = tokio::select! {
-            biased;
-            outcome = &mut first => match outcome {
-                Ok(answer) => ((node, Ok(answer)), Some(second), None),
-                Err(error) => ((other, second.await), None, Some((node, error))),
-            },
-            outcome = &mut second => match outcome {
-                Ok(answer) => ((other, Ok(answer)), Some(first), None),
-                Err(error) => ((node, first.await), None, Some((other, error))),
-            },
-        };
-        observe::hedged(winner.0.index == other.index);
-        if let Some(rest) = rest {
-            tokio::spawn(rest);
-        }
-        if let Some((loser, _)) = failed {
-            loser.fitness.failed(question.name(), Instant::now());
-        }
-        winner
+        let second = Box::pin(one(other.index));
+        // Rare, so no part of what every question takes in memory.
+        Box::pin(race(
+            self,
+            question.name(),
+            (node, first),
+            (other, second),
+            Result::is_ok,
+        ))
+        .await
     }
 
     /// Who is asked, once somebody has the block or nobody gets it in time: one at or below the tip
@@ -397,13 +382,6 @@ impl Core {
         observe::unanswered(text, failures);
         Answer::error(code, text)
     }
-}
-
-/// So many questions at once take an endpoint unusually long after this.
-pub(super) fn hedge_after(node: &Node, questions: u32) -> Duration {
-    let usual = Duration::from_micros(node.latency_micros());
-    let unusual = usual.saturating_mul(HEDGE_AFTER_USUAL.saturating_mul(questions));
-    unusual.clamp(HEDGE_AT_LEAST, HEDGE_AT_MOST)
 }
 
 /// Nobody can be asked now, and somebody can be soon.

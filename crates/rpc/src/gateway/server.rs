@@ -11,10 +11,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
-    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
-    WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    VARY,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,11 +27,13 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Core;
 use super::access::{Caller, Origin, Refused};
-use super::envelope::{Answer, Pieces, Writer, error_bytes};
+use super::envelope::Pieces;
 use super::handle::From;
 use super::pace::{Limits, Pace, Paced, Room};
+use super::responses::{json, nameless, no_room, plain, preflight, turned_away, wait_for};
+use super::resumed::Resumed;
 use super::socket::Guest;
-use super::swift::{self, Outcome, Resumed};
+use super::swift::{self, Outcome};
 use super::teller::Teller;
 use super::workers::{Place, Workers};
 use super::{access, observe, pages, socket, tls};
@@ -422,69 +423,6 @@ async fn respond(link: &Arc<Link>, mut request: Request<Incoming>) -> Response<P
     response
 }
 
-fn preflight() -> Response<Pieces> {
-    let mut response = plain(StatusCode::NO_CONTENT, "");
-    let headers = response.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("POST, GET"),
-    );
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("content-type, authorization, x-api-key"),
-    );
-    response
-}
-
-/// Not let in, in words a program shows its operator.
-fn turned_away(refused: Refused) -> Response<Pieces> {
-    let (status, why, text) = match refused {
-        Refused::Address => (
-            StatusCode::FORBIDDEN,
-            "address",
-            "this address may not use the gateway".to_owned(),
-        ),
-        Refused::Nobody => (
-            StatusCode::UNAUTHORIZED,
-            "nobody",
-            "unauthorized: show an API key or a token (Authorization: Bearer …)".to_owned(),
-        ),
-        Refused::Credentials(what) => (
-            StatusCode::UNAUTHORIZED,
-            "credentials",
-            format!("unauthorized: {what}"),
-        ),
-    };
-    observe::turned_away(why);
-    let mut response = nameless(status, -32000, &text);
-    if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(
-            WWW_AUTHENTICATE,
-            HeaderValue::from_static("Basic realm=\"dodona gateway\""),
-        );
-    }
-    response
-}
-
-/// An error about the request as a whole, in JSON-RPC.
-fn nameless(status: StatusCode, code: i64, text: &str) -> Response<Pieces> {
-    let mut writer = Writer::default();
-    writer.answer("null", Answer::Nameless(error_bytes(code, text)));
-    json(status, writer.done())
-}
-
-fn wait_for(mut response: Response<Pieces>, wait: Duration) -> Response<Pieces> {
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-    response
-}
-
-/// As `Retry-After` wants it: never too early.
-pub(crate) fn whole_seconds(wait: Duration) -> u64 {
-    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
-}
-
 /// Web pages and names that are not ours are refused.
 fn stranger(core: &Core, headers: &HeaderMap, authority: Option<&str>) -> Option<Response<Pieces>> {
     if let Some(origin) = headers.get(ORIGIN) {
@@ -630,11 +568,6 @@ fn room_of_answer(
     Some(room)
 }
 
-fn no_room() -> Response<Pieces> {
-    let response = nameless(StatusCode::SERVICE_UNAVAILABLE, -32005, NO_ROOM);
-    wait_for(response, ROOM_WITHIN)
-}
-
 /// In KiB; what is too large anyway is not waited for.
 pub(crate) fn room_for(announced: u64, most: usize) -> u32 {
     let bytes = announced.min(most as u64);
@@ -734,31 +667,6 @@ fn upgrade(
     if let Ok(accept) = HeaderValue::from_str(&accept) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
-    response
-}
-
-pub(crate) fn json(status: StatusCode, pieces: Pieces) -> Response<Pieces> {
-    of_type(status, "application/json", pieces)
-}
-
-pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Pieces> {
-    let pieces = match text {
-        "" => Pieces::default(),
-        text => Pieces::one(text),
-    };
-    of_type(status, "text/plain; charset=utf-8", pieces)
-}
-
-pub(crate) fn of_type(
-    status: StatusCode,
-    content_type: &'static str,
-    pieces: Pieces,
-) -> Response<Pieces> {
-    let mut response = Response::new(pieces);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -29,9 +29,9 @@ use super::handle::From;
 use super::line::Line;
 use super::observe;
 use super::pace::Paced;
+use super::resumed::Resumed;
 use super::server::{Cores, NO_ROOM, Pass, ROOM_WITHIN, farewells, room_for};
 use super::subscriptions::{Client, Subscriber, TOO_SLOW};
-use super::swift::Resumed;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Without a sign of life for so long a client is gone.

@@ -8,15 +8,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write as _};
-use std::pin::Pin;
+use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
@@ -25,6 +23,7 @@ use super::Core;
 use super::access::{Caller, without_key};
 use super::envelope::Response;
 use super::handle::{From, Said};
+use super::responses::whole_seconds;
 use super::server::{self, Link};
 
 const HEADERS: usize = 48;
@@ -420,7 +419,7 @@ fn write(
     match handled.wait {
         None => out.put_slice(b"HTTP/1.1 200 OK\r\n"),
         Some(wait) => {
-            let seconds = server::whole_seconds(wait);
+            let seconds = whole_seconds(wait);
             let _ = write!(
                 out.writer(),
                 "HTTP/1.1 429 Too Many Requests\r\nretry-after: {seconds}\r\n"
@@ -523,72 +522,6 @@ fn date(into: &mut BytesMut) {
         }
         into.put_slice(text.as_bytes());
     });
-}
-
-/// A connection of which something has been read already.
-pub(crate) struct Resumed {
-    read: Bytes,
-    stream: TcpStream,
-}
-
-impl Resumed {
-    pub(crate) fn new(stream: TcpStream, read: Bytes) -> Self {
-        Self { read, stream }
-    }
-
-    /// The connection, and what has been read of it.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.stream, self.read)
-    }
-}
-
-impl AsyncRead for Resumed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let length = self.read.len().min(buffer.remaining());
-        buffer.put_slice(&self.read.split_to(length));
-        if self.read.is_empty() {
-            // Even an empty piece holds on to the buffer it was cut from.
-            self.read = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Resumed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

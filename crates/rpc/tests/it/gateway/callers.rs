@@ -121,6 +121,11 @@ async fn a_request_too_large_for_what_stands_before_an_upstream_is_not_held_agai
         client.suffers(Fault::Page(413));
     }
     let answer = door.ask("eth_call", json!([{}, "latest"])).await;
+    let ask = |id: u64| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_call", "params": [{ "gas": id }, "latest"] });
+    for _ in 0..3 {
+        let answers = door.post(json!([ask(1), ask(2)]).to_string()).await;
+        assert!(answers.contains("too large"), "{answers}");
+    }
     for client in &clients {
         client.suffers(Fault::Well);
     }
