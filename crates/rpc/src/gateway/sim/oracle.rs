@@ -43,6 +43,15 @@ impl Asker {
     }
 }
 
+/// Of which blocks it can be proven what their logs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Provable {
+    Nothing,
+    /// Whoever takes numbers only cannot be asked about a block that has left the chain.
+    OfTheChain,
+    All,
+}
+
 /// One who follows the chain by notifications.
 pub(super) struct Follower {
     heads: String,
@@ -50,8 +59,8 @@ pub(super) struct Follower {
     chain: Vec<B256>,
     /// Logs told of each block of its chain.
     logs: HashMap<B256, u64>,
-    /// Whether somebody is there who proves what the logs are, and has been for a while.
-    pub(super) is_provable: bool,
+    /// What somebody proves who is there, and has been for a while.
+    pub(super) provable: Provable,
     /// Whether somebody leaves out logs.
     pub(super) is_tempted: bool,
     /// Whether it was provable when the last log of a block was told.
@@ -67,7 +76,7 @@ impl Follower {
             heads,
             chain: Vec::new(),
             logs: HashMap::new(),
-            is_provable: false,
+            provable: Provable::Nothing,
             is_tempted: false,
             was_provable: HashMap::new(),
             events: 0,
@@ -185,9 +194,14 @@ impl Follower {
                     ));
                 }
                 *told += 1;
-                self.was_provable.insert(hash, self.is_provable);
+                let is_provable = match self.provable {
+                    Provable::Nothing => false,
+                    Provable::OfTheChain => truth.is_canonical(hash),
+                    Provable::All => true,
+                };
+                self.was_provable.insert(hash, is_provable);
                 let all = *told == block.logs;
-                let counts = all && block.has_twins() && self.is_tempted && self.is_provable;
+                let counts = all && block.has_twins() && self.is_tempted && is_provable;
                 self.proven += u64::from(counts);
             }
         }
