@@ -8,10 +8,13 @@ use url::Url;
 use crate::masked::masked;
 use crate::roots::EndpointTls;
 
+/// No chain has this number: which one the endpoints belong to has yet to be heard from them.
+pub const CHAIN_NOT_KNOWN: u64 = 0;
+
 /// The endpoints of one chain and how they are judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolConfig {
-    /// The chain every endpoint has to answer for.
+    /// The chain every endpoint has to answer for; [`CHAIN_NOT_KNOWN`] for a gateway whose upstreams have yet to say it.
     pub chain_id: u64,
     /// `ChainType` as configured (`arbitrum`, `metis`, …); empty for an ordinary chain. It only
     /// decides what a refused L2 fee means (see [`SendOutcome::FeeOutOfRange`](crate::SendOutcome)).

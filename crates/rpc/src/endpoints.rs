@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::agreed::Agreed;
-use crate::config::PoolConfig;
+use crate::config::{CHAIN_NOT_KNOWN, PoolConfig};
 use crate::dice::Dice;
 use crate::error::{PoolError, RpcError};
 use crate::head::Head;
@@ -116,6 +116,11 @@ impl Endpoints {
 
     pub(crate) fn chain_id(&self) -> u64 {
         self.0.config.chain_id
+    }
+
+    /// The same, unless nobody has said it yet.
+    pub(crate) fn known_chain_id(&self) -> Option<u64> {
+        Some(self.chain_id()).filter(|chain_id| *chain_id != CHAIN_NOT_KNOWN)
     }
 
     /// Asks every endpoint once who it is, all at the same time, over each of its URLs.

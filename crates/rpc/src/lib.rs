@@ -55,7 +55,7 @@ mod wire;
 mod ws;
 
 pub use crate::log::{Blocks, Log, LogFilter};
-pub use config::{NodeConfig, PoolConfig, SendErrorOverride};
+pub use config::{CHAIN_NOT_KNOWN, NodeConfig, PoolConfig, SendErrorOverride};
 pub use error::{CallError, PoolError, RpcError};
 pub use head::{BlockTag, Head};
 pub use masked::masked;

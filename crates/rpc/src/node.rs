@@ -470,6 +470,14 @@ impl Node {
         }
     }
 
+    /// It did not say which chain it belongs to, and nobody else has said which one is meant. It is not
+    /// watched before that is known, so this is for those who look, and no change of its state.
+    pub(crate) fn said_no_chain(&self, why: String) {
+        let mut condition = self.condition();
+        condition.state = NodeState::Unreachable;
+        condition.reason = Some(why);
+    }
+
     /// Moving average over its calls, in microseconds; 0 before the first.
     pub(crate) fn latency_micros(&self) -> u64 {
         self.latency_micros.load(Ordering::Relaxed)

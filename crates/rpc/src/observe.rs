@@ -9,6 +9,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tracing::{debug, error, info, warn};
 
 use crate::by_name::ByName;
+use crate::config::CHAIN_NOT_KNOWN;
 use crate::gateway::method;
 use crate::send::SendOutcome;
 use crate::status::NodeState;
@@ -25,6 +26,7 @@ pub const CALL_TIME_HISTOGRAM: (&str, [f64; 8]) = (
 /// One endpoint's metrics. Handles are made at first use, so that a recorder installed after the
 /// pool was built still gets them.
 pub(crate) struct Meters {
+    chain_id: u64,
     chain: String,
     node: Arc<str>,
     host: String,
@@ -54,6 +56,7 @@ struct Handles {
 impl Meters {
     pub(crate) fn new(chain_id: u64, node: Arc<str>, host: String, send_only: bool) -> Self {
         Self {
+            chain_id,
             chain: chain_id.to_string(),
             node,
             host,
@@ -63,10 +66,24 @@ impl Meters {
         }
     }
 
+    /// Questions put before the chain is known belong to no chain's figures.
+    fn is_counted(&self) -> bool {
+        self.chain_id != CHAIN_NOT_KNOWN
+    }
+
     fn handles(&self) -> &Handles {
         self.handles.get_or_init(|| {
-            let evm = |name: &'static str| counter!(name, "evmChainID" => self.chain.clone(), "nodeName" => self.node.to_string());
+            let is_counted = self.is_counted();
+            let evm = |name: &'static str| {
+                if !is_counted {
+                    return Counter::noop();
+                }
+                counter!(name, "evmChainID" => self.chain.clone(), "nodeName" => self.node.to_string())
+            };
             let pool = |name: &'static str| {
+                if !is_counted {
+                    return Counter::noop();
+                }
                 counter!(name, "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string())
             };
             Handles {
@@ -83,10 +100,13 @@ impl Meters {
                 verifies_failed: pool("pool_rpc_node_verifies_failed"),
                 verifies_succeeded: pool("pool_rpc_node_verifies_success"),
                 seen_blocks: pool("pool_rpc_node_num_seen_blocks"),
-                highest_block: gauge!(
-                    "pool_rpc_node_highest_seen_block",
-                    "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string()
-                ),
+                highest_block: match is_counted {
+                    true => gauge!(
+                        "pool_rpc_node_highest_seen_block",
+                        "network" => NETWORK, "chainID" => self.chain.clone(), "nodeName" => self.node.to_string()
+                    ),
+                    false => Gauge::noop(),
+                },
             }
         })
     }
@@ -100,6 +120,9 @@ impl Meters {
             &handles.calls_failed
         }
         .increment(1);
+        if !self.is_counted() {
+            return;
+        }
         let nanos = took.as_secs_f64() * 1e9;
         // What a raw request may name is without end.
         let method = match method {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dodona_rpc::NodeConfig;
+use dodona_rpc::CHAIN_NOT_KNOWN;
 use dodona_rpc::gateway::{self, ChainError, Gateway, ListenError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
@@ -58,11 +58,7 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
     let hang_up = signal(SignalKind::hangup()).context("signals cannot be received")?;
     tokio::pin!(stop);
     let files = Files::of(&settings);
-    let chain_id = tokio::select! {
-        chain_id = chain_id(&settings) => chain_id?,
-        () = &mut stop => return Ok(()),
-    };
-    let pool = settings::pool(chain_id, settings.nodes);
+    let pool = settings::pool(settings.chain_id.unwrap_or(CHAIN_NOT_KNOWN), settings.nodes);
     let kept = metrics.clone();
     let gateway = Gateway::new(pool, settings.door, move || metrics.render());
     let gateway = match &arguments.clients.config {
@@ -73,14 +69,27 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
         .bind()
         .await
         .map_err(|error| not_listening(error, arguments.clients.config.as_deref()))?;
+    // Mostly somebody says it at once, and nobody has to be told to come again.
+    tokio::select! {
+        known = gateway.learn_chain(settings::pool) => known?,
+        () = &mut stop => return Ok(()),
+    };
     let changes = async {
         match &arguments.clients.config {
-            Some(config) => look_for_changes(&gateway, chain_id, config, files, hang_up).await,
+            Some(config) => look_for_changes(&gateway, config, files, hang_up).await,
             None => std::future::pending().await,
         }
     };
+    let learning = async {
+        let cannot: anyhow::Result<()> = match learn_chain(&gateway).await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => Err(error.into()),
+        };
+        cannot
+    };
     tokio::select! {
         () = gateway.clone().run(listener, stop) => {}
+        cannot = learning => return cannot,
         () = changes => {}
         () = upkeep(&kept) => {}
     }
@@ -123,13 +132,7 @@ impl Files {
 }
 
 /// Brings changed settings into force: when a file changed, and at once when told to (SIGHUP).
-async fn look_for_changes(
-    gateway: &Gateway,
-    chain_id: u64,
-    config: &Path,
-    mut files: Files,
-    mut hang_up: Signal,
-) {
+async fn look_for_changes(gateway: &Gateway, config: &Path, mut files: Files, mut hang_up: Signal) {
     loop {
         let told = tokio::select! {
             _ = hang_up.recv() => true,
@@ -149,7 +152,8 @@ async fn look_for_changes(
             Ok(settings) => {
                 // What was read last is what is compared with, also if it is refused now.
                 files = Files::of(&settings);
-                let pool = settings::pool(settings.chain_id.unwrap_or(chain_id), settings.nodes);
+                let chain_id = settings.chain_id.or(gateway.chain_id());
+                let pool = settings::pool(chain_id.unwrap_or(CHAIN_NOT_KNOWN), settings.nodes);
                 // Applied or refused, the gateway has said so.
                 let _ = gateway.reload(pool, settings.door).await;
             }
@@ -184,38 +188,12 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// The chain as told, or as the clients say; they have to agree.
-async fn chain_id(settings: &Settings) -> anyhow::Result<u64> {
-    if let Some(chain_id) = settings.chain_id {
-        return Ok(chain_id);
-    }
-    loop {
-        let mut said: Vec<(&NodeConfig, u64)> = Vec::new();
-        let mut failures = Vec::new();
-        for node in settings.nodes.iter().filter(|node| !node.send_only) {
-            match gateway::chain_of(node.clone()).await {
-                Ok(chain_id) => said.push((node, chain_id)),
-                // Asking again would change nothing.
-                Err(error @ ChainError::Settings(_)) => return Err(error.into()),
-                Err(ChainError::Asked(error)) => failures.push(error.to_string()),
-            }
-        }
-        if let Some((first, chain_id)) = said.first() {
-            if let Some((other, differs)) = said.iter().find(|(_, other)| other != chain_id) {
-                anyhow::bail!(
-                    "{} belongs to chain {chain_id} and {} to chain {differs}: a gateway is for one chain; say which one with --chain-id, or remove the stranger",
-                    first.name,
-                    other.name
-                );
-            }
-            return Ok(*chain_id);
-        }
-        tracing::warn!(
-            "the gateway does not listen yet: no client says its chain, asking again (with --chain-id, or chain_id in the file, it starts without asking): {}",
-            failures.join("; ")
-        );
+/// Where nobody said which chain this is, asks the clients until one says it.
+async fn learn_chain(gateway: &Gateway) -> Result<(), ChainError> {
+    while !gateway.learn_chain(settings::pool).await? {
         tokio::time::sleep(ASK_AGAIN).await;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -17,13 +17,19 @@ async fn client() -> String {
 
 /// The same on a chain of its own: `hash` is that of all its blocks.
 async fn client_of(hash: u64) -> String {
-    async fn answer(State(hash): State<u64>, Json(request): Json<Value>) -> Json<Value> {
+    client_at(free_port(), hash, "0x1092").await
+}
+
+/// The same at a port, and on a chain of this number.
+async fn client_at(port: u16, hash: u64, chain_id: &'static str) -> String {
+    type Of = (u64, &'static str);
+    async fn answer(State((hash, chain_id)): State<Of>, Json(request): Json<Value>) -> Json<Value> {
         let block = json!({
             "number": "0x64", "hash": format!("0x{hash:064x}"), "parentHash": format!("0x{:064x}", 99),
             "timestamp": "0x1", "gasLimit": "0x1", "receiptsRoot": format!("0x{:064x}", 1), "transactions": [],
         });
         let result = match request["method"].as_str().unwrap() {
-            "eth_chainId" => json!("0x1092"),
+            "eth_chainId" => json!(chain_id),
             "web3_clientVersion" => json!("Scripted/v1"),
             "eth_syncing" => json!(false),
             "eth_getBlockByNumber" | "eth_getBlockByHash" => block,
@@ -33,16 +39,14 @@ async fn client_of(hash: u64) -> String {
         };
         Json(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
+        .await
+        .unwrap();
+    let door = Router::new().route("/", post(answer));
     tokio::spawn(async move {
-        let _ = axum::serve(
-            listener,
-            Router::new().route("/", post(answer)).with_state(hash),
-        )
-        .await;
+        let _ = axum::serve(listener, door.with_state((hash, chain_id))).await;
     });
-    url
+    format!("http://127.0.0.1:{port}")
 }
 
 fn dodona() -> Command {
@@ -88,15 +92,19 @@ async fn ask(port: u16, method: &str, key: &str) -> Option<Value> {
     serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()
 }
 
-async fn started(file: &Path, port: u16) -> Child {
+fn begun(file: &Path) -> Child {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let child = dodona()
+    dodona()
         .args(["gateway", "--config"])
         .arg(file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+async fn started(file: &Path, port: u16) -> Child {
+    let child = begun(file);
     eventually("the gateway is ready", || async {
         get(port, "/readyz")
             .await
@@ -183,6 +191,86 @@ async fn a_file_that_changes_is_in_force_soon_and_a_bad_one_is_not() {
     assert!(told.success());
     let ended = tokio::time::timeout(Duration::from_secs(20), gateway.wait()).await;
     assert!(ended.unwrap().unwrap().success());
+}
+
+#[tokio::test]
+async fn with_every_client_down_at_the_start_the_port_is_open_and_says_so_until_one_is_back() {
+    let (theirs, folder, port) = (free_port(), tempfile::tempdir().unwrap(), free_port());
+    let file = folder.path().join("gateway.toml");
+    let text = format!(
+        "listen = '127.0.0.1:{port}'\n[[upstream]]\nname = 'a'\nhttp = 'http://127.0.0.1:{theirs}'\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let _gateway = begun(&file);
+    eventually("the port is open", || async {
+        get(port, "/health").await.filter(|(code, _)| *code == 200)
+    })
+    .await;
+    let (code, why) = get(port, "/readyz").await.unwrap();
+    assert_eq!(code, 503, "{why}");
+    assert!(why.contains("no upstream says which chain"), "{why}");
+    // Nothing that would depend on the chain is made up.
+    for method in ["eth_chainId", "net_version", "eth_sendRawTransaction"] {
+        let answer = ask(port, method, "").await.unwrap();
+        let text = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(text.contains("no upstream is available"), "{answer}");
+    }
+    let (_, status) = get(port, "/status").await.unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["chainId"], Value::Null);
+    assert_eq!(status["upstreams"][0]["state"], "Unreachable");
+    let why = status["upstreams"][0]["reason"].as_str().unwrap();
+    assert!(why.contains("onnect"), "{why}");
+    let (_, page) = get(port, "/").await.unwrap();
+    assert!(page.contains("chain not known yet"), "{page}");
+
+    // A change of the file is taken meanwhile, too.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("name = 'a'", "name = 'b'")).unwrap();
+    eventually("the other name is shown", || async {
+        let (_, status) = get(port, "/status").await?;
+        status.contains("\"name\":\"b\"").then_some(())
+    })
+    .await;
+
+    client_at(theirs, 100, "0x1092").await;
+    eventually("the gateway is ready", || async {
+        get(port, "/readyz").await.filter(|(code, _)| *code == 200)
+    })
+    .await;
+    let answer = ask(port, "eth_chainId", "").await.unwrap();
+    assert_eq!(answer["result"], "0x1092");
+    let (_, status) = get(port, "/status").await.unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status["chainId"], &status["upstreams"][0]["state"]),
+        (&json!(4242), &json!("Alive"))
+    );
+    // No figures of a chain that does not exist.
+    let (_, metrics) = get(port, "/metrics").await.unwrap();
+    assert!(metrics.contains("ID=\"4242\""), "{metrics}");
+    assert!(
+        !metrics.contains("ID=\"0\"") && !metrics.contains("Id=\"0\""),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn clients_of_two_chains_are_told_apart_before_anybody_is_answered() {
+    let one = client().await;
+    let other = client_at(free_port(), 100, "0x1").await;
+    let output = dodona()
+        .args(["gateway", "--listen", "127.0.0.1:0", &one, &other])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("belongs to chain 4242 and")
+            && said.contains("to chain 1: a gateway is for one chain"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

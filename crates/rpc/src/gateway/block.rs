@@ -216,18 +216,8 @@ impl<'a> LogsQuestion<'a> {
         let [filter] = list.as_slice() else {
             return Err(invalid("exactly one filter is due"));
         };
-        let members = members(filter.get()).ok_or_else(|| invalid("a filter is an object"))?;
-        let mut rest: Vec<(Cow<'a, str>, &'a RawValue)> = Vec::with_capacity(members.len());
-        for (name, value) in members {
-            let name = match MEMBERS.into_iter().find(|known| is_spelled(known, &name)) {
-                Some(known) => Cow::Borrowed(known),
-                None => name,
-            };
-            match rest.iter_mut().find(|(other, _)| *other == name) {
-                Some(member) => member.1 = value,
-                None => rest.push((name, value)),
-            }
-        }
+        let mut rest =
+            well_spelled(filter.get()).ok_or_else(|| invalid("a filter is an object"))?;
         let mut take = |wanted: &str| {
             let at = rest.iter().position(|(name, _)| name == wanted)?;
             let (_, value) = rest.remove(at);
@@ -251,21 +241,7 @@ impl<'a> LogsQuestion<'a> {
                 let mut numbers = [tags.latest; 2];
                 for (number, (name, end)) in numbers.iter_mut().zip(ends) {
                     let Some(end) = end else { continue };
-                    let reference = reference(end.get());
-                    let known = match reference {
-                        Some(Reference::Number(number)) => Some(number),
-                        // Nobody can have logs of what comes after the newest block.
-                        Some(Reference::Latest | Reference::Pending) => Some(tags.latest),
-                        Some(Reference::Earliest) => Some(0),
-                        Some(Reference::Safe) => tags.safe,
-                        Some(Reference::Finalized) => tags.finalized,
-                        Some(Reference::Hash) | None => {
-                            return Err(invalid(&format!("{name} is no number and no tag")));
-                        }
-                    };
-                    *number = known.ok_or_else(|| {
-                        Answer::error(-32000, &format!("the block of {name} is not known yet"))
-                    })?;
+                    *number = end_of_range(name, end, tags)?;
                 }
                 LogsOf::Range(numbers[0], numbers[1])
             }
@@ -307,6 +283,64 @@ impl<'a> LogsQuestion<'a> {
         text.push_str("}]");
         text
     }
+}
+
+/// Blocks that the first parameter spans, a filter of a method whose answers are not put together
+/// here; the first one not counted. `from` is where the range begins if nothing is said. The error is
+/// what the caller gets.
+pub(crate) fn spanned(params: &str, tags: Tags, from: u64) -> Result<u64, Answer> {
+    let invalid = |what: &str| Answer::error(-32602, &format!("invalid params: {what}"));
+    let list: Vec<&RawValue> =
+        serde_json::from_str(params).map_err(|_| invalid("a list with a filter is due"))?;
+    let filter = list.first().map_or("{}", |filter| filter.get());
+    let members = well_spelled(filter).ok_or_else(|| invalid("a filter is an object"))?;
+    let member = |wanted: &str| {
+        let (_, value) = members.iter().find(|(name, _)| name == wanted)?;
+        (value.get() != "null").then_some(*value)
+    };
+    if member("blockHash").is_some() {
+        return Ok(0);
+    }
+    let end = |name, missing| {
+        let said = member(name).map(|end| end_of_range(name, end, tags));
+        said.unwrap_or(Ok(missing))
+    };
+    Ok(end("toBlock", tags.latest)?.saturating_sub(end("fromBlock", from)?))
+}
+
+/// The block that an end of a range names.
+fn end_of_range(name: &str, end: &RawValue, tags: Tags) -> Result<u64, Answer> {
+    let known = match reference(end.get()) {
+        Some(Reference::Number(number)) => Some(number),
+        // Nobody can have logs of what comes after the newest block.
+        Some(Reference::Latest | Reference::Pending) => Some(tags.latest),
+        Some(Reference::Earliest) => Some(0),
+        Some(Reference::Safe) => tags.safe,
+        Some(Reference::Finalized) => tags.finalized,
+        Some(Reference::Hash) | None => {
+            let text = format!("invalid params: {name} is no number and no tag");
+            return Err(Answer::error(-32602, &text));
+        }
+    };
+    let unknown = || Answer::error(-32000, &format!("the block of {name} is not known yet"));
+    known.ok_or_else(unknown)
+}
+
+/// The members of a filter, each once, by the names clients know them by.
+fn well_spelled(filter: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    let members = members(filter)?;
+    let mut once: Vec<(Cow<'_, str>, &RawValue)> = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        let name = match MEMBERS.into_iter().find(|known| is_spelled(known, &name)) {
+            Some(known) => Cow::Borrowed(known),
+            None => name,
+        };
+        match once.iter_mut().find(|(other, _)| *other == name) {
+            Some(member) => member.1 = value,
+            None => once.push((name, value)),
+        }
+    }
+    Some(once)
 }
 
 /// Whether a client may take a member's name for this one: most look past capitals, Go past two

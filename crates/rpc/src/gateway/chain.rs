@@ -57,6 +57,14 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    pub(crate) fn earlier(self, other: Self) -> Self {
+        if other.is_before(self) { other } else { self }
+    }
+
+    pub(crate) fn later(self, other: Self) -> Self {
+        if self.is_before(other) { other } else { self }
+    }
+
     /// Whether this place comes before another one.
     pub(crate) fn is_before(self, other: Self) -> bool {
         (self.epoch, self.next) < (other.epoch, other.next)

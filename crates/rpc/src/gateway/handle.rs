@@ -206,11 +206,34 @@ impl Core {
             return Err(Answer::error(-32601, &text).into());
         }
         let method = method::find(&request.method);
+        if self.pool.known_chain_id().is_none() {
+            return Err(self.nobody(&[]).into());
+        }
+        self.spans_no_more_than_it_may(method, request.params)?;
         if let Err(exhausted) = self.pays(caller, method, request.params) {
             observe::over_quota(caller.name.as_deref());
             return Err(exhausted);
         }
         Ok(method)
+    }
+
+    /// Refuses a filter over too many blocks where an endpoint answers it as a whole; `eth_getLogs`
+    /// sees to that itself.
+    fn spans_no_more_than_it_may(
+        &self,
+        method: &method::Method,
+        params: &str,
+    ) -> Result<(), Answered> {
+        if method.at != At::Filter || method.kind == Kind::Logs {
+            return Ok(());
+        }
+        let Some(tags) = self.chain.tags() else {
+            return Ok(());
+        };
+        if block::spanned(params, tags, begins(method, tags))? >= self.config.max_log_range {
+            return Err(too_wide(self.config.max_log_range).into());
+        }
+        Ok(())
     }
 
     fn may(&self, caller: &Caller, method: &str) -> bool {
@@ -236,7 +259,11 @@ impl Core {
         };
         let tags = || self.chain.tags().unwrap_or_default();
         let (kind, blocks) = match (method.kind, method.at) {
-            (Kind::Logs, _) | (_, At::Filter) => (method.kind, blocks_of(params, tags())),
+            (Kind::Logs, _) => (method.kind, blocks_of(params, tags())),
+            (kind, At::Filter) => {
+                let from = begins(method, tags());
+                (kind, block::spanned(params, tags(), from).unwrap_or(0))
+            }
             // Costs what its question costs.
             (Kind::Own(Own::FilterLogs), _) => match self.filter_asks(params) {
                 Some(asks) => (Kind::Logs, blocks_of(&asks, tags())),
@@ -384,6 +411,19 @@ impl std::convert::From<Answer> for Answered {
         };
         Self { answer, exhausted }
     }
+}
+
+/// Where a filter begins that does not say it. Clients differ about traces; more is assumed.
+fn begins(method: &method::Method, tags: block::Tags) -> u64 {
+    match method.name {
+        "trace_filter" | "arbtrace_filter" => 0,
+        _ => tags.latest,
+    }
+}
+
+/// Said of a range that is refused for its width.
+pub(super) fn too_wide(most: u64) -> Answer {
+    Answer::error(-32005, &format!("exceed maximum block range {most}"))
 }
 
 /// Blocks a filter spans; what cannot be read is refused before anybody is asked.

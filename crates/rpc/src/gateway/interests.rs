@@ -115,6 +115,10 @@ impl Interests {
         self.all.insert(id, looks_for);
     }
 
+    pub(crate) fn get(&self, id: u128) -> Option<&LooksFor> {
+        self.all.get(&id).map(|looks_for| &**looks_for)
+    }
+
     pub(crate) fn remove(&mut self, id: u128) {
         let Some(looks_for) = self.all.remove(&id) else {
             return;

@@ -14,6 +14,7 @@ use super::Core;
 use super::block::{LogsOf, LogsQuestion, Needs, Tags};
 use super::class::Class;
 use super::envelope::Answer;
+use super::handle::too_wide;
 use super::log::BlockLogs;
 use super::method::{self, Method};
 use super::question::{Asked, Question};
@@ -93,8 +94,7 @@ impl Core {
             }
         }
         if last - first >= self.config.max_log_range {
-            let text = format!("exceed maximum block range {}", self.config.max_log_range);
-            return Answer::error(-32005, &text).into();
+            return too_wide(self.config.max_log_range).into();
         }
         let end = self.chain.hash_at(last);
         let all = async {

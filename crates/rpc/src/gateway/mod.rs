@@ -8,8 +8,10 @@
 //! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), with logs that
 //! are proven complete (`proving`, `completeness`), and the door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
 //! and how much (`policy`, `quota`), how it is asked (`server` with `pace` and `framing`, `swift`; over WebSocket `socket`, `frames`,
-//! `line`, and `teller` for heads), and on which core (`workers`). What clients send
+//! `line`, and `teller`, `together` and `pump` for what they are told), and on which core (`workers`). What clients send
 //! and get is passed on as the bytes it is.
+//!
+//! Where nobody says which chain all this is about, the upstreams are asked (`learning`).
 //!
 //! Settings may change while clients are connected (`reload`): a new [`Core`] takes over the
 //! journal and the filters of the old one, and clients go over to it with their next request.
@@ -38,6 +40,7 @@ mod history;
 mod horizon;
 mod interests;
 mod jwt;
+mod learning;
 mod line;
 mod log;
 mod logs;
@@ -50,6 +53,7 @@ mod policy;
 mod probe;
 mod proofs;
 mod proving;
+mod pump;
 mod question;
 mod quota;
 mod quoted;
@@ -72,6 +76,7 @@ mod swift;
 mod teller;
 mod tip;
 mod tls;
+mod together;
 mod workers;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,8 +95,9 @@ pub use config::GatewayConfig;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use envelope::{Body, Request, read as read_body};
 pub use jwt::{JwtConfig, JwtConfigError};
+pub use learning::{ChainError, chain_of};
 pub use policy::MethodRules;
-pub use probe::{ChainError, FeeCap, Finding, UpstreamVerdict, chain_of, probe};
+pub use probe::{FeeCap, Finding, UpstreamVerdict, probe};
 pub use proofs::LogsMode;
 pub use quota::Quota;
 pub use reload::{Gateway, ReloadError, Reloaded};

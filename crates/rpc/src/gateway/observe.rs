@@ -323,6 +323,13 @@ pub(crate) fn listening(address: SocketAddr, tls: bool) {
     info!("the gateway listens on http{s}://{address} and ws{s}://{address}");
 }
 
+/// Clients are answered that nobody is there; so it is worth a line each time it is asked again.
+pub(crate) fn chain_not_known(why: &str) {
+    warn!(
+        "no upstream says which chain it belongs to, so nobody can be answered yet; asking again (with --chain-id, or chain_id in the file, nobody has to be asked): {why}"
+    );
+}
+
 pub(crate) fn draining(notice: Duration) {
     info!(
         "the gateway stops: it says so on /readyz for {} s, then finishes what it is answering",

@@ -86,6 +86,12 @@ fn ready(core: &Core) -> Response<Pieces> {
     if core.kept.draining.load(Ordering::Relaxed) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
+    if core.pool.known_chain_id().is_none() {
+        return plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no upstream says which chain it belongs to\n",
+        );
+    }
     if core.chain.tags().is_none() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "no block is known yet\n");
     }
@@ -185,7 +191,7 @@ fn status(core: &Core) -> serde_json::Value {
         })
         .collect();
     json!({
-        "chainId": core.pool.chain_id(),
+        "chainId": core.pool.known_chain_id(),
         "latest": tags.map(|tags| tags.latest),
         "safe": tags.and_then(|tags| tags.safe),
         "finalized": tags.and_then(|tags| tags.finalized),
@@ -254,11 +260,11 @@ fn screen(core: &Core, beside: &str) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content="5";
-                title { "Dodona gateway, chain " (core.pool.chain_id()) }
+                title { (title(core)) }
                 style { (maud::PreEscaped(STYLE)) }
             }
             body {
-                h1 { "Dodona gateway, chain " (core.pool.chain_id()) }
+                h1 { (title(core)) }
                 @if let Some(why) = refused(core) {
                     p.refused { "The changed settings were refused, the ones before hold: " (why) }
                 }
@@ -282,6 +288,13 @@ fn screen(core: &Core, beside: &str) -> String {
         }
     }
     .into_string()
+}
+
+fn title(core: &Core) -> String {
+    match core.pool.known_chain_id() {
+        Some(chain_id) => format!("Dodona gateway, chain {chain_id}"),
+        None => "Dodona gateway, chain not known yet".to_owned(),
+    }
 }
 
 fn link(beside: &str, page: &str) -> String {

@@ -5,7 +5,7 @@ mod caps;
 mod together;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::B256;
 use serde::Serialize;
@@ -13,12 +13,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::config::{NodeConfig, PoolConfig};
+use crate::config::PoolConfig;
 use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
 use crate::head::{BlockTag, Head};
 use crate::node::Node;
-use crate::quantity::Small;
 use crate::status::{NodeReport, without_name};
 use crate::ws::{Connection, WsEndpoint};
 pub use caps::FeeCap;
@@ -63,32 +62,6 @@ pub struct UpstreamVerdict {
     /// Whether a transaction with a very high fee would be taken: what it says if not.
     pub fee_cap: Option<FeeCap>,
     pub findings: Vec<Finding>,
-}
-
-/// Why a client did not say which chain it belongs to.
-#[derive(Debug, thiserror::Error)]
-pub enum ChainError {
-    /// It could not be asked, and cannot be later.
-    #[error(transparent)]
-    Settings(#[from] PoolError),
-    #[error(transparent)]
-    Asked(#[from] RpcError),
-}
-
-/// Asks which chain a URL belongs to; the time-out is five seconds.
-pub async fn chain_of(node: NodeConfig) -> Result<u64, ChainError> {
-    let mut config = PoolConfig::new(0, vec![node]);
-    config.request_timeout = Duration::from_secs(5);
-    let pool = Endpoints::new(config)?;
-    let node = &pool.0.nodes[0];
-    if let (None, Some(ws)) = (&node.http, &node.ws) {
-        let (connection, driver) = ws.connect().await?;
-        return tokio::select! {
-            id = node.ask_on::<Small>(ws, &connection, "eth_chainId", [(); 0]) => Ok(id?.0),
-            cause = driver.run(|_| {}) => Err(ws.unreachable(cause).into()),
-        };
-    }
-    Ok(node.ask::<Small>("eth_chainId", [(); 0]).await?.0)
 }
 
 /// Methods a caller is likely to need, with harmless parameters.

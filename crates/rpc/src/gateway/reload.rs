@@ -13,10 +13,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, timeout};
 
 use super::bind::{self, ListenError};
+use super::learning::ChainError;
 use super::probe::family;
 use super::tls::{self, Tls};
 use super::{Core, GatewayConfig, GatewayError, history, observe, server};
-use crate::config::PoolConfig;
+use crate::config::{CHAIN_NOT_KNOWN, NodeConfig, PoolConfig};
 use crate::endpoints::Endpoints;
 use crate::error::PoolError;
 use crate::status::NodeState;
@@ -112,8 +113,14 @@ impl Gateway {
             .take();
         let Some(todo) = todo else { return };
         let core = self.core();
-        *self.0.changing.lock().await = Some(self.watch(&core.pool));
-        let _ = self.0.work.send(Work::Follow(core));
+        if core.pool.known_chain_id().is_some() {
+            let mut watched = self.0.changing.lock().await;
+            // Who learned the chain first has begun already.
+            if watched.is_none() {
+                *watched = Some(self.watch(&core.pool));
+                let _ = self.0.work.send(Work::Follow(core));
+            }
+        }
         tokio::select! {
             () = work(todo) => {}
             () = self.keep_history() => {}
@@ -129,6 +136,27 @@ impl Gateway {
         };
         let _ = self.0.work.send(Work::Pool(Box::pin(running)));
         handle
+    }
+
+    /// Asks the upstreams, all at once, which chain they belong to, where nobody has said it; true
+    /// once it is known. `judged` makes the settings of that chain. Why an upstream does not say is on
+    /// the status page.
+    pub async fn learn_chain(
+        &self,
+        judged: impl FnOnce(u64, Vec<NodeConfig>) -> PoolConfig,
+    ) -> Result<bool, ChainError> {
+        let mut watched = self.0.changing.lock().await;
+        let core = self.core();
+        if core.pool.known_chain_id().is_some() {
+            return Ok(true);
+        }
+        let Some(chain_id) = core.ask_for_chain().await? else {
+            return Ok(false);
+        };
+        let config = core.config.clone();
+        let pool = judged(chain_id, core.pool.0.config.nodes.clone());
+        self.go_over(&mut watched, pool, config).await?;
+        Ok(true)
     }
 
     async fn keep_history(&self) {
@@ -196,13 +224,36 @@ impl Gateway {
         config: GatewayConfig,
     ) -> Result<Reloaded, ReloadError> {
         let mut watched = self.0.changing.lock().await;
+        let gone_over = self.go_over(&mut watched, pool, config).await?;
+        let (upstreams_changed, not_applied) = gone_over;
+        let before = self.core().kept.generation.fetch_add(1, Ordering::Relaxed);
+        Ok(Reloaded {
+            generation: before + 1,
+            upstreams_changed,
+            not_applied,
+        })
+    }
+
+    /// Whether the upstreams are others, and what needs a restart. `watched` is held while one change
+    /// is made.
+    async fn go_over(
+        &self,
+        watched: &mut Option<AbortHandle>,
+        mut pool: PoolConfig,
+        config: GatewayConfig,
+    ) -> Result<(bool, Vec<&'static str>), ReloadError> {
         let old = self.core();
-        let from = old.pool.chain_id();
-        if pool.chain_id != from {
-            return Err(ReloadError::OtherChain {
-                from,
-                to: pool.chain_id,
-            });
+        let before = old.pool.known_chain_id();
+        if let Some(from) = before {
+            if pool.chain_id == CHAIN_NOT_KNOWN {
+                pool.chain_id = from;
+            }
+            if pool.chain_id != from {
+                return Err(ReloadError::OtherChain {
+                    from,
+                    to: pool.chain_id,
+                });
+            }
         }
         let mut not_applied = Vec::new();
         let config = GatewayConfig {
@@ -227,20 +278,24 @@ impl Gateway {
             let pool = Endpoints::new(pool)?;
             pool.0.agreed.take_over(&old.pool.0.agreed);
             let new = old.next(pool, config)?;
-            let handle = self.watch(&new.pool);
-            if let Err(error) = caught_up(&old, &new.pool).await {
+            let handle = new.pool.known_chain_id().map(|_| self.watch(&new.pool));
+            // Where nobody could be asked before, nobody has to be waited for.
+            if let (Some(_), Some(handle)) = (before, &handle)
+                && let Err(error) = caught_up(&old, &new.pool).await
+            {
                 handle.abort();
                 return Err(error);
             }
-            (new, Some(handle))
+            (new, handle)
         } else {
             (old.next(old.pool.clone(), config)?, None)
         };
         let new = Arc::new(new);
-        let generation = old.kept.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let _ = old.successor.set(Arc::clone(&new));
         self.0.core.send_replace(Arc::clone(&new));
-        let _ = self.0.work.send(Work::Follow(new));
+        if new.pool.known_chain_id().is_some() {
+            let _ = self.0.work.send(Work::Follow(new));
+        }
         if let Some(handle) = handle
             && let Some(before) = watched.replace(handle)
         {
@@ -251,11 +306,7 @@ impl Gateway {
             };
             let _ = self.0.work.send(Work::Pool(Box::pin(later)));
         }
-        Ok(Reloaded {
-            generation,
-            upstreams_changed,
-            not_applied,
-        })
+        Ok((upstreams_changed, not_applied))
     }
 }
 
@@ -354,6 +405,11 @@ async fn work(mut todo: mpsc::UnboundedReceiver<Work>) {
 }
 
 impl Gateway {
+    /// The chain it is for; none before anybody said it.
+    pub fn chain_id(&self) -> Option<u64> {
+        self.core().pool.known_chain_id()
+    }
+
     /// The number of the newest block the gateway speaks about; none before it knows one.
     pub fn tip(&self) -> Option<u64> {
         self.core().chain.tags().map(|tags| tags.latest)

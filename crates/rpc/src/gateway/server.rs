@@ -34,7 +34,7 @@ use super::responses::{json, nameless, no_room, plain, preflight, turned_away, w
 use super::resumed::Resumed;
 use super::socket::Guest;
 use super::swift::{self, Outcome};
-use super::teller::Teller;
+use super::teller::Tellers;
 use super::workers::{Place, Workers};
 use super::{access, observe, pages, socket, tls};
 
@@ -362,9 +362,9 @@ impl Pass {
         }
     }
 
-    /// Who tells heads where this connection is served.
-    pub(crate) fn teller(&self) -> Arc<Teller> {
-        Arc::clone(&self.link.seat.1.teller)
+    /// Who tell of heads and logs where this connection is served.
+    pub(crate) fn tellers(&self) -> Tellers {
+        self.link.seat.1.tellers.clone()
     }
 
     /// Who it is under these settings; the error is why they may not stay.

@@ -87,7 +87,7 @@ pub(crate) async fn serve(
         read,
     } = apart(upgraded);
     let line = Line::new(out, guest.core.config.max_queued_bytes);
-    let client = Client::new(line, guest.pass.teller());
+    let client = Client::new(line, guest.pass.tellers());
     let mut reader = Reader::default();
     reader.feed(&read);
     drop(read);

@@ -1,88 +1,84 @@
 //! What one WebSocket client is told: heads and logs, from the journal and so without gaps and
 //! without repetition, whatever becomes of endpoints.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::Core;
-use super::chain::{Block, Change, Cursor, Gap};
+use super::chain::{Cursor, Gap};
 use super::envelope::Answer;
 use super::filters::{new_id, read_id, too_much};
 use super::frames::Kind;
 use super::interests::{Interests, LooksFor};
 use super::line::{Line, TooSlow};
-use super::log::{Criteria, RawLog};
+use super::log::Criteria;
 use super::observe;
-use super::teller::{News, Teller};
+use super::teller::{News, Tellers};
 use crate::pending::Wanted;
 
-/// Logs that cannot be had are asked for again after this.
-const LOGS_PAUSE: Duration = Duration::from_millis(250);
-/// Whoever waits for the logs of a block for so long is told that they cannot be had.
-const LOGS_PATIENCE: Duration = Duration::from_secs(600);
-/// Waiting transactions told at once before somebody else has a turn.
-const PENDING_AT_ONCE: usize = 256;
 /// Bytes that the place of an address or a topic in an index takes, about.
 const MARK_BYTES: usize = 128;
-/// Logs looked at, and clients told of one, before somebody else has a turn.
-const LOGS_AT_ONCE: usize = 128;
-/// Whether we are syncing is looked at so often for those who want to know.
-const SYNCING_EVERY: Duration = Duration::from_secs(1);
-
 /// Said to a client for which no more is kept.
 pub(crate) const TOO_SLOW: &str = "too slow: more is waiting than the gateway keeps";
 
 /// One client's outgoing side.
 pub(crate) struct Client {
     pub(crate) line: Line,
-    /// Who tells those of heads who want nothing else.
-    teller: Arc<Teller>,
+    pub(super) tellers: Tellers,
     /// Why the connection has to end, once it has to.
     end: Mutex<Option<(u16, String)>>,
     has_to_end: AtomicBool,
     pub(crate) ending: Notify,
     wanted: Mutex<AllWanted>,
-    /// Who wants which logs.
+    /// Who wants which logs, while a task of its own tells it.
     interests: Mutex<Interests>,
     /// Something new to look after.
-    woken: Notify,
+    pub(super) woken: Notify,
 }
 
 /// What a client wants to be told, and who does it.
 #[derive(Default)]
-struct AllWanted {
-    list: Vec<Subscription>,
+pub(super) struct AllWanted {
+    pub(super) list: Vec<Subscription>,
+    /// New, for those who tell it together with others.
+    pub(super) waiting: Vec<Subscription>,
     /// Granted, and not begun yet.
     promised: usize,
-    by: By,
+    pub(super) by: By,
 }
 
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum By {
+impl AllWanted {
+    fn all(&self) -> impl Iterator<Item = &Subscription> {
+        self.list.iter().chain(&self.waiting)
+    }
+}
+
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
     #[default]
     Nobody,
     /// Heads and nothing else: together with others like it.
     Teller,
+    /// Not taken in yet where heads and logs are told together with others.
+    Arriving,
+    Together,
     /// A task of its own.
     Pump,
 }
 
 #[derive(Clone)]
-struct Subscription {
-    id: u128,
-    topic: Topic,
-    cursor: Cursor,
+pub(super) struct Subscription {
+    pub(super) id: u128,
+    pub(super) topic: Topic,
+    pub(super) cursor: Cursor,
 }
 
 #[derive(Clone)]
-enum Topic {
+pub(super) enum Topic {
     Heads,
     Logs(Arc<LooksFor>),
     /// Waiting transactions, from a place in what was told of them on.
@@ -97,16 +93,16 @@ enum Topic {
 
 impl Topic {
     /// Whether the journal feeds it.
-    fn is_of_the_chain(&self) -> bool {
+    pub(super) fn is_of_the_chain(&self) -> bool {
         matches!(self, Self::Heads | Self::Logs(_))
     }
 }
 
 impl Client {
-    pub(crate) fn new(line: Line, teller: Arc<Teller>) -> Arc<Self> {
+    pub(crate) fn new(line: Line, tellers: Tellers) -> Arc<Self> {
         Arc::new(Self {
             line,
-            teller,
+            tellers,
             end: Mutex::new(None),
             has_to_end: AtomicBool::new(false),
             ending: Notify::new(),
@@ -119,7 +115,7 @@ impl Client {
     #[cfg(test)]
     pub(crate) fn heard() -> (Arc<Self>, tokio::sync::mpsc::UnboundedReceiver<Bytes>) {
         let (tell, heard) = tokio::sync::mpsc::unbounded_channel();
-        let client = Self::new(Line::heard_by(tell), Arc::default());
+        let client = Self::new(Line::heard_by(tell), Tellers::default());
         (client, heard)
     }
 
@@ -131,7 +127,7 @@ impl Client {
     }
 
     /// Something that has happened to a subscription.
-    fn notify(&self, id: u128, member: &str, content: &[u8]) {
+    pub(super) fn notify(&self, id: u128, member: &str, content: &[u8]) {
         let (id, open) = (format!("{id:#x}"), format!("\",\"{member}\":"));
         let pieces = [NOTIFICATION, id.as_bytes(), open.as_bytes(), content, b"}}"];
         let said = match pieces.iter().map(|piece| piece.len()).sum() {
@@ -141,7 +137,7 @@ impl Client {
         self.or_too_slow(said);
     }
 
-    fn or_too_slow(&self, said: Result<(), TooSlow>) {
+    pub(super) fn or_too_slow(&self, said: Result<(), TooSlow>) {
         if said.is_err() && !self.has_to_end() {
             observe::slow_client();
             self.finish(1013, TOO_SLOW);
@@ -173,8 +169,11 @@ impl Client {
     pub(crate) fn leave(&self) {
         self.line.end();
         self.woken.notify_one();
-        if self.lock(&self.wanted).by == By::Teller {
-            self.teller.one_left();
+        let by = self.wanted().by;
+        match by {
+            By::Teller => self.tellers.heads.one_left(),
+            By::Arriving | By::Together => self.tellers.together.leaves(self),
+            By::Nobody | By::Pump => {}
         }
     }
 
@@ -183,42 +182,26 @@ impl Client {
         self.has_to_end() || self.line.has_ended()
     }
 
+    pub(super) fn wanted(&self) -> MutexGuard<'_, AllWanted> {
+        self.lock(&self.wanted)
+    }
+
+    pub(super) fn interests(&self) -> MutexGuard<'_, Interests> {
+        self.lock(&self.interests)
+    }
+
     fn lock<'a, T>(&self, of: &'a Mutex<T>) -> MutexGuard<'a, T> {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells this client what the journal has for it, until it is gone.
-    async fn pump(self: Arc<Self>, mut core: Arc<Core>) {
-        let mut changed = core.chain.changed();
-        let mut pending = core.pool.0.pending.news();
-        while !self.is_gone() {
-            core = core.newest();
-            let aside = self.tell_aside(&core);
-            match self.tell_next(&core).await {
-                Ok(true) => {}
-                Ok(false) if aside.told => {}
-                Ok(false) => {
-                    tokio::select! {
-                        biased;
-                        moved = changed.changed() => if moved.is_err() { return },
-                        _ = pending.changed(), if aside.pending => {}
-                        () = tokio::time::sleep(SYNCING_EVERY), if aside.syncing => {}
-                        () = self.woken.notified() => {}
-                    }
-                }
-                Err(Gap) => return self.fell_behind(&core),
-            }
-        }
-    }
-
     /// There is a gap in what this client was told, and it is told that.
-    fn fell_behind(&self, core: &Core) {
+    pub(super) fn fell_behind(&self, core: &Core) {
         observe::fatal_gap();
         let from = core.chain.tip().map_or(0, |tip| tip.head.number);
         let why = format!(
             "subscription gap: reconnect and look back with eth_getLogs; the chain is at {from}"
         );
-        let subscriptions = self.lock(&self.wanted).list.clone();
+        let subscriptions = self.wanted().list.clone();
         for subscription in subscriptions {
             let error = super::envelope::error_bytes(-32000, &why);
             self.notify(subscription.id, "error", &error);
@@ -229,7 +212,7 @@ impl Client {
     /// Tells the heads that are news to it; false if that is not the teller's any more.
     pub(crate) fn is_told(&self, core: &Core, news: &mut News) -> bool {
         let told = {
-            let mut wanted = self.lock(&self.wanted);
+            let mut wanted = self.wanted();
             if self.is_gone() || wanted.by != By::Teller {
                 return false;
             }
@@ -242,7 +225,7 @@ impl Client {
     }
 
     /// Tells heads to those who want them.
-    fn tell_heads(
+    pub(super) fn tell_heads(
         &self,
         core: &Core,
         list: &mut [Subscription],
@@ -266,183 +249,6 @@ impl Client {
         }
         Ok(())
     }
-
-    /// Tells what does not come from the chain.
-    fn tell_aside(&self, core: &Core) -> Aside {
-        let mut aside = Aside::default();
-        for subscription in self.lock(&self.wanted).list.iter_mut() {
-            match &mut subscription.topic {
-                Topic::Heads | Topic::Logs(_) => {}
-                Topic::Pending { place, .. } => {
-                    aside.pending = true;
-                    let (hashes, next) = core.pool.0.pending.since(*place, PENDING_AT_ONCE);
-                    *place = next;
-                    aside.told |= !hashes.is_empty();
-                    for hash in hashes {
-                        let hash = format!("\"{hash}\"");
-                        self.notify(subscription.id, "result", hash.as_bytes());
-                    }
-                }
-                Topic::Syncing(told) => {
-                    aside.syncing = true;
-                    let syncing = core.syncing();
-                    if syncing.is_some() == *told {
-                        continue;
-                    }
-                    *told = syncing.is_some();
-                    aside.told = true;
-                    let content = match syncing {
-                        None => Bytes::from_static(b"false"),
-                        Some(status) => {
-                            let status = String::from_utf8_lossy(&status);
-                            format!(r#"{{"syncing":true,"status":{status}}}"#).into()
-                        }
-                    };
-                    self.notify(subscription.id, "result", &content);
-                }
-            }
-        }
-        aside
-    }
-
-    /// Tells all new heads, if nothing but heads is wanted of the chain; true if there may be more.
-    fn tell_only_heads(&self, core: &Core) -> Result<Option<bool>, Gap> {
-        let mut wanted = self.lock(&self.wanted);
-        let wants_logs = |it: &Subscription| matches!(it.topic, Topic::Logs(_));
-        if wanted.list.iter().any(wants_logs) {
-            return Ok(None);
-        }
-        let mut news = News::default();
-        self.tell_heads(core, &mut wanted.list, &mut news)?;
-        Ok(Some(news.is_more()))
-    }
-
-    /// Tells the oldest change somebody here has not been told; false if there is none.
-    async fn tell_next(&self, core: &Arc<Core>) -> Result<bool, Gap> {
-        if let Some(more) = self.tell_only_heads(core)? {
-            return Ok(more);
-        }
-        let mut subscriptions = self.lock(&self.wanted).list.clone();
-        subscriptions.retain(|subscription| subscription.topic.is_of_the_chain());
-        let mut oldest: Option<(Cursor, Change, Cursor)> = None;
-        for subscription in &subscriptions {
-            let cursor = subscription.cursor;
-            if oldest
-                .as_ref()
-                .is_some_and(|(oldest, ..)| !cursor.is_before(*oldest))
-            {
-                continue;
-            }
-            let (changes, next) = core.chain.since(cursor, 1)?;
-            if let Some(change) = changes.into_iter().next() {
-                oldest = Some((cursor, change, next));
-            }
-        }
-        let Some((at, change, next)) = oldest else {
-            return Ok(false);
-        };
-        // By their order.
-        let due: HashMap<u128, usize> = subscriptions
-            .iter()
-            .filter(|subscription| subscription.cursor == at)
-            .map(|subscription| subscription.id)
-            .zip(0..)
-            .collect();
-        // Heads first, then the logs of the same block.
-        for subscription in &subscriptions {
-            if let (Topic::Heads, Change::Add(block)) = (&subscription.topic, &change)
-                && due.contains_key(&subscription.id)
-            {
-                self.notify(subscription.id, "result", &block.header);
-            }
-        }
-        let wants_logs =
-            |it: &Subscription| matches!(it.topic, Topic::Logs(_)) && due.contains_key(&it.id);
-        if subscriptions.iter().any(wants_logs) {
-            match &change {
-                Change::Add(block) => self.tell_logs(core, block, &due).await?,
-                Change::Remove(block) => self.tell_removed(block, &due).await,
-            }
-        }
-        for subscription in self.lock(&self.wanted).list.iter_mut() {
-            if due.contains_key(&subscription.id) {
-                subscription.cursor = next;
-            }
-        }
-        Ok(true)
-    }
-
-    async fn tell_logs(
-        &self,
-        core: &Arc<Core>,
-        block: &Block,
-        due: &HashMap<u128, usize>,
-    ) -> Result<(), Gap> {
-        if let Some(bloom) = block.head.logs_bloom.as_deref()
-            && !bloom.is_zero()
-            && !self.lock(&self.interests).may_be_in(bloom)
-        {
-            return Ok(());
-        }
-        let asked = Instant::now();
-        let logs = loop {
-            if let Some(logs) = core.newest().logs_of(block).await {
-                break logs;
-            }
-            // Gone from the chain and from all endpoints: told nobody, missed by nobody.
-            if !core.chain.is_canonical(block) || self.is_gone() {
-                return Ok(());
-            }
-            if asked.elapsed() > LOGS_PATIENCE {
-                return Err(Gap);
-            }
-            tokio::time::sleep(LOGS_PAUSE).await;
-        };
-        let logs = logs.list.iter().map(|log| (log, log.raw.clone()));
-        self.tell_each(logs, due).await;
-        Ok(())
-    }
-
-    async fn tell_removed(&self, block: &Block, due: &HashMap<u128, usize>) {
-        let Some(logs) = block.logs.lock().await.clone() else {
-            return;
-        };
-        let logs = logs.list.iter().rev().map(|log| (log, log.removed()));
-        self.tell_each(logs, due).await;
-    }
-
-    /// Tells each log, in these words, to those of the due who want it, in their order.
-    async fn tell_each(
-        &self,
-        logs: impl Iterator<Item = (&RawLog, Bytes)>,
-        due: &HashMap<u128, usize>,
-    ) {
-        let mut at_once = 0;
-        for (log, words) in logs {
-            let found = self.lock(&self.interests).of(log);
-            let mut who: Vec<(usize, u128)> = found
-                .into_iter()
-                .filter_map(|id| due.get(&id).map(|order| (*order, id)))
-                .collect();
-            who.sort_unstable();
-            at_once += 1 + who.len();
-            for (_, id) in who {
-                self.notify(id, "result", &words);
-            }
-            if at_once >= LOGS_AT_ONCE {
-                at_once = 0;
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-}
-
-/// What is wanted beside the chain, and whether any of it was there to tell.
-#[derive(Default)]
-struct Aside {
-    told: bool,
-    pending: bool,
-    syncing: bool,
 }
 
 /// How a notification begins; the id comes next.
@@ -508,8 +314,8 @@ impl Subscriber {
         };
         {
             // Others may be granted at the same time.
-            let mut wanted = self.client.lock(&self.client.wanted);
-            if wanted.list.len() + wanted.promised >= core.config.max_subscriptions {
+            let mut wanted = self.client.wanted();
+            if wanted.all().count() + wanted.promised >= core.config.max_subscriptions {
                 return Answer::error(-32005, "too many subscriptions on one connection");
             }
             wanted.promised += 1;
@@ -525,15 +331,13 @@ impl Subscriber {
 
     /// What it takes to look for this; none if that is more than a client may have, or than there is.
     fn looks_for(&self, core: &Core, criteria: Criteria) -> Option<Arc<LooksFor>> {
-        let kept = |list: &[Subscription]| {
-            let logs = list.iter().map(|subscription| match &subscription.topic {
-                Topic::Logs(looks_for) => looks_for.keeps.bytes,
-                _ => 0,
-            });
-            logs.sum::<usize>()
+        let keeps = |subscription: &Subscription| match &subscription.topic {
+            Topic::Logs(looks_for) => looks_for.keeps.bytes,
+            _ => 0,
         };
         let client = &self.client;
-        let has = kept(&client.lock(&client.wanted).list) + kept(&client.lock(&self.fresh));
+        let has = client.wanted().all().map(keeps).sum::<usize>()
+            + client.lock(&self.fresh).iter().map(keeps).sum::<usize>();
         // Each mark of it also has a place in the index.
         let bytes = criteria.bytes() + MARK_BYTES * criteria.marks().count();
         let held = core.config.max_held_bytes;
@@ -548,14 +352,10 @@ impl Subscriber {
                 "invalid params: eth_unsubscribe takes a subscription's id",
             );
         };
-        let mut wanted = self.client.lock(&self.client.wanted);
-        let before = wanted.list.len();
-        wanted.list.retain(|subscription| subscription.id != id);
-        if wanted.list.len() == before {
+        if !self.client.tellers.together.ends(&self.client, id) {
             return Answer::error(-32601, "subscription not found");
         }
-        drop(wanted);
-        self.client.lock(&self.client.interests).remove(id);
+        self.client.interests().remove(id);
         Answer::literal("true")
     }
 
@@ -566,44 +366,54 @@ impl Subscriber {
             return;
         }
         let client = &self.client;
-        {
-            let mut interests = client.lock(&client.interests);
-            for subscription in &fresh {
-                if let Topic::Logs(looks_for) = &subscription.topic {
-                    interests.add(subscription.id, Arc::clone(looks_for));
-                }
-            }
-        }
-        let before = {
-            let mut wanted = client.lock(&client.wanted);
+        let (before, by) = {
+            let mut wanted = client.wanted();
             wanted.promised = wanted.promised.saturating_sub(fresh.len());
-            wanted.list.extend(fresh);
-            let only_heads = wanted
-                .list
-                .iter()
-                .all(|it| matches!(it.topic, Topic::Heads));
-            let by = match wanted.by {
-                By::Nobody | By::Teller if only_heads => By::Teller,
-                _ => By::Pump,
-            };
-            (std::mem::replace(&mut wanted.by, by), by)
-        };
-        match before {
-            (_, By::Nobody) => {}
-            (By::Pump, _) => client.woken.notify_one(),
-            (before, By::Pump) => {
-                if before == By::Teller {
-                    client.teller.one_left();
+            let before = wanted.by;
+            wanted.by = after(before, wanted.list.iter().chain(&fresh));
+            match (before, wanted.by) {
+                (By::Arriving | By::Together, _) => wanted.waiting.extend(fresh),
+                (By::Pump, _) => {
+                    client.is_interested(&fresh);
+                    wanted.list.extend(fresh);
                 }
-                tokio::spawn(Arc::clone(client).pump(Arc::clone(core)));
+                (_, By::Pump) => client.goes_alone(&mut wanted, fresh, core),
+                _ => wanted.list.extend(fresh),
             }
-            (before, By::Teller) => {
+            (before, wanted.by)
+        };
+        if before == By::Teller && by != By::Teller {
+            client.tellers.heads.one_left();
+        }
+        match by {
+            By::Nobody => {}
+            By::Pump => client.woken.notify_one(),
+            By::Arriving | By::Together => {
+                client.tellers.together.arrives(Arc::clone(client), core)
+            }
+            By::Teller => {
                 if before == By::Nobody {
-                    client.teller.takes(Arc::clone(client), core);
+                    client.tellers.heads.takes(Arc::clone(client), core);
                 }
                 // What came while the answer was on its way was told to others.
                 let core = core.newest();
                 client.is_told(&core, &mut News::default());
+            }
+        }
+    }
+}
+
+/// Who tells a client that wants these, where it has been told by somebody before.
+fn after<'a>(before: By, all: impl Iterator<Item = &'a Subscription> + Clone) -> By {
+    match before {
+        By::Arriving | By::Together | By::Pump => before,
+        By::Nobody | By::Teller => {
+            if all.clone().all(|it| matches!(it.topic, Topic::Heads)) {
+                By::Teller
+            } else if all.clone().all(|it| it.topic.is_of_the_chain()) {
+                By::Arriving
+            } else {
+                By::Pump
             }
         }
     }

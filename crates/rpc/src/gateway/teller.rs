@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::Core;
 use super::chain::{ChainView, Change, Cursor, Gap};
 use super::subscriptions::Client;
+use super::together::Together;
 
 /// Clients told before others of the worker have a turn.
 const AT_ONCE: usize = 32;
@@ -17,6 +18,15 @@ const AT_ONCE: usize = 32;
 const HEADS_AT_ONCE: usize = 64;
 /// Clients among which those that are gone are not looked for.
 const FEW: usize = 64;
+
+/// Who tells the clients of one worker.
+#[derive(Default, Clone)]
+pub(crate) struct Tellers {
+    /// Those who want heads and nothing else.
+    pub(crate) heads: Arc<Teller>,
+    /// Those who want logs, too.
+    pub(crate) together: Arc<Together>,
+}
 
 #[derive(Default)]
 pub(crate) struct Teller {

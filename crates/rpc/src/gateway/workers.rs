@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::observe;
-use super::teller::Teller;
+use super::teller::Tellers;
 use crate::lane;
 
 /// Ends the threads when dropped, with all they serve.
@@ -19,7 +19,7 @@ pub(crate) struct Workers(Vec<Worker>);
 struct Worker {
     handle: Handle,
     serves: Arc<AtomicUsize>,
-    teller: Arc<Teller>,
+    tellers: Tellers,
     /// The thread waits for the other end; none where it is not ours.
     _life: Option<oneshot::Sender<()>>,
 }
@@ -27,8 +27,8 @@ struct Worker {
 /// A connection's place at a worker, until dropped.
 pub(crate) struct Place {
     serves: Arc<AtomicUsize>,
-    /// Tells heads to those this worker serves.
-    pub(crate) teller: Arc<Teller>,
+    /// Who tell those this worker serves.
+    pub(crate) tellers: Tellers,
 }
 
 impl Drop for Place {
@@ -52,7 +52,7 @@ impl Workers {
             workers.push(Worker {
                 handle: Handle::current(),
                 serves: Arc::default(),
-                teller: Arc::default(),
+                tellers: Tellers::default(),
                 _life: None,
             });
         }
@@ -69,7 +69,7 @@ impl Workers {
         fewest.serves.fetch_add(1, Ordering::Relaxed);
         let place = Place {
             serves: Arc::clone(&fewest.serves),
-            teller: Arc::clone(&fewest.teller),
+            tellers: fewest.tellers.clone(),
         };
         (&fewest.handle, place)
     }
@@ -90,7 +90,7 @@ impl Worker {
         Ok(Self {
             handle,
             serves: Arc::default(),
-            teller: Arc::default(),
+            tellers: Tellers::default(),
             _life: Some(life),
         })
     }

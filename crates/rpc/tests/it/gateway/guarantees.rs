@@ -250,6 +250,33 @@ async fn g9_no_spelling_of_a_filter_gets_around_the_limit_of_blocks() {
         let answer: Value = serde_json::from_str(&door.post(body).await).unwrap();
         assert_eq!(answer["error"]["code"], code, "{params}: {answer}");
     }
+    // The same of filters that an upstream answers as a whole, whatever else is in them.
+    for (method, params, code) in [
+        ("trace_filter", r#"[{}]"#, -32005),
+        (
+            "trace_filter",
+            r#"[{"fromBlock":"0x0","address":5}]"#,
+            -32005,
+        ),
+        (
+            "trace_filter",
+            r#"[{"FROMBLOCK":"earliest","count":1},{}]"#,
+            -32005,
+        ),
+        ("trace_filter", r#"{"fromBlock":"0x60"}"#, -32602),
+        ("erigon_getLogs", r#"[{"fromBlock":"0x0"}]"#, -32005),
+        ("erigon_getLogs", r#"[{"fromBlock":"zero"}]"#, -32602),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let answer: Value = serde_json::from_str(&door.post(body).await).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
+    }
+    for method in ["trace_filter", "erigon_getLogs"] {
+        assert_eq!(clients[0].asked(method), 0, "{method}");
+        let narrow = json!([{"fromBlock": "0x60", "toBlock": "0x64"}]);
+        door.ask(method, narrow).await;
+        assert_eq!(clients[0].asked(method), 1, "{method}");
+    }
     let upto = json!([{"fromBlock": "0x60", "toBlock": "pending"}]);
     let logs = door.result("eth_getLogs", upto).await;
     assert_eq!(logs.as_array().unwrap().len(), 5);

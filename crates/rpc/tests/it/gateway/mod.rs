@@ -16,6 +16,7 @@ mod sends;
 mod sharing;
 mod subscriptions;
 mod tls;
+mod together;
 mod upstream;
 mod verified;
 
@@ -326,6 +327,19 @@ impl Socket {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 Some(Ok(_)) => {}
             }
+        }
+    }
+
+    /// What came and was not asked for yet.
+    pub(crate) fn kept(&self) -> &[Value] {
+        &self.kept
+    }
+
+    /// Keeps what comes until something like this is among it.
+    pub(crate) async fn keeps_until(&mut self, is_it: impl Fn(&Value) -> bool) {
+        while !self.kept.iter().any(&is_it) {
+            let message = self.message().await.expect("the socket was closed");
+            self.kept.push(message);
         }
     }
 
