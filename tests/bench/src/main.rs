@@ -165,6 +165,11 @@ async fn helper(words: &[&str]) -> Option<Result<()>> {
                     .await?;
                 Some(serde_json::to_string(&told)?)
             }
+            ["gateway-log-subscribers", port, count, who] => {
+                let (port, count) = (port.parse()?, count.parse()?);
+                gateway::load::look_for_logs(port, count, *who == "one").await?;
+                None
+            }
             _ => unreachable!("only called for helpers"),
         })
     }

@@ -230,7 +230,7 @@ pub(crate) async fn subscribe(port: u16, subscribers: usize, blocks: usize) -> R
         let (delays, ready, slots) = (delays.clone(), ready.clone(), slots.clone());
         listening.spawn(async move {
             let slot = slots.acquire_owned().await;
-            let opened = Subscriber::open(port).await;
+            let opened = Subscriber::open(port, NEW_HEADS).await;
             drop(slot);
             let subscriber = match opened {
                 Ok(subscriber) => subscriber,
@@ -276,6 +276,30 @@ pub(crate) async fn subscribe(port: u16, subscribers: usize, blocks: usize) -> R
     Ok(all)
 }
 
+/// Clients that look for logs that never come, each of an address of its own; or of whom only the
+/// first one does, and the others are there. Prints `ready` when all are, and has no end.
+pub(crate) async fn look_for_logs(port: u16, clients: usize, only_one: bool) -> Result<()> {
+    let mut there = Vec::new();
+    for client in 0..clients {
+        let question = match only_one && client > 0 {
+            true => r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}"#.to_owned(),
+            false => format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["logs",{{"address":"0x{client:040x}"}}]}}"#
+            ),
+        };
+        there.push(Subscriber::open(port, &question).await?);
+    }
+    let nobody = Delays::default();
+    let listening = there.into_iter().map(|client| client.listen(&nobody));
+    let listening = futures_util::future::join_all(listening);
+    crate::print_line("ready");
+    let ended = listening.await;
+    anyhow::bail!("{} clients were let go", ended.len())
+}
+
+const NEW_HEADS: &str =
+    r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
+
 /// One who reads no more of WebSocket than it has to: ten thousand share two cores with what is
 /// measured.
 struct Subscriber {
@@ -287,7 +311,8 @@ struct Subscriber {
 const MASK: [u8; 4] = [0; 4];
 
 impl Subscriber {
-    async fn open(port: u16) -> Result<Self> {
+    /// Asks this once it is in, under the number 1.
+    async fn open(port: u16, question: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
         let request = format!(
@@ -309,7 +334,6 @@ impl Subscriber {
             String::from_utf8_lossy(&subscriber.buffer)
         );
         subscriber.buffer.drain(..head);
-        let question = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
         subscriber.say(0x81, question).await?;
         loop {
             let text = subscriber.next().await?;
@@ -360,8 +384,11 @@ impl Subscriber {
 
     async fn say(&mut self, kind: u8, text: &str) -> Result<()> {
         let length = u8::try_from(text.len())?;
-        ensure!(length < 126, "too long for a short frame");
-        let frame = [&[kind, 0x80 | length], &MASK[..], text.as_bytes()].concat();
+        let head = match length {
+            0..126 => vec![kind, 0x80 | length],
+            126.. => vec![kind, 0x80 | 126, 0, length],
+        };
+        let frame = [&head[..], &MASK[..], text.as_bytes()].concat();
         Ok(self.stream.write_all(&frame).await?)
     }
 

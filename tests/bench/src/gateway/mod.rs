@@ -342,6 +342,7 @@ async fn subscribers(folder: &std::path::Path, length: &Length) -> Result<Vec<Fi
         "open_files": files,
         "blocks": told.last_ms.len(),
     });
+    let of_logs = logs_of_others(&gateway, blocks).await?;
     let notifications = (told.last_ms.len() + 2) * SUBSCRIBERS;
     ensure!(!told.last_ms.is_empty(), "nobody was told of a whole block");
     Ok(vec![
@@ -389,7 +390,28 @@ async fn subscribers(folder: &std::path::Path, length: &Length) -> Result<Vec<Fi
             "s",
             &load,
         ),
+        of_logs,
     ])
+}
+
+/// What it costs that so many look for logs a block does not have, beside one of them.
+async fn logs_of_others(gateway: &Running, blocks: usize) -> Result<Figure> {
+    let window = BLOCK * u32::try_from(blocks)?;
+    let mut cost = [0.0; 2];
+    for (cost, who) in cost.iter_mut().zip(["one", "all"]) {
+        let _there = parts::Subscribers::of_logs(gateway.port, SUBSCRIBERS, who).await?;
+        // A moment for what opening stirred up.
+        sleep(Duration::from_secs(2)).await;
+        let before = gateway.cpu_ms()?;
+        sleep(window).await;
+        *cost = (gateway.cpu_ms()? - before) / blocks as f64;
+    }
+    let load = json!({
+        "offered": format!("{SUBSCRIBERS} clients, each looks for logs of an address of its own; 250 logs of others in a block"),
+        "cpu_ms_per_block": {"one of them looks": cost[0], "all look": cost[1]},
+    });
+    let name = "log_subscribers_added_cpu_ms_per_block";
+    Ok(Figure::new(name, cost[1] - cost[0], "ms", &load).below(5.0))
 }
 
 /// How long it takes until an upstream is not counted on any more, in seconds.

@@ -204,15 +204,22 @@ pub(crate) struct Subscribers {
 }
 
 impl Subscribers {
-    /// Gives them back when all have subscribed.
+    /// Gives them back when all have subscribed to new heads.
     pub(crate) async fn start(port: u16, count: usize, blocks: usize) -> Result<Self> {
+        let numbers = [port.to_string(), count.to_string(), blocks.to_string()];
+        Self::ready("gateway-subscribers", &numbers).await
+    }
+
+    /// Gives them back when all, or the first one of them, look for logs.
+    pub(crate) async fn of_logs(port: u16, count: usize, who: &str) -> Result<Self> {
+        let words = [port.to_string(), count.to_string(), who.to_owned()];
+        Self::ready("gateway-log-subscribers", &words).await
+    }
+
+    async fn ready(what: &str, words: &[String]) -> Result<Self> {
         let mut child = ourselves()?
-            .args([
-                "gateway-subscribers",
-                &port.to_string(),
-                &count.to_string(),
-                &blocks.to_string(),
-            ])
+            .arg(what)
+            .args(words)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
