@@ -399,3 +399,86 @@ impl Members {
         clients
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{NodeConfig, PoolConfig};
+    use crate::endpoints::Endpoints;
+    use crate::gateway::chain::tests::block;
+    use crate::gateway::line::Line;
+    use crate::gateway::subscriptions::Subscriber;
+    use crate::gateway::teller::Tellers;
+    use crate::head::Head;
+    use serde_json::json;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    /// A block whose bloom has nothing anybody looks for, and which says its number.
+    fn quiet(number: u64) -> Arc<Block> {
+        let mut bloom = Bloom::ZERO;
+        bloom.0[0] = 1;
+        let of = block(number, 0);
+        Arc::new(Block {
+            head: Head {
+                logs_bloom: Some(bloom.into()),
+                ..of.head.clone()
+            },
+            header: json!({ "number": number }).to_string().into(),
+            logs: tokio::sync::Mutex::default(),
+        })
+    }
+
+    async fn told(queue: &mut UnboundedReceiver<Bytes>) -> u64 {
+        let message = timeout(Duration::from_secs(20), queue.recv()).await;
+        let message = message.expect("nobody said anything").unwrap();
+        let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        message["params"]["result"]["number"].as_u64().unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_is_behind_the_others_is_told_that_alone_and_then_all_with_them() {
+        let node = NodeConfig::primary("a", "http://127.0.0.1:1".parse().unwrap());
+        let pool = Endpoints::new(PoolConfig::new(1, vec![node])).unwrap();
+        let core = Arc::new(Core::library(pool));
+        core.chain.begin(quiet(10));
+        let tellers = Tellers::default();
+        let client = || {
+            let (tell, heard) = tokio::sync::mpsc::unbounded_channel();
+            let client = Client::new(Line::heard_by(tell), tellers.clone());
+            let subscriber = Subscriber::new(Arc::clone(&client));
+            let looks_for = json!(["logs", {"address": format!("0x{}", "22".repeat(20))}]);
+            subscriber.subscribe(&core, &looks_for.to_string());
+            subscriber.subscribe(&core, r#"["newHeads"]"#);
+            (client, subscriber, heard)
+        };
+        let (one, subscriber, mut of_one) = client();
+        subscriber.activate(&core);
+        core.chain.advance(10, vec![quiet(11)]);
+        assert_eq!(told(&mut of_one).await, 11);
+        assert_eq!(one.wanted().by, By::Together);
+
+        // The other one's answer is on its way while the next block is told.
+        let (other, subscriber, mut of_other) = client();
+        core.chain.advance(11, vec![quiet(12)]);
+        assert_eq!(told(&mut of_one).await, 12);
+        subscriber.activate(&core);
+        assert_eq!(told(&mut of_other).await, 12);
+        while other.wanted().by != By::Together {
+            tokio::task::yield_now().await;
+        }
+        core.chain.advance(12, vec![quiet(13)]);
+        for queue in [&mut of_one, &mut of_other] {
+            assert_eq!(told(queue).await, 13);
+            assert!(queue.try_recv().is_err());
+        }
+
+        // Who left costs nothing any more, and the last one ends the task.
+        for client in [one, other] {
+            client.leave();
+        }
+        while tellers.together.members().at_work {
+            tokio::task::yield_now().await;
+        }
+        assert!(tellers.together.members().is_empty());
+    }
+}
