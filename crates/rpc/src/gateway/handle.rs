@@ -107,6 +107,14 @@ impl Core {
             };
             entered.push((request, entry));
         }
+        // Those behind the first may not have been begun when the client goes away.
+        let is_sent = |method: &method::Method| {
+            matches!(method.kind, Kind::Send | Kind::Own(Own::SendAndWait))
+        };
+        let mut methods = entered.iter().filter_map(|(_, entry)| entry.as_ref().ok());
+        let _sending = methods
+            .any(|method| is_sent(method))
+            .then(|| self.kept.sending.begin());
         let paid = entered.iter().filter_map(|(request, entry)| {
             let (request, method) = (request.as_ref().ok()?, *entry.as_ref().ok()?);
             Some((method, request))

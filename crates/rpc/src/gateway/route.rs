@@ -9,7 +9,7 @@ use super::Core;
 use super::block::Needs;
 use super::class::Class;
 use super::envelope::{Answer, error_bytes};
-use super::hedge::{hedge_after, race};
+use super::hedge::{UnderWay, hedge_after, race};
 use super::method::Kind;
 use super::observe;
 use super::question::{Asked, Question};
@@ -28,7 +28,6 @@ const BLOCK_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: f64 = 60.0;
 /// A rate limit that does not say how long it lasts.
 const WAIT_UNTOLD: Duration = Duration::from_secs(1);
-
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
     pub(crate) fn ask<'a>(
@@ -276,7 +275,7 @@ impl Core {
     /// One endpoint, and a second one beside it when the first takes unusually long.
     async fn attempt<'a>(
         self: &'a Arc<Self>,
-        question: &Question,
+        question: &'a Question,
         node: &'a Node,
         started: Instant,
         within: Duration,
@@ -298,7 +297,15 @@ impl Core {
             }
         };
         let hedges = repeatable && matches!(question.method.kind, Kind::Light | Kind::Call);
-        let mut first = Box::pin(one(node.index));
+        let under_way = |node: &'a Node| {
+            let of = (node, question.name());
+            UnderWay::new(self, of, one(node.index))
+        };
+        let mut first = under_way(node);
+        if matches!(question.method.kind, Kind::Logs | Kind::Trace) {
+            // Heavy, so the endpoint is told by the end of its connection that nobody waits.
+            return (node, first.left_alone().await);
+        }
         if !hedges || self.pool.0.nodes.len() < 2 {
             return (node, first.await);
         }
@@ -316,16 +323,8 @@ impl Core {
             return (node, first.await);
         };
         tried.push(other.index);
-        let second = Box::pin(one(other.index));
         // Rare, so no part of what every question takes in memory.
-        Box::pin(race(
-            self,
-            question.name(),
-            (node, first),
-            (other, second),
-            Result::is_ok,
-        ))
-        .await
+        Box::pin(race(first, under_way(other))).await
     }
 
     /// Who is asked, once somebody has the block or nobody gets it in time: one at or below the tip

@@ -175,7 +175,7 @@ impl Core {
         // The sending goes on whatever becomes of who asked for it.
         let came = self.pool.broadcast(vec![raw.clone()]);
         let core = Arc::clone(self);
-        async move {
+        let flight = async move {
             let came = came.await.unwrap_or_default();
             let decision = decide(came.of_primaries(0).cloned(), came.primaries);
             observe::sent(decision.is_taken());
@@ -189,9 +189,11 @@ impl Core {
             let answer = core.answer_for(hash, decision).await;
             lock(&core.sends.flights).remove(&hash);
             answer
-        }
-        .boxed()
-        .shared()
+        };
+        let flight = flight.boxed().shared();
+        // So does what is found out about it: upstreams that were away get it when they come back.
+        tokio::spawn(flight.clone());
+        flight
     }
 
     /// Sends several transactions, in order, as one batch per endpoint. One report each, in the same
