@@ -26,8 +26,6 @@ const ATTEMPTS: usize = 4;
 const BLOCK_WAIT: Duration = Duration::from_secs(2);
 /// However long an endpoint wants to be left alone, it is tried again after so many seconds.
 const LONGEST_WAIT: f64 = 60.0;
-/// A rate limit that does not say how long it lasts.
-const WAIT_UNTOLD: Duration = Duration::from_secs(1);
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
     pub(crate) fn ask<'a>(
@@ -360,10 +358,19 @@ impl Core {
     /// Nobody gave any answer.
     pub(crate) fn nobody(&self, failures: &[RpcError]) -> Answer {
         // Which endpoint and why is for the operator: the status page and the log have it.
-        let (code, text) = match failures.last() {
+        let last = failures.last();
+        // That one is away says less than that another one may be asked soon.
+        let waits = failures
+            .iter()
+            .rev()
+            .find(|failure| failure.wait().is_some());
+        let (code, text) = match waits
+            .filter(|_| last.is_some_and(RpcError::is_transport))
+            .or(last)
+        {
             Some(RpcError::Timeout { .. }) => (-32002, "request timed out at every upstream asked"),
-            Some(RpcError::RateLimited { message, .. }) => {
-                let wait = said_wait(message).unwrap_or(WAIT_UNTOLD);
+            Some(limited @ RpcError::RateLimited { .. }) => {
+                let wait = limited.wait().unwrap_or_default();
                 return later("every upstream asked is rate limited", wait, failures);
             }
             Some(RpcError::Busy { retry_after, .. }) => {
@@ -384,7 +391,7 @@ impl Core {
 }
 
 /// Nobody can be asked now, and somebody can be soon.
-fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
+pub(super) fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
     observe::unanswered(text, failures);
     let wait = wait.min(Duration::from_secs_f64(LONGEST_WAIT));
     let words = format!("{text}; retry after {:.1} s", wait.as_secs_f64());

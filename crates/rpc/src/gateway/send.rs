@@ -24,6 +24,7 @@ use super::envelope::Answer;
 use super::method;
 use super::observe;
 use super::question::Question;
+use super::route::later;
 use crate::broadcast;
 use crate::node::Node;
 use crate::send::{SendOutcome, SendReport};
@@ -182,7 +183,7 @@ impl Core {
             if decision.is_worth_keeping() {
                 let named = match decision {
                     Decision::Taken { hash } => hash,
-                    Decision::Refused { .. } | Decision::Nobody => None,
+                    Decision::Refused { .. } | Decision::Nobody { .. } => None,
                 };
                 core.keep_sent(hash, named, raw);
             }
@@ -229,7 +230,12 @@ impl Core {
                 Answer::Error(error.to_string().into())
             }
             // The reason names endpoints; those are the operator's business.
-            Decision::Nobody => Answer::error(
+            Decision::Nobody { wait: Some(wait) } => later(
+                "no upstream took the transaction because of rate limits; sending the same bytes again is safe",
+                wait,
+                &[],
+            ),
+            Decision::Nobody { wait: None } => Answer::error(
                 -32603,
                 "no upstream took the transaction; sending the same bytes again is safe",
             ),
