@@ -104,6 +104,7 @@ use crate::endpoints::Endpoints;
 use crate::error::PoolError;
 use crate::status::{NodeState, NodeStatus};
 pub(crate) use block::{Needs, Tags};
+pub(crate) use budget::Purse;
 pub(crate) use envelope::Answer;
 pub(crate) use method::Method;
 pub(crate) use question::Asked;

@@ -10,6 +10,7 @@ use tokio::task;
 
 use super::Core;
 use super::block::{self, Needs, Tags};
+use super::budget::Purse;
 use super::cache::{self, Anchor, Key};
 use super::envelope::Answer;
 use super::method::{Kind, Method};
@@ -197,10 +198,12 @@ impl Core {
         name: &str,
         params: &str,
         mut tags: Tags,
+        purse: Purse,
     ) -> Asked {
         let mut views = 0;
         loop {
-            let plan = self.plan(method, name, params, tags);
+            let mut plan = self.plan(method, name, params, tags);
+            plan.question.purse = purse;
             let newest = match plan.anchor {
                 Some(Anchor::Block(number, hash)) if number == tags.latest => Some(hash),
                 _ => None,

@@ -50,6 +50,8 @@ impl Core {
         let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
+        // The last one said that the request itself is wrong, or means nothing to them.
+        let mut wrong = false;
         // Somebody said they do not have a block that is on our chain.
         let mut missing = false;
         // Somebody said that fewer blocks would do.
@@ -118,11 +120,18 @@ impl Core {
                 continue;
             }
             asked += 1;
-            self.retries.asked();
+            self.retries.asked(question.purse);
             let paid_for = std::mem::take(&mut first) | std::mem::take(&mut free);
-            if !paid_for && !self.retries.may_retry() {
-                observe::retry_budget_empty();
-                break;
+            if !paid_for {
+                // What is wrong with the request takes nothing from what failures may cost.
+                let may = match std::mem::take(&mut wrong) {
+                    true => self.retries.may_ask_for_an_opinion(question.purse),
+                    false => self.retries.may_retry(question.purse),
+                };
+                if !may {
+                    observe::retry_budget_empty();
+                    break;
+                }
             }
             let started = Instant::now();
             let left = deadline.saturating_duration_since(started);
@@ -169,6 +178,7 @@ impl Core {
                 Ok(Forwarded::Refused(refusal, bytes)) => {
                     let (class, own) = quoted::class(question, &refusal, &self.pool.0.overrides);
                     observe::refused(&node.name, class);
+                    wrong = matches!(class, Class::Params | Class::NoMethod);
                     // That less would do is more than somebody else's trouble.
                     too_large |= class == Class::RangeTooLarge;
                     if !too_large || class == Class::RangeTooLarge || class == Class::Final {
