@@ -32,6 +32,8 @@ const TOTAL: Duration = Duration::from_secs(10);
 pub(crate) struct Said {
     pub(crate) outcome: SendOutcome,
     pub(crate) refusal: Option<SendRefusal>,
+    /// How long it wants not to be asked: then it said nothing about the transaction.
+    pub(crate) wait: Option<Duration>,
     /// What it calls the transaction it took: of kinds we cannot read it knows better.
     pub(crate) hash: Option<B256>,
 }
@@ -41,7 +43,18 @@ impl From<SendOutcome> for Said {
         Self {
             outcome,
             refusal: None,
+            wait: None,
             hash: None,
+        }
+    }
+}
+
+impl Said {
+    /// Nothing about the transaction.
+    fn lost(error: &RpcError) -> Self {
+        Self {
+            wait: error.wait(),
+            ..SendOutcome::Retryable(error.to_string()).into()
         }
     }
 }
@@ -231,8 +244,9 @@ fn report_contradictions(pool: &Shared, came: &[Answers]) {
 /// One endpoint's answers, over both of its URLs where it has a second one for sending.
 pub(crate) async fn send_to(pool: &Shared, node: &Node, raws: &[Bytes]) -> Vec<Said> {
     if let Err(error) = node.ensure_verified().await {
-        let lost = || Said::from(SendOutcome::Retryable(error.to_string()));
-        return std::iter::repeat_with(lost).take(raws.len()).collect();
+        return std::iter::repeat_with(|| Said::lost(&error))
+            .take(raws.len())
+            .collect();
     }
     let Some(extra) = &node.extra_write else {
         return send_over(pool, node, node.http.as_ref(), raws).await;
@@ -291,7 +305,7 @@ fn understand(pool: &Shared, node: &Node, answer: Result<Option<B256>, RpcError>
         ..
     } = &error
     else {
-        return SendOutcome::Retryable(error.to_string()).into();
+        return Said::lost(&error);
     };
     let classify =
         |text: &str| send_errors::outcome(text, &pool.config.chain_type, &pool.overrides);
@@ -315,6 +329,7 @@ fn understand(pool: &Shared, node: &Node, answer: Result<Option<B256>, RpcError>
             message: message.clone(),
             data: data.clone(),
         }),
+        wait: None,
         hash: None,
     }
 }

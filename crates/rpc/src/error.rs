@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use alloy::primitives::Bytes;
 
+use crate::gateway::said_wait;
 use crate::revert;
 use crate::rounded::Rounded;
+
+/// A rate limit that does not say how long it lasts.
+const WAIT_UNTOLD: Duration = Duration::from_secs(1);
 
 /// The pool cannot be built as configured.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -117,6 +121,15 @@ impl RpcError {
                 ..
             } => !revert::is_execution_failure(*code, message, data.as_deref()),
             _ => true,
+        }
+    }
+
+    /// How long the endpoint, or the line in front of it, wants not to be asked; none if that is not it.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { message, .. } => Some(said_wait(message).unwrap_or(WAIT_UNTOLD)),
+            Self::Busy { retry_after, .. } => Some(*retry_after),
+            _ => None,
         }
     }
 

@@ -8,7 +8,7 @@ mod connection;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use bytes::Bytes;
@@ -212,8 +212,8 @@ impl HttpEndpoint {
         reply: Reply,
     ) -> Result<Bytes, RpcError> {
         if reply.status == TOO_MANY_REQUESTS {
-            let wait = reply
-                .retry_after
+            let wait = reply.retry_after.map(|wait| in_seconds(&wait));
+            let wait = wait
                 .map(|wait| format!(", retry after {} s", self.mask.hide(&wait)))
                 .unwrap_or_default();
             return Err(RpcError::RateLimited {
@@ -300,6 +300,17 @@ impl From<Broken> for Failure {
     }
 }
 
+/// `Retry-After` may be a date; what is no date is given back as it is.
+fn in_seconds(retry_after: &str) -> String {
+    match httpdate::parse_http_date(retry_after) {
+        Ok(date) => {
+            let left = date.duration_since(SystemTime::now()).unwrap_or_default();
+            left.as_secs_f64().ceil().to_string()
+        }
+        Err(_) => retry_after.to_owned(),
+    }
+}
+
 /// Credentials in the URL become the header they stand for.
 fn head(url: &Url) -> Bytes {
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -325,6 +336,15 @@ fn head(url: &Url) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_come_back_at_is_a_number_of_seconds_from_now() {
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
+        let seconds: u64 = in_seconds(&date).parse().unwrap();
+        assert!((25..=30).contains(&seconds), "{seconds}");
+        assert_eq!(in_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), "0");
+        assert_eq!((in_seconds("7"), in_seconds("x")), ("7".into(), "x".into()));
+    }
 
     #[test]
     fn a_url_says_path_host_and_credentials() {

@@ -18,6 +18,7 @@ use crate::config::{NodeConfig, PoolConfig};
 use crate::error::RpcError;
 use crate::fitness::Fitness;
 use crate::gate::Gate;
+use crate::gateway::said_wait;
 use crate::head::{BlockTag, Head};
 use crate::http::HttpEndpoint;
 use crate::masked::Mask;
@@ -464,9 +465,28 @@ impl Node {
 
     /// It did not answer. That it belonged to another chain when it last did stays known.
     pub(crate) fn lost(&self, error: &RpcError) {
-        if self.state() != NodeState::InvalidChainId {
-            self.condition().syncing = None;
-            self.turn(NodeState::Unreachable, Some(error.to_string()));
+        if self.state() == NodeState::InvalidChainId {
+            return;
+        }
+        self.condition().syncing = None;
+        match error {
+            RpcError::RateLimited { message, .. } => {
+                // Who says so is there, and is not asked before it wants to be.
+                self.fitness.hold_back(Instant::now(), said_wait(message));
+                let why = format!(
+                    "out of quota ({message}) before its chain and its newest block are known; it is asked again after that time"
+                );
+                self.turn(NodeState::Dialed, Some(why));
+            }
+            _ => self.turn(NodeState::Unreachable, Some(error.to_string())),
+        }
+    }
+
+    /// How long it wants not to be asked while nothing is known of it.
+    pub(crate) fn wants_to_be_left(&self) -> Duration {
+        match self.state().answers() {
+            true => Duration::ZERO,
+            false => self.fitness.held_back(Instant::now()).unwrap_or_default(),
         }
     }
 
@@ -545,6 +565,13 @@ impl Node {
             && at.elapsed() < VERIFY_PAUSE
         {
             return Err(error.clone());
+        }
+        let wait = self.wants_to_be_left();
+        if !wait.is_zero() {
+            return Err(RpcError::RateLimited {
+                node: self.name.to_string(),
+                message: format!("retry after {:.1} s", wait.as_secs_f64()),
+            });
         }
         let verdict = self.check_chain().await;
         *last = verdict

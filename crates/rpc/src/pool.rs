@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::config::PoolConfig;
 use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
-use crate::gateway::{Answer, Asked, Core, Method, Needs, Plan, Tags, method};
+use crate::gateway::{Answer, Asked, Core, Method, Needs, Plan, Purse, Tags, method};
 use crate::head::{BlockTag, Head};
 use crate::log::LogFilter;
 use crate::send::{SendOutcome, SendReport};
@@ -130,7 +130,10 @@ impl Pool {
         let method = method::find(name);
         let params = encoded(name, &params)?;
         let asked = match self.0.view().await {
-            Some(tags) => self.0.read_at(method, name, &params, tags).await,
+            Some(tags) => {
+                let asked = self.0.read_at(method, name, &params, tags, Purse::OURS);
+                asked.await
+            }
             None => {
                 self.0
                     .read(self.0.plan_loosely(method, name, &params))
@@ -179,7 +182,7 @@ impl Pool {
         let method = method::find(LOGS);
         let params = encoded(LOGS, &[filter])?;
         let asked = match self.0.view().await {
-            Some(_) => self.0.logs(&params, None).await,
+            Some(_) => self.0.logs(&params, None, Purse::OURS).await,
             None => self.0.read(self.plan(None, method, LOGS, &params)).await,
         };
         self.settle(method, LOGS, &params, asked).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum NodeState {
     /// Not looked at yet.
     Undialed,
-    /// Connected, not verified.
+    /// Connected, not verified: also while it is out of quota from the first question on.
     Dialed,
     /// Usable.
     Alive,
@@ -71,9 +71,9 @@ impl NodeState {
     /// happen.
     pub const ARROWS: &[(&[Self], Self, &str)] = &[
         (
-            &[Self::Undialed],
+            &[Self::Undialed, Self::Unreachable],
             Self::Dialed,
-            "a connection is there, and it was not asked for its chain yet",
+            "a connection is there, and its chain is not known yet: it was not asked, or says that it was asked too often",
         ),
         (
             &[

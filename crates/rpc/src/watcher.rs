@@ -153,6 +153,7 @@ async fn watch_send_only(dice: &Dice, node: &Node) {
     let mut pause = Pause::default();
     while node.identify().await.is_err() {
         pause.wait(dice).await;
+        sleep(node.wants_to_be_left()).await;
     }
     pending().await
 }
@@ -174,9 +175,13 @@ async fn watch_primary(pool: &Shared, node: &Node) {
         // A caller's question may find it back before our pause is over, but never so often that one
         // which is there and fails us is asked all the time.
         sleep(SHORTEST_PAUSE).await;
+        let pausing = async {
+            pause.wait(&pool.dice).await;
+            sleep(node.wants_to_be_left()).await;
+        };
         tokio::select! {
             biased;
-            () = pause.wait(&pool.dice) => {}
+            () = pausing => {}
             () = node.revived() => {}
         }
     }

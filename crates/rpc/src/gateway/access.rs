@@ -13,6 +13,7 @@ use rand::TryRng as _;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::budget::Purse;
 use super::jwt::{JwtConfig, JwtConfigError, Tokens};
 use super::policy::MethodRules;
 use super::quota::{Bucket, Buckets, Quota, Whose};
@@ -121,6 +122,8 @@ pub(crate) struct Caller {
     pub(crate) bucket: Option<Arc<Bucket>>,
     /// Whom what it uses is counted for.
     pub(crate) whose: Whose,
+    /// What second attempts at its questions are paid from.
+    pub(crate) purse: Purse,
     /// Until when what was shown is good, in seconds since 1970.
     expires: Option<u64>,
 }
@@ -238,10 +241,12 @@ impl Doorman {
         if known && !self.rules.anonymous {
             return Err(Refused::Nobody);
         }
+        let whose = Whose::at(address);
         Ok(Caller {
             name: None,
             methods: None,
-            whose: Whose::at(address),
+            purse: Purse::of(&whose),
+            whose,
             bucket: self
                 .rules
                 .quota
@@ -289,6 +294,7 @@ impl Doorman {
         let whose = Whose::Name(Arc::clone(&name));
         Caller {
             bucket: quota.map(|quota| self.buckets.of(whose.clone(), quota)),
+            purse: Purse::of(&whose),
             whose,
             name: Some(name),
             methods,

@@ -19,7 +19,7 @@ use super::block::Tags;
 use super::cache::Key;
 use super::class::Class;
 use super::envelope::{Answer, Request};
-use super::hedge::{hedge_after, race};
+use super::hedge::{UnderWay, hedge_after, race};
 use super::method::{Kind, Method};
 use super::observe;
 use super::question::{Asked, Question};
@@ -151,7 +151,7 @@ impl Core {
         self: &'a Arc<Self>,
         node: &'a Node,
         like: &Question,
-        name: &str,
+        name: &'a str,
         bodies: &[(u64, Bytes)],
         within: Duration,
     ) -> (&'a Node, Vec<Result<Forwarded, RpcError>>) {
@@ -163,7 +163,8 @@ impl Core {
                     .await
             }
         };
-        let mut first = Box::pin(one(node.index));
+        let under_way = |node: &'a Node| UnderWay::new(self, (node, name), one(node.index));
+        let mut first = under_way(node);
         let patience = hedge_after(node, u32::try_from(bodies.len()).unwrap_or(u32::MAX));
         if let Ok(came) = timeout(patience, &mut first).await {
             return (node, came);
@@ -175,12 +176,8 @@ impl Core {
         let Some((other, _)) = second else {
             return (node, first.await);
         };
-        let second = Box::pin(one(other.index));
         // Rare, so no part of what every question takes in memory.
-        Box::pin(race(self, name, (node, first), (other, second), |came| {
-            came.iter().any(Result::is_ok)
-        }))
-        .await
+        Box::pin(race(first, under_way(other))).await
     }
 
     async fn as_a_batch(

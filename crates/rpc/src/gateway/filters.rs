@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::Core;
 use super::access::Caller;
 use super::block::{LogsOf, LogsQuestion, Tags};
+use super::budget::Purse;
 use super::chain::{Change, Cursor, Gap};
 use super::envelope::Answer;
 use super::interests::{Keeping, LooksFor, client_keeps};
@@ -352,9 +353,9 @@ impl Core {
         Some(list)
     }
 
-    pub(crate) async fn filter_logs(self: &Arc<Self>, params: &str) -> Answer {
+    pub(crate) async fn filter_logs(self: &Arc<Self>, params: &str, purse: Purse) -> Answer {
         match self.filter_asks(params) {
-            Some(asks) => self.logs(&asks, None).await.answer,
+            Some(asks) => self.logs(&asks, None, purse).await.answer,
             None => not_found(),
         }
     }

@@ -107,6 +107,14 @@ impl Core {
             };
             entered.push((request, entry));
         }
+        // Those behind the first may not have been begun when the client goes away.
+        let is_sent = |method: &method::Method| {
+            matches!(method.kind, Kind::Send | Kind::Own(Own::SendAndWait))
+        };
+        let mut methods = entered.iter().filter_map(|(_, entry)| entry.as_ref().ok());
+        let _sending = methods
+            .any(|method| is_sent(method))
+            .then(|| self.kept.sending.begin());
         let paid = entered.iter().filter_map(|(request, entry)| {
             let (request, method) = (request.as_ref().ok()?, *entry.as_ref().ok()?);
             Some((method, request))
@@ -165,7 +173,9 @@ impl Core {
             Ok(method) => match self.usual_view(method, view) {
                 Some(tags) => {
                     let (name, params) = (&request.method, request.params);
-                    self.read_at(method, name, params, tags).await.answer.into()
+                    let purse = from.caller.purse;
+                    let asked = self.read_at(method, name, params, tags, purse).await;
+                    asked.answer.into()
                 }
                 // What is rare has a place of its own, so that the usual question stays small: each
                 // one under way is moved about, and held in memory, as large as the largest may become.
@@ -296,12 +306,16 @@ impl Core {
         match method.kind {
             Kind::Own(own) => self.own(own, request, from, view).await,
             Kind::Send => self.send(request.params).await,
-            Kind::Logs => self.logs(request.params, view.tags()).await.answer,
+            Kind::Logs => {
+                let asked = self.logs(request.params, view.tags(), from.caller.purse);
+                asked.await.answer
+            }
             Kind::Light | Kind::Call | Kind::Trace | Kind::Other => {
                 match view.tags() {
                     // All of a batch is about one block, come what may.
                     Some(tags) => {
-                        let plan = self.plan(method, &request.method, request.params, tags);
+                        let mut plan = self.plan(method, &request.method, request.params, tags);
+                        plan.question.purse = from.caller.purse;
                         let needs = plan.question.needs;
                         let asked = match view.answer(&plan) {
                             Some(answer) => answer.into(),
@@ -312,7 +326,9 @@ impl Core {
                     None => match self.tags().await {
                         Some(tags) => {
                             let (name, params) = (&request.method, request.params);
-                            self.read_at(method, name, params, tags).await.answer
+                            let purse = from.caller.purse;
+                            let asked = self.read_at(method, name, params, tags, purse);
+                            asked.await.answer
                         }
                         None => self.nobody(&[]),
                     },
@@ -338,7 +354,7 @@ impl Core {
             Own::NewFilter => self.new_log_filter(request.params, from.caller),
             Own::NewBlockFilter => self.new_block_filter(from.caller),
             Own::FilterChanges => self.filter_changes(request.params).await,
-            Own::FilterLogs => self.filter_logs(request.params).await,
+            Own::FilterLogs => self.filter_logs(request.params, from.caller.purse).await,
             Own::UninstallFilter => self.uninstall_filter(request.params),
             Own::Subscribe => match from.socket {
                 Some(subscriber) => subscriber.subscribe(self, request.params),

@@ -115,7 +115,8 @@ impl Tokens {
         #[derive(Deserialize)]
         struct Claims {
             sub: Option<String>,
-            exp: Option<u64>,
+            /// A number of seconds, which may be a fraction.
+            exp: Option<f64>,
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| "this is no token")?;
         let mut said = "it is signed by nobody known here";
@@ -134,10 +135,7 @@ impl Tokens {
                     // Both are required above; without them nothing gets here.
                     return Ok(Subject {
                         name: good.claims.sub.unwrap_or_default(),
-                        expires: good
-                            .claims
-                            .exp
-                            .unwrap_or_default()
+                        expires: whole_seconds(good.claims.exp.unwrap_or_default())
                             .saturating_add(self.validation.leeway),
                     });
                 }
@@ -150,6 +148,15 @@ impl Tokens {
         }
         Err(said)
     }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded down, and what is out of range becomes the end of it"
+)]
+fn whole_seconds(date: f64) -> u64 {
+    date as u64
 }
 
 fn words(kind: &ErrorKind) -> Option<&'static str> {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::block::{LogsOf, LogsQuestion, Needs, Tags};
+use super::budget::Purse;
 use super::class::Class;
 use super::envelope::Answer;
 use super::handle::too_wide;
@@ -35,7 +36,12 @@ const MOST_BYTES: usize = 256 << 20;
 
 impl Core {
     /// `view`: the blocks tags stand for, if that is decided already.
-    pub(crate) async fn logs(self: &Arc<Self>, params: &str, view: Option<Tags>) -> Asked {
+    pub(crate) async fn logs(
+        self: &Arc<Self>,
+        params: &str,
+        view: Option<Tags>,
+        purse: Purse,
+    ) -> Asked {
         let known = match view {
             Some(tags) => Some(tags),
             None => self.tags().await,
@@ -48,6 +54,7 @@ impl Core {
             Err(refused) => return refused.into(),
         };
         let method = method::find("eth_getLogs");
+        let of = (method, purse);
         let (first, last) = match question.of {
             LogsOf::Range(first, last) => (first, last),
             LogsOf::Hash(hash) => {
@@ -64,6 +71,7 @@ impl Core {
                             .within(number, Arc::clone(&question.looks_for))
                     }
                 };
+                let asked = asked.paid_from(purse);
                 let came = self.ask(&asked, true).await;
                 return match asked.needs {
                     Needs::Hash => self.up_to_the_tip(method, Needs::Hash, came).await,
@@ -98,10 +106,10 @@ impl Core {
         }
         let end = self.chain.hash_at(last);
         let all = async {
-            let answer = self.parts(method, &question, first, last).await;
+            let answer = self.parts(of, &question, first, last).await;
             if end.is_some() && self.chain.hash_at(last) != end {
                 // The chain changed under the question: what was put together may be of two branches.
-                return self.parts(method, &question, first, last).await;
+                return self.parts(of, &question, first, last).await;
             }
             answer
         };
@@ -126,18 +134,18 @@ impl Core {
 
     async fn parts(
         self: &Arc<Self>,
-        method: &'static Method,
+        of: (&'static Method, Purse),
         question: &LogsQuestion<'_>,
         first: u64,
         last: u64,
     ) -> Asked {
         let width = self.widest_range();
         if last - first < width {
-            return self.part(method, question, first, last).await;
+            return self.part(of, question, first, last).await;
         }
         let starts = (0..=(last - first) / width).map(|n| first + n * width);
         let mut parts = stream::iter(starts)
-            .map(|start| self.part(method, question, start, last.min(start + width - 1)))
+            .map(|start| self.part(of, question, start, last.min(start + width - 1)))
             .buffered(PARTS);
         let mut merged = Merged::default();
         while let Some(part) = parts.next().await {
@@ -154,7 +162,7 @@ impl Core {
     /// A part, halved as often as endpoints find it too large.
     async fn part(
         self: &Arc<Self>,
-        method: &'static Method,
+        (method, purse): (&'static Method, Purse),
         question: &LogsQuestion<'_>,
         first: u64,
         last: u64,
@@ -164,7 +172,8 @@ impl Core {
         while let Some((first, last)) = open.pop() {
             let params = question.part(first, last);
             let asked = Question::new(self, method, method.name, Needs::Number(last), &params)
-                .spanning(first, last, Arc::clone(&question.looks_for));
+                .spanning(first, last, Arc::clone(&question.looks_for))
+                .paid_from(purse);
             let came = self.ask(&asked, true).await;
             match &came.answer {
                 Answer::Result(_) if open.is_empty() && merged.is_empty() => return came,

@@ -7,7 +7,7 @@
 //! not (`route`, `class`, `block`), transactions to everybody with one answer (`send`),
 //! subscriptions and filters that no endpoint's loss can thin (`subscriptions`, `filters`), with logs that
 //! are proven complete (`proving`, `completeness`), and the door itself: who may come in and as whom (`bind`, `tls`, `access`, `jwt`), what they may ask
-//! and how much (`policy`, `quota`), how it is asked (`server` with `pace` and `framing`, `swift`; over WebSocket `socket`, `frames`,
+//! and how much (`policy`, `quota`), how it is asked (`server` with `pace` and `framing`, `swift` with `gone`; over WebSocket `socket`, `frames`,
 //! `line`, and `teller`, `together` and `pump` for what they are told), and on which core (`workers`). What clients send
 //! and get is passed on as the bytes it is.
 //!
@@ -34,6 +34,7 @@ mod finality;
 mod follow;
 mod frames;
 mod framing;
+mod gone;
 mod handle;
 mod hedge;
 mod history;
@@ -109,6 +110,7 @@ use crate::endpoints::Endpoints;
 use crate::error::PoolError;
 use crate::status::{NodeState, NodeStatus};
 pub(crate) use block::{Needs, Tags};
+pub(crate) use budget::Purse;
 pub(crate) use envelope::Answer;
 pub(crate) use method::Method;
 pub(crate) use question::Asked;
@@ -179,6 +181,7 @@ pub(crate) struct Kept {
     pub(crate) buckets: Arc<Buckets>,
     /// KiB of request bodies that may still be held.
     pub(crate) held: Arc<Semaphore>,
+    pub(crate) sending: gone::Sending,
     /// How many sets of settings there have been, and what the last reload that failed said.
     pub(crate) generation: AtomicU64,
     pub(crate) reload_failed: std::sync::Mutex<Option<String>>,
@@ -214,6 +217,7 @@ impl Core {
             held: Arc::new(Semaphore::new(
                 (config.max_held_bytes >> 10).min(Semaphore::MAX_PERMITS),
             )),
+            sending: gone::Sending::default(),
             generation: AtomicU64::new(1),
             reload_failed: std::sync::Mutex::default(),
         };

@@ -343,6 +343,11 @@ pub(crate) fn turned_away(why: &'static str) {
     debug!("a client was turned away: {why}");
 }
 
+/// A client went away before it was answered, and the work for it ended.
+pub(crate) fn client_gone() {
+    counter!("dodona_gateway_clients_gone_total").increment(1);
+}
+
 /// A client and we could not agree on TLS.
 pub(crate) fn no_tls(peer: IpAddr, cause: &std::io::Error) {
     counter!("dodona_gateway_turned_away_total", "why" => "tls").increment(1);

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::envelope::Pieces;
 use super::framing::Framing;
+use super::gone::HALF_CLOSED;
 use super::swift::IDLE;
 
 /// Bytes of an answer that are written at once: only what is written is seen to be taken.
@@ -52,6 +53,8 @@ struct State {
     answers: u64,
     /// Since when the connection takes nothing.
     full: Option<Instant>,
+    /// It says nothing any more, and has asked something that is not answered.
+    half_closed: bool,
     /// Waits for all answers to be written.
     ending: Option<Waker>,
 }
@@ -79,6 +82,7 @@ impl Pace {
                 untaken: HashMap::new(),
                 answers: 0,
                 full: None,
+                half_closed: false,
                 ending: None,
             }),
         })
@@ -95,6 +99,9 @@ impl Pace {
         if let Some(taken) = taken {
             return Some(taken + self.limits.body);
         }
+        if state.half_closed && state.serving > 0 {
+            return Some(state.since + HALF_CLOSED);
+        }
         let within = match state.doing {
             _ if state.serving > 0 || state.upgraded => return None,
             Doing::Arrives | Doing::Asks => self.limits.headers,
@@ -110,6 +117,7 @@ impl Pace {
         state.serving += 1;
         state.multiplexed = multiplexed;
         state.doing = Doing::Rests;
+        state.since = Instant::now();
         Serving(Arc::clone(self))
     }
 
@@ -141,6 +149,14 @@ impl Pace {
             state.doing = Doing::Asks;
             state.since = Instant::now();
         }
+    }
+
+    /// Nothing more comes. True if somebody may still wait for an answer, see `gone`.
+    fn is_half_closed(&self) -> bool {
+        let mut state = self.state();
+        let waits = state.serving > 0 || !state.untaken.is_empty();
+        state.half_closed = waits && !state.multiplexed && !state.upgraded;
+        state.half_closed
     }
 
     fn is_full(&self, full: bool) {
@@ -309,6 +325,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() == before && self.pace.is_half_closed() {
+            // Looked at again once what was asked is answered.
+            return Poll::Pending;
+        }
         if buffer.filled().len() == before || self.pace.state().upgraded {
             return Poll::Ready(Ok(()));
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Core;
 use super::block::Needs;
+use super::budget::Purse;
 use super::envelope::Answer;
 use super::log::Criteria;
 use super::method::{At, Kind, Method};
@@ -30,6 +31,8 @@ pub(crate) struct Question {
     pub(super) looks_for: Option<LooksFor>,
     /// Its name where the table does not know it.
     pub(super) unknown: Option<Box<str>>,
+    /// What second attempts are paid from.
+    pub(super) purse: Purse,
     id: u64,
     body: Bytes,
 }
@@ -48,10 +51,16 @@ impl Question {
             needs,
             span: 0,
             looks_for: None,
+            purse: Purse::OURS,
             unknown: (method.name != name).then(|| name.into()),
             id,
             body: wire::encode_raw(id, name, params),
         }
+    }
+
+    /// The same for somebody.
+    pub(crate) fn paid_from(self, purse: Purse) -> Self {
+        Self { purse, ..self }
     }
 
     /// The same about the logs of a range.

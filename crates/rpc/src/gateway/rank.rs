@@ -11,6 +11,7 @@ use super::Core;
 use super::block::{Needs, Tags};
 use super::method::At;
 use super::question::{LooksFor, Question};
+use crate::dice::Dice;
 use crate::node::Node;
 use crate::status::NodeState;
 
@@ -42,6 +43,35 @@ pub(super) enum Rank {
     Lost,
 }
 
+/// Two of those that were offered, each pair as likely as any other, and in either order.
+#[derive(Default)]
+struct Drawn {
+    two: [usize; 2],
+    offered: usize,
+}
+
+impl Drawn {
+    fn offer(&mut self, index: usize, dice: &Dice) {
+        self.offered += 1;
+        let place = match self.offered {
+            1 => 0,
+            2 => {
+                // Of two alike the first is taken, so which one that is has to be chance as well.
+                if dice.random_range(0..2) == 0 {
+                    self.two.swap(0, 1);
+                    0
+                } else {
+                    1
+                }
+            }
+            offered => dice.random_range(0..offered),
+        };
+        if let Some(drawn) = self.two.get_mut(place) {
+            *drawn = index;
+        }
+    }
+}
+
 impl Core {
     /// The best endpoint not tried yet: best rank, then lowest order, then the better of two drawn
     /// at random by answering time and load.
@@ -49,8 +79,7 @@ impl Core {
         let now = Now::new(Instant::now);
         let tags = self.chain.tags().unwrap_or_default();
         let mut best: Option<(Rank, u32)> = None;
-        let mut among: [usize; 64] = [0; 64];
-        let mut count = 0;
+        let mut drawn = Drawn::default();
         for node in &self.pool.0.nodes {
             if node.send_only || tried.contains(&node.index) {
                 continue;
@@ -61,41 +90,42 @@ impl Core {
             let key = (rank, node.order);
             if best.is_none_or(|best| key < best) {
                 best = Some(key);
-                count = 0;
+                drawn = Drawn::default();
             }
-            if best == Some(key) && count < among.len() {
-                among[count] = node.index;
-                count += 1;
+            if best == Some(key) {
+                drawn.offer(node.index, &self.pool.0.dice);
             }
         }
-        let (rank, _) = best?;
+        let (rank, order) = best?;
         let nodes = &self.pool.0.nodes;
-        let picked = match (count, rank, question.needs) {
-            (1, _, _) => among[0],
+        let picked = match (drawn.offered, rank, question.needs) {
+            (1, _, _) => drawn.two[0],
             // A block nobody is known to have: whoever is furthest.
             (_, Rank::Behind, _) => {
-                let furthest = among[..count].iter().copied().max_by_key(|index| {
-                    let condition = nodes[*index].condition();
+                let behind = nodes.iter().filter(|node| {
+                    !node.send_only
+                        && node.order == order
+                        && !tried.contains(&node.index)
+                        && self.rank(node, question, tags, &now) == Some(Rank::Behind)
+                });
+                let furthest = behind.max_by_key(|node| {
+                    let condition = node.condition();
                     condition.head.map(|head| head.number)
                 });
-                furthest.unwrap_or(among[0])
+                furthest.map_or(drawn.two[0], |node| node.index)
             }
             _ => {
-                let first = self.pool.0.dice.random_range(0..count);
-                let mut second = self.pool.0.dice.random_range(0..count - 1);
-                if second >= first {
-                    second += 1;
-                }
+                let [first, second] = drawn.two;
                 let cost = |at: usize| {
-                    let node = &nodes[among[at]];
+                    let node = &nodes[at];
                     (node.latency_micros() + 1)
                         .saturating_mul(u64::from(node.fitness.in_flight()) + 1)
                 };
-                among[if cost(second) < cost(first) {
+                if cost(second) < cost(first) {
                     second
                 } else {
                     first
-                }]
+                }
             }
         };
         Some((&nodes[picked], rank))
@@ -266,5 +296,53 @@ impl Core {
                     && wanted.criteria.chance_of_error(bloom) < SUSPICIOUS
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn of_any_number_of_endpoints_each_pair_is_drawn_as_often_as_any_other() {
+        let dice = Dice::seeded(7);
+        for count in [2, 3, 5, 20] {
+            let mut times = BTreeMap::new();
+            const ROUNDS: usize = 40_000;
+            for _ in 0..ROUNDS {
+                let mut drawn = Drawn::default();
+                (0..count).for_each(|index| drawn.offer(index, &dice));
+                assert_eq!(drawn.offered, count);
+                *times.entry(drawn.two).or_insert(0) += 1;
+            }
+            let pairs = count * (count - 1);
+            assert_eq!(times.len(), pairs);
+            let usual = ROUNDS / pairs;
+            for (pair, times) in times {
+                assert!((usual / 2..usual * 2).contains(&times), "{pair:?}: {times}");
+            }
+        }
+    }
+
+    #[test]
+    fn however_many_endpoints_are_as_good_as_each_other_each_of_them_is_asked() {
+        const COUNT: usize = 80;
+        let node = |n: usize| {
+            let url = format!("http://127.0.0.1:{}", 10_000 + n).parse().unwrap();
+            crate::config::NodeConfig::primary(format!("n{n}"), url)
+        };
+        let pool = crate::config::PoolConfig::new(1, (0..COUNT).map(node).collect());
+        let core = Core::library(crate::endpoints::Endpoints::new(pool).unwrap());
+        let method = super::super::method::find("eth_gasPrice");
+        let question = Question::new(&core, method, method.name, Needs::Nothing, "[]");
+        let mut asked = [false; COUNT];
+        for _ in 0..100 * COUNT {
+            let (node, rank) = core.choose(&question, &[]).unwrap();
+            assert_eq!(rank, Rank::Lost);
+            asked[node.index] = true;
+        }
+        assert_eq!(asked, [true; COUNT]);
     }
 }

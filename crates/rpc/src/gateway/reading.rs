@@ -6,9 +6,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::task;
 
 use super::Core;
 use super::block::{self, Needs, Tags};
+use super::budget::Purse;
 use super::cache::{self, Anchor, Key};
 use super::envelope::Answer;
 use super::method::{Kind, Method};
@@ -19,10 +21,17 @@ use crate::harmless::is_harmless;
 /// Reorganisations during a question after which its answer is given as it is.
 pub(super) const VIEWS: usize = 3;
 
-/// Questions under way, and who else waits for their answers. Whoever came first puts the question;
-/// when they go away before there is an answer, the next of those who wait begins anew.
+/// Questions under way, and who else waits for their answers. Whoever came first puts the question,
+/// and goes on with it for the others when its client is gone (`gone`); where it ends all the same
+/// before there is an answer, the next of those who wait begins anew.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<HashMap<Key, Vec<oneshot::Sender<Asked>>, AsItIs>>);
+pub(crate) struct Flights(Mutex<HashMap<Key, UnderWay, AsItIs>>);
+
+struct UnderWay {
+    /// Whose task puts the question.
+    of: Option<task::Id>,
+    others: Vec<(Option<task::Id>, oneshot::Sender<Asked>)>,
+}
 
 /// How a question under way is taken part in.
 enum Seat<'a> {
@@ -38,7 +47,7 @@ struct Flight<'a> {
 }
 
 impl Flights {
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, Vec<oneshot::Sender<Asked>>, AsItIs>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, UnderWay, AsItIs>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,11 +55,14 @@ impl Flights {
         match self.map().entry(key) {
             Entry::Occupied(mut others) => {
                 let (tell, told) = oneshot::channel();
-                others.get_mut().push(tell);
+                others.get_mut().others.push((task::try_id(), tell));
                 Seat::Joins(told)
             }
             Entry::Vacant(place) => {
-                place.insert(Vec::new());
+                place.insert(UnderWay {
+                    of: task::try_id(),
+                    others: Vec::new(),
+                });
                 Seat::First(Flight {
                     flights: self,
                     key: Some(key),
@@ -60,16 +72,27 @@ impl Flights {
     }
 }
 
+impl Flights {
+    /// Whether another task waits for an answer to a question that this one puts.
+    pub(super) fn others_wait_for(&self, task: Option<task::Id>) -> bool {
+        let map = self.map();
+        let mut ours = map.values().filter(|flight| flight.of == task);
+        let waits = |(of, tell): &(_, oneshot::Sender<_>)| *of != task && !tell.is_closed();
+        ours.any(|flight| flight.others.iter().any(waits))
+    }
+}
+
 impl Flight<'_> {
     fn lands(mut self, asked: &Asked) {
         let others = self.take_off_the_list();
-        for other in others.into_iter().flatten() {
+        for (_, other) in others.into_iter().flatten() {
             let _ = other.send(asked.clone());
         }
     }
 
-    fn take_off_the_list(&mut self) -> Option<Vec<oneshot::Sender<Asked>>> {
-        self.flights.map().remove(&self.key.take()?)
+    fn take_off_the_list(&mut self) -> Option<Vec<(Option<task::Id>, oneshot::Sender<Asked>)>> {
+        let flight = self.flights.map().remove(&self.key.take()?)?;
+        Some(flight.others)
     }
 }
 
@@ -175,10 +198,12 @@ impl Core {
         name: &str,
         params: &str,
         mut tags: Tags,
+        purse: Purse,
     ) -> Asked {
         let mut views = 0;
         loop {
-            let plan = self.plan(method, name, params, tags);
+            let mut plan = self.plan(method, name, params, tags);
+            plan.question.purse = purse;
             let newest = match plan.anchor {
                 Some(Anchor::Block(number, hash)) if number == tags.latest => Some(hash),
                 _ => None,

@@ -9,7 +9,7 @@ use super::Core;
 use super::block::Needs;
 use super::class::Class;
 use super::envelope::{Answer, error_bytes};
-use super::hedge::{hedge_after, race};
+use super::hedge::{UnderWay, hedge_after, race};
 use super::method::Kind;
 use super::observe;
 use super::question::{Asked, Question};
@@ -26,9 +26,6 @@ const ATTEMPTS: usize = 4;
 const BLOCK_WAIT: Duration = Duration::from_secs(2);
 /// However long an endpoint wants to be left alone, it is tried again after so many seconds.
 const LONGEST_WAIT: f64 = 60.0;
-/// A rate limit that does not say how long it lasts.
-const WAIT_UNTOLD: Duration = Duration::from_secs(1);
-
 impl Core {
     /// Asks until there is an answer worth giving, or time and endpoints run out.
     pub(crate) fn ask<'a>(
@@ -53,6 +50,8 @@ impl Core {
         let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
+        // The last one said that the request itself is wrong, or means nothing to them.
+        let mut wrong = false;
         // Somebody said they do not have a block that is on our chain.
         let mut missing = false;
         // Somebody said that fewer blocks would do.
@@ -121,11 +120,18 @@ impl Core {
                 continue;
             }
             asked += 1;
-            self.retries.asked();
+            self.retries.asked(question.purse);
             let paid_for = std::mem::take(&mut first) | std::mem::take(&mut free);
-            if !paid_for && !self.retries.may_retry() {
-                observe::retry_budget_empty();
-                break;
+            if !paid_for {
+                // What is wrong with the request takes nothing from what failures may cost.
+                let may = match std::mem::take(&mut wrong) {
+                    true => self.retries.may_ask_for_an_opinion(question.purse),
+                    false => self.retries.may_retry(question.purse),
+                };
+                if !may {
+                    observe::retry_budget_empty();
+                    break;
+                }
             }
             let started = Instant::now();
             let left = deadline.saturating_duration_since(started);
@@ -172,6 +178,7 @@ impl Core {
                 Ok(Forwarded::Refused(refusal, bytes)) => {
                     let (class, own) = quoted::class(question, &refusal, &self.pool.0.overrides);
                     observe::refused(&node.name, class);
+                    wrong = matches!(class, Class::Params | Class::NoMethod);
                     // That less would do is more than somebody else's trouble.
                     too_large |= class == Class::RangeTooLarge;
                     if !too_large || class == Class::RangeTooLarge || class == Class::Final {
@@ -276,7 +283,7 @@ impl Core {
     /// One endpoint, and a second one beside it when the first takes unusually long.
     async fn attempt<'a>(
         self: &'a Arc<Self>,
-        question: &Question,
+        question: &'a Question,
         node: &'a Node,
         started: Instant,
         within: Duration,
@@ -298,7 +305,15 @@ impl Core {
             }
         };
         let hedges = repeatable && matches!(question.method.kind, Kind::Light | Kind::Call);
-        let mut first = Box::pin(one(node.index));
+        let under_way = |node: &'a Node| {
+            let of = (node, question.name());
+            UnderWay::new(self, of, one(node.index))
+        };
+        let mut first = under_way(node);
+        if matches!(question.method.kind, Kind::Logs | Kind::Trace) {
+            // Heavy, so the endpoint is told by the end of its connection that nobody waits.
+            return (node, first.left_alone().await);
+        }
         if !hedges || self.pool.0.nodes.len() < 2 {
             return (node, first.await);
         }
@@ -316,16 +331,8 @@ impl Core {
             return (node, first.await);
         };
         tried.push(other.index);
-        let second = Box::pin(one(other.index));
         // Rare, so no part of what every question takes in memory.
-        Box::pin(race(
-            self,
-            question.name(),
-            (node, first),
-            (other, second),
-            Result::is_ok,
-        ))
-        .await
+        Box::pin(race(first, under_way(other))).await
     }
 
     /// Who is asked, once somebody has the block or nobody gets it in time: one at or below the tip
@@ -361,10 +368,19 @@ impl Core {
     /// Nobody gave any answer.
     pub(crate) fn nobody(&self, failures: &[RpcError]) -> Answer {
         // Which endpoint and why is for the operator: the status page and the log have it.
-        let (code, text) = match failures.last() {
+        let last = failures.last();
+        // That one is away says less than that another one may be asked soon.
+        let waits = failures
+            .iter()
+            .rev()
+            .find(|failure| failure.wait().is_some());
+        let (code, text) = match waits
+            .filter(|_| last.is_some_and(RpcError::is_transport))
+            .or(last)
+        {
             Some(RpcError::Timeout { .. }) => (-32002, "request timed out at every upstream asked"),
-            Some(RpcError::RateLimited { message, .. }) => {
-                let wait = said_wait(message).unwrap_or(WAIT_UNTOLD);
+            Some(limited @ RpcError::RateLimited { .. }) => {
+                let wait = limited.wait().unwrap_or_default();
                 return later("every upstream asked is rate limited", wait, failures);
             }
             Some(RpcError::Busy { retry_after, .. }) => {
@@ -385,7 +401,7 @@ impl Core {
 }
 
 /// Nobody can be asked now, and somebody can be soon.
-fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
+pub(super) fn later(text: &'static str, wait: Duration, failures: &[RpcError]) -> Answer {
     observe::unanswered(text, failures);
     let wait = wait.min(Duration::from_secs_f64(LONGEST_WAIT));
     let words = format!("{text}; retry after {:.1} s", wait.as_secs_f64());

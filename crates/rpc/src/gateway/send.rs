@@ -24,6 +24,7 @@ use super::envelope::Answer;
 use super::method;
 use super::observe;
 use super::question::Question;
+use super::route::later;
 use crate::broadcast;
 use crate::node::Node;
 use crate::send::{SendOutcome, SendReport};
@@ -175,23 +176,25 @@ impl Core {
         // The sending goes on whatever becomes of who asked for it.
         let came = self.pool.broadcast(vec![raw.clone()]);
         let core = Arc::clone(self);
-        async move {
+        let flight = async move {
             let came = came.await.unwrap_or_default();
             let decision = decide(came.of_primaries(0).cloned(), came.primaries);
             observe::sent(decision.is_taken());
             if decision.is_worth_keeping() {
                 let named = match decision {
                     Decision::Taken { hash } => hash,
-                    Decision::Refused { .. } | Decision::Nobody => None,
+                    Decision::Refused { .. } | Decision::Nobody { .. } => None,
                 };
                 core.keep_sent(hash, named, raw);
             }
             let answer = core.answer_for(hash, decision).await;
             lock(&core.sends.flights).remove(&hash);
             answer
-        }
-        .boxed()
-        .shared()
+        };
+        let flight = flight.boxed().shared();
+        // So does what is found out about it: upstreams that were away get it when they come back.
+        tokio::spawn(flight.clone());
+        flight
     }
 
     /// Sends several transactions, in order, as one batch per endpoint. One report each, in the same
@@ -227,7 +230,12 @@ impl Core {
                 Answer::Error(error.to_string().into())
             }
             // The reason names endpoints; those are the operator's business.
-            Decision::Nobody => Answer::error(
+            Decision::Nobody { wait: Some(wait) } => later(
+                "no upstream took the transaction because of rate limits; sending the same bytes again is safe",
+                wait,
+                &[],
+            ),
+            Decision::Nobody { wait: None } => Answer::error(
                 -32603,
                 "no upstream took the transaction; sending the same bytes again is safe",
             ),

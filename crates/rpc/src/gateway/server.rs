@@ -28,6 +28,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::Core;
 use super::access::{Caller, Origin, Refused};
 use super::envelope::Pieces;
+use super::gone::Answering;
 use super::handle::From;
 use super::pace::{Limits, Pace, Paced, Room};
 use super::responses::{json, nameless, no_room, plain, preflight, turned_away, wait_for};
@@ -402,7 +403,7 @@ async fn respond(link: &Arc<Link>, mut request: Request<Incoming>) -> Response<P
                 unheard(response, request.version(), request.body_mut()).await
             }
             Ok(caller) => match *request.method() {
-                Method::POST => post(&core, request, &caller).await,
+                Method::POST => post(&core, request, caller).await,
                 Method::GET if asks_for_socket(request.headers()) => {
                     upgrade(link, Arc::clone(&core), &mut request, caller)
                 }
@@ -500,7 +501,7 @@ async fn next_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::E
 async fn post(
     core: &Arc<Core>,
     mut request: Request<Incoming>,
-    caller: &Caller,
+    caller: Arc<Caller>,
 ) -> Response<Pieces> {
     let most = core.config.max_request_bytes;
     let announced = request.body().size_hint().exact().unwrap_or(most as u64);
@@ -527,12 +528,16 @@ async fn post(
             );
         }
     };
-    let from = From {
-        caller,
-        socket: None,
-    };
-    let handled = core.handle(&body, &from).await;
-    let (pieces, wait) = (handled.said.pieces(), handled.wait);
+    let answers = Arc::clone(core);
+    let (pieces, wait) = Answering::new(core, async move {
+        let from = From {
+            caller: &caller,
+            socket: None,
+        };
+        let handled = answers.handle(&body, &from).await;
+        (handled.said.pieces(), handled.wait)
+    })
+    .await;
     let length = pieces.as_ref().map_or(0, Pieces::len);
     let Some(room) = room_of_answer(core, room, length) else {
         return no_room();

@@ -19,6 +19,7 @@ use hyper_util::server::conn::auto::upgrade::downcast;
 use tokio::io::{AsyncRead, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Core;
@@ -289,8 +290,15 @@ pub(crate) async fn serve(
         }
     };
     if !under_way.is_empty() {
-        // Nobody waits for the answers, but a transaction that was taken is sent to everybody.
-        tokio::spawn(async move { while under_way.next().await.is_some() {} });
+        let (core, task) = (Arc::clone(&guest.core), task::try_id());
+        tokio::spawn(async move {
+            let answers = async { while under_way.next().await.is_some() {} };
+            tokio::select! {
+                biased;
+                () = core.is_left(task) => {}
+                () = answers => {}
+            }
+        });
     }
     if matches!(ended, Ended::ByUs)
         && let Some((code, reason)) = client.end()

@@ -8,8 +8,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, Write as _};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,11 +20,13 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task;
 use tokio::time::{Instant, timeout};
 
 use super::Core;
 use super::access::{Caller, without_key};
 use super::envelope::Response;
+use super::gone::is_gone;
 use super::handle::{From, Said};
 use super::responses::whole_seconds;
 use super::server::{self, Link};
@@ -238,10 +243,17 @@ pub(crate) async fn serve(
             caller,
             socket: None,
         };
-        let handled = settings.handle(&buffer[body..body + length], &from).await;
-        leaving |= link.is_closing();
-        let Ok(rest) = write(&stream, &mut out, handled, leaving) else {
-            return Outcome::Done;
+        let rest = {
+            let handling = pin!(settings.handle(&buffer[body..body + length], &from));
+            let handled = unless_gone(&stream, waiting_since, &settings, handling).await;
+            let Some(handled) = handled else {
+                return Outcome::Done;
+            };
+            leaving |= link.is_closing();
+            let Ok(rest) = write(&stream, &mut out, handled, leaving) else {
+                return Outcome::Done;
+            };
+            rest
         };
         room = None;
         buffer.advance(body + length);
@@ -257,6 +269,34 @@ pub(crate) async fn serve(
             timer.as_mut().reset(waiting_since + IDLE);
         }
     }
+}
+
+/// What becomes of a question unless its client goes away first. The work stays with the caller, see
+/// `patience::by`. To be told of the client's going costs no call into the system, and a timer is there
+/// only once the connection has something to say in the middle of a question.
+fn unless_gone<T>(
+    stream: &TcpStream,
+    since: Instant,
+    core: &Core,
+    mut handling: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Option<T>> {
+    let mut gone: Option<Pin<Box<_>>> = None;
+    poll_fn(move |context| {
+        if let Poll::Ready(handled) = handling.as_mut().poll(context) {
+            return Poll::Ready(Some(handled));
+        }
+        if gone.is_none() {
+            // An error is a connection that is no more, which is found out there as well.
+            let _ = ready!(stream.poll_read_ready(context));
+        }
+        let gone = gone.get_or_insert_with(|| {
+            Box::pin(async move {
+                is_gone(stream, since).await;
+                core.is_left(task::try_id()).await;
+            })
+        });
+        gone.as_mut().poll(context).map(|()| None)
+    })
 }
 
 /// The head of the last request and what was found out about it. A client's heads are mostly the

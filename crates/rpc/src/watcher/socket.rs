@@ -29,6 +29,9 @@ pub(super) async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) 
                 if node.http.is_none() && matches!(error, RpcError::WrongChain { .. }) {
                     node.turn(NodeState::InvalidChainId, Some(error.to_string()));
                 }
+                if node.http.is_none() && matches!(error, RpcError::RateLimited { .. }) {
+                    node.lost(&error);
+                }
                 let cause = error.cause();
                 node.meters.subscription_lost(&cause, told.is_news(&cause));
                 cause
@@ -41,6 +44,7 @@ pub(super) async fn keep_connected(pool: &Shared, node: &Node, ws: &WsEndpoint) 
         };
         ws.set(Link::Down(Some(cause)));
         pause.wait(&pool.dice).await;
+        sleep(node.wants_to_be_left()).await;
     }
 }
 

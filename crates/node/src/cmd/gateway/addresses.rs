@@ -89,23 +89,22 @@ pub(super) fn refuse_plain(url: &Url, place: &str, otherwise: &str) -> anyhow::R
     Ok(())
 }
 
-/// A WebSocket address right behind an HTTP address of the same host is the same client's.
+/// The clients at these addresses: each has an HTTP address, a WebSocket address, or one of each.
 pub(super) fn clients(urls: &[Url], send_only: &[Url]) -> Vec<NodeConfig> {
-    let is_ws = |url: &Url| WS.contains(&url.scheme());
     let mut nodes: Vec<NodeConfig> = Vec::new();
-    for url in urls {
-        if let Some(last) = nodes.last_mut()
-            && is_ws(url)
-            && last.ws_url.is_none()
-            && last
-                .http_url
-                .as_ref()
-                .is_some_and(|http| http.host_str() == url.host_str())
-        {
-            last.ws_url = Some(url.clone());
-            continue;
+    let partners = partners(urls);
+    for (at, url) in urls.iter().enumerate() {
+        match partners[at] {
+            Some(other) if other < at => {}
+            Some(other) => {
+                let (http, ws) = if is_ws(url) { (other, at) } else { (at, other) };
+                nodes.push(NodeConfig {
+                    ws_url: Some(urls[ws].clone()),
+                    ..NodeConfig::primary(name_of(&urls[http]), urls[http].clone())
+                });
+            }
+            None => nodes.push(NodeConfig::primary(name_of(url), url.clone())),
         }
-        nodes.push(NodeConfig::primary(name_of(url), url.clone()));
     }
     nodes.extend(send_only.iter().map(|url| NodeConfig {
         send_only: true,
@@ -113,6 +112,51 @@ pub(super) fn clients(urls: &[Url], send_only: &[Url]) -> Vec<NodeConfig> {
     }));
     distinguish(&mut nodes);
     nodes
+}
+
+fn is_ws(url: &Url) -> bool {
+    WS.contains(&url.scheme())
+}
+
+/// Which address is the other one of the same client, for each: of one place, or the only HTTP and the
+/// only WebSocket address of a host, or next to each other; in this order. Which one is named first
+/// says nothing.
+fn partners(urls: &[Url]) -> Vec<Option<usize>> {
+    let mut partners: Vec<Option<usize>> = vec![None; urls.len()];
+    let same_host = |a: &Url, b: &Url| a.host_str() == b.host_str();
+    let only_one = |url: &Url| {
+        let alike = |other: &&Url| same_host(other, url) && is_ws(other) == is_ws(url);
+        urls.iter().filter(alike).count() == 1
+    };
+    type Rule<'a> = &'a dyn Fn(usize, usize) -> bool;
+    let rules: [Rule<'_>; 3] = [
+        &|a, b| place(&urls[a]) == place(&urls[b]),
+        &|a, b| same_host(&urls[a], &urls[b]) && only_one(&urls[a]) && only_one(&urls[b]),
+        &|a, b| same_host(&urls[a], &urls[b]) && b == a + 1,
+    ];
+    for rule in rules {
+        for b in 0..urls.len() {
+            let free = |a: &usize| partners[*a].is_none() && is_ws(&urls[*a]) != is_ws(&urls[b]);
+            if partners[b].is_some() {
+                continue;
+            }
+            if let Some(a) = (0..b).find(|a| free(a) && rule(*a, b)) {
+                partners[a] = Some(b);
+                partners[b] = Some(a);
+            }
+        }
+    }
+    partners
+}
+
+/// Where an address leads, over whichever protocol and as whomever.
+fn place(url: &Url) -> (Option<&str>, Option<u16>, &str, Option<&str>) {
+    (
+        url.host_str(),
+        url.port_or_known_default(),
+        url.path().trim_end_matches('/'),
+        url.query(),
+    )
 }
 
 /// Host and port: what an operator tells clients apart by, and no secret.
@@ -128,10 +172,14 @@ pub(super) fn name_of(url: &Url) -> String {
 pub(super) fn refuse_twice(nodes: &[NodeConfig]) -> anyhow::Result<()> {
     let read: Vec<&NodeConfig> = nodes.iter().filter(|node| !node.send_only).collect();
     for (at, node) in read.iter().enumerate() {
+        let addresses = |node: &NodeConfig| [node.http_url.clone(), node.ws_url.clone()];
         let same = |other: &&&NodeConfig| {
-            let both =
-                |of: fn(&NodeConfig) -> &Option<Url>| of(node).is_some() && of(node) == of(other);
-            both(|node| &node.http_url) || both(|node| &node.ws_url)
+            let others = addresses(other);
+            let leads_there = |url: &Url| {
+                let mut others = others.iter().flatten();
+                others.any(|other| place(other) == place(url))
+            };
+            addresses(node).iter().flatten().any(leads_there)
         };
         if let Some(other) = read[..at].iter().find(same) {
             anyhow::bail!(
@@ -242,6 +290,68 @@ mod tests {
         let said = said.unwrap_err().to_string();
         assert!(said.contains("have the same address"), "{said}");
         assert!(of(&["http://10.0.0.1", "ws://10.0.0.1", "http://10.0.0.2"]).is_ok());
+        // Of one place, however it is written.
+        let entry = |name: &str, url: &str| NodeConfig::primary(name, url.parse().unwrap());
+        for (one, other, refused) in [
+            ("http://10.0.0.1:8545", "ws://10.0.0.1:8545", true),
+            (
+                "https://a.example/v3/key",
+                "wss://a.example:443/v3/key/",
+                true,
+            ),
+            ("http://user:a@10.0.0.1", "http://user:b@10.0.0.1", true),
+            ("http://10.0.0.1:8545", "http://10.0.0.1:8547", false),
+            (
+                "https://a.example/v3/one",
+                "https://a.example/v3/two",
+                false,
+            ),
+            (
+                "https://a.example/?key=one",
+                "https://a.example/?key=two",
+                false,
+            ),
+        ] {
+            let nodes = [entry("a", one), entry("b", other)];
+            assert_eq!(refuse_twice(&nodes).is_err(), refused, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_client_are_put_together_whichever_is_named_first() {
+        let of = |urls: &[&str]| -> Vec<String> {
+            let urls: Vec<Url> = urls.iter().map(|text| text.parse().unwrap()).collect();
+            let port = |url: &Option<Url>| {
+                let url = url.as_ref();
+                url.map_or("-".to_owned(), |url| {
+                    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
+                })
+            };
+            let nodes = clients(&urls, &[]);
+            let shown = nodes.iter().map(|node| {
+                assert!(node.http_url.is_none() || node.name.starts_with(&port(&node.http_url)));
+                format!("{} {}", port(&node.http_url), port(&node.ws_url))
+            });
+            shown.collect()
+        };
+        let (http, ws) = ("http://10.0.0.1:8545", "ws://10.0.0.1:8546");
+        let other = "http://10.0.0.2:8545";
+        let one = "10.0.0.1:8545 10.0.0.1:8546";
+        let two = "10.0.0.2:8545 -";
+        assert_eq!(of(&[http, ws]), [one]);
+        assert_eq!(of(&[ws, http]), [one]);
+        assert_eq!(of(&[ws, other, http]), [one, two]);
+        assert_eq!(of(&[other, http, ws]), [two, one]);
+        assert_eq!(of(&["ws://h:1", "http://h:1"]), ["h:1 h:1"]);
+        // Two clients of one host: by their ports, or by what stands beside what.
+        let ports = ["http://h:1", "http://h:2", "ws://h:2", "ws://h:1"];
+        assert_eq!(of(&ports), ["h:1 h:1", "h:2 h:2"]);
+        let pairs = ["http://h:1", "ws://h:2", "http://h:3", "ws://h:4"];
+        assert_eq!(of(&pairs), ["h:1 h:2", "h:3 h:4"]);
+        let turned = ["ws://h:2", "http://h:1", "ws://h:4", "http://h:3"];
+        assert_eq!(of(&turned), ["h:1 h:2", "h:3 h:4"]);
+        let alone = ["http://h:1", "http://h:3", "ws://h:4"];
+        assert_eq!(of(&alone), ["h:1 -", "h:3 h:4"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What several refusals of one transaction mean together.
 
+use std::time::Duration;
+
 use alloy::primitives::B256;
 
 use crate::broadcast::Said;
@@ -17,7 +19,10 @@ pub(super) enum Decision {
         nonce_used: bool,
     },
     /// No endpoint said anything about it.
-    Nobody,
+    Nobody {
+        /// How long the first of those that are there wants not to be asked, if they do.
+        wait: Option<Duration>,
+    },
 }
 
 impl Decision {
@@ -27,7 +32,7 @@ impl Decision {
 
     /// Whether an endpoint that comes back should be told of it.
     pub(super) fn is_worth_keeping(&self) -> bool {
-        self.is_taken() || *self == Self::Nobody
+        self.is_taken() || matches!(self, Self::Nobody { .. })
     }
 }
 
@@ -66,7 +71,9 @@ fn finality(outcome: &SendOutcome) -> Finality {
 pub(super) fn decide(said: impl IntoIterator<Item = Said>, asked: usize) -> Decision {
     let mut refusals: Vec<(Finality, bool, SendRefusal)> = Vec::new();
     let mut taken: Option<Option<B256>> = None;
+    let mut wait: Option<Duration> = None;
     for said in said {
+        wait = said.wait.into_iter().chain(wait).min();
         if said.outcome.is_success() {
             taken = Some(taken.flatten().or(said.hash));
         }
@@ -84,7 +91,7 @@ pub(super) fn decide(said: impl IntoIterator<Item = Said>, asked: usize) -> Deci
     });
     let least = refusals.iter().map(|(finality, ..)| *finality).min();
     let Some(chosen) = majority.or(least) else {
-        return Decision::Nobody;
+        return Decision::Nobody { wait };
     };
     let nonce_used = refusals.iter().any(|(_, used, _)| *used);
     let words = refusals.into_iter().find(|(it, ..)| *it == chosen);
@@ -93,7 +100,7 @@ pub(super) fn decide(said: impl IntoIterator<Item = Said>, asked: usize) -> Deci
             refusal,
             nonce_used,
         },
-        None => Decision::Nobody,
+        None => Decision::Nobody { wait },
     }
 }
 
@@ -109,6 +116,7 @@ mod tests {
                 message: words.to_owned(),
                 data: None,
             }),
+            wait: None,
             hash: None,
         }
     }
@@ -168,10 +176,25 @@ mod tests {
         assert_eq!(words(vec![funds(), nonce()]), "nonce");
         assert_eq!(words(vec![funds(), full(), nonce()]), "full");
         assert_eq!(words(vec![lost(), funds(), lost()]), "funds");
-        assert_eq!(words(vec![lost(), lost()]), "Nobody");
-        assert_eq!(words(vec![]), "Nobody");
+        assert_eq!(words(vec![lost(), lost()]), "Nobody { wait: None }");
+        assert_eq!(words(vec![]), "Nobody { wait: None }");
         let invalid = said(SendOutcome::Fatal("x".to_owned()), "invalid");
         assert_eq!(words(vec![invalid, nonce()]), "nonce");
+    }
+
+    #[test]
+    fn where_nobody_says_anything_about_it_the_shortest_wait_is_told() {
+        let busy = |seconds| Said {
+            wait: Some(Duration::from_secs(seconds)),
+            ..lost()
+        };
+        let seconds = |list: Vec<Said>| match decide(list, 3) {
+            Decision::Nobody { wait } => wait.map(|wait| wait.as_secs()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(seconds(vec![busy(7), busy(3), lost()]), Some(3));
+        assert_eq!(seconds(vec![lost()]), None);
+        assert_eq!(words(vec![busy(3), funds()]), "funds");
     }
 
     #[test]

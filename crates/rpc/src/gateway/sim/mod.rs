@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use url::Url;
 
+use super::budget::Purse;
 use super::envelope::Answer;
 use super::subscriptions::{Client, Subscriber};
 use super::{Core, GatewayConfig, LogsMode, method};
@@ -67,7 +68,8 @@ fn gateway(world: &Shared, seed: u64) -> Arc<Core> {
 async fn ask(core: &Arc<Core>, name: &'static str, params: Value) -> Option<Value> {
     let tags = core.tags().await?;
     let params = params.to_string();
-    let asked = core.read_at(method::find(name), name, &params, tags).await;
+    let asked = core.read_at(method::find(name), name, &params, tags, Purse::OURS);
+    let asked = asked.await;
     match asked.answer {
         Answer::Result(result) => serde_json::from_slice(&result).ok(),
         _ => None,

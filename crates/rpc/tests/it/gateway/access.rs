@@ -536,11 +536,20 @@ async fn a_token_is_taken_if_issuer_audience_and_time_are_right() {
     };
     // Clocks may differ a little.
     assert_eq!(knock(changed("exp", json!(now() - 2))).await.0, 200);
+    // A time is a number of seconds, and need not be a whole one.
+    let now_and_a_bit = now() as f64 + 0.25;
+    for name in ["nbf", "iat", "exp"] {
+        let later = if name == "exp" { 60.0 } else { 0.0 };
+        let token = changed(name, json!(now_and_a_bit + later));
+        let (status, body) = knock(token).await;
+        assert_eq!(status, 200, "{name}: {body}");
+    }
     let mut forged = hs256(&claims());
     forged.truncate(forged.len() - 2);
     let other_algorithm = token(json!({"alg":"none"}), &claims(), |_| Vec::new());
     for (token, why) in [
         (changed("exp", json!(now() - 60)), "expired"),
+        (changed("exp", json!(now() as f64 - 60.5)), "expired"),
         (changed("nbf", json!(now() + 60)), "not valid yet"),
         (changed("iss", json!("somebody")), "another issuer"),
         (changed("aud", json!("somebody")), "another audience"),

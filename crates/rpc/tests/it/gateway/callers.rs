@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use alloy::primitives::keccak256;
-use dodona_rpc::gateway::GatewayConfig;
+use dodona_rpc::gateway::{Access, GatewayConfig};
 use dodona_testkit::until;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use super::upstream::{Fault, hash_of};
@@ -254,4 +256,43 @@ async fn g1_logs_and_receipts_of_a_block_above_the_tip_are_not_told_by_its_hash(
         .result("eth_getLogs", json!([{ "blockHash": above }]))
         .await;
     assert!(logs.is_array(), "{logs}");
+}
+
+#[tokio::test]
+async fn what_fails_for_one_caller_leaves_another_the_second_attempts_it_needs() {
+    let clients = upstreams(2).await;
+    let config = GatewayConfig {
+        access: Access {
+            trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+            ..Access::default()
+        },
+        ..GatewayConfig::default()
+    };
+    let door = Door::with(&clients, config, |pool| pool.nodes[0].order = 1).await;
+    // No two are alike, so that none is answered together with another one.
+    let ask = async |caller: &str, method: &str, n: usize| {
+        let what = match method {
+            "eth_call" => json!({ "to": format!("{n:#042x}") }),
+            _ => json!(format!("{n:#042x}")),
+        };
+        let body =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [what, "latest"] });
+        let request = door.client.post(&door.url).body(body.to_string());
+        let response = request.header("x-forwarded-for", caller).send();
+        response.await.unwrap().text().await.unwrap()
+    };
+    let failed = |answer: &String| answer.contains("error");
+    // Each of them is asked of both: failures, and what may be the caller's own mistake.
+    for code in [-32602, -32603] {
+        for client in &clients {
+            client.suffers(Fault::Fails("eth_getBalance", code, "no"));
+        }
+        let many = (0..600).map(|n| ask("10.0.0.1", "eth_getBalance", n));
+        let answers: Vec<_> = stream::iter(many).buffered(16).collect().await;
+        assert!(answers.iter().all(failed));
+    }
+    clients[0].suffers(Fault::Fails("eth_call", -32603, "out of order"));
+    clients[1].suffers(Fault::Well);
+    let answers = join_all((0..30).map(|n| ask("10.0.0.2", "eth_call", n))).await;
+    assert!(!answers.iter().any(failed), "{answers:?}");
 }

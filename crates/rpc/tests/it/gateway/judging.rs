@@ -1,6 +1,6 @@
 //! How upstreams are judged: states with a reason, leaving and coming back, and never nobody left.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dodona_rpc::gateway::{Finding, GatewayConfig};
 use dodona_testkit::until;
@@ -581,4 +581,40 @@ async fn a_websocket_of_another_chain_than_its_http_address_fails_the_check() {
         fails(&check().await),
         ["its HTTP and its WebSocket address belong to different chains"]
     );
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_out_of_quota_from_the_first_question_on_is_left_alone_as_long_as_it_says()
+ {
+    const PAUSE: u64 = 3;
+    let clients = upstreams(2).await;
+    clients[1].suffers(Fault::Limits(PAUSE));
+    let began = Instant::now();
+    let door = Door::before(&clients).await;
+    let why = reaches(&door, "b", "Dialed").await;
+    assert!(
+        why.contains("out of quota (HTTP 429, retry after 3 s)"),
+        "{why}"
+    );
+    let is_left_alone = || {
+        let (asked, most) = (
+            clients[1].questions(),
+            1 + began.elapsed().as_secs() / PAUSE,
+        );
+        assert!(asked as u64 <= most, "asked {asked} times, {most} would do");
+    };
+    calls(&door, 5).await;
+    is_left_alone();
+    // Not even when there is nobody else.
+    clients[0].dies();
+    reaches(&door, "a", "Unreachable").await;
+    until("callers are told to wait", || async {
+        let answer = door.ask("eth_gasPrice", json!([])).await;
+        is_left_alone();
+        (answer["error"]["code"] == -32005).then_some(())
+    })
+    .await;
+    clients[1].suffers(Fault::Well);
+    reaches(&door, "b", "Alive").await;
+    calls(&door, 1).await;
 }

@@ -8,6 +8,7 @@ mod certificates;
 mod guarantees;
 mod hostile;
 mod judging;
+mod leaving;
 mod libraries;
 mod no_way_back;
 mod real_chain;

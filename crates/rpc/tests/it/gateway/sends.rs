@@ -210,3 +210,31 @@ async fn a_transaction_is_called_what_the_upstream_that_took_it_calls_it() {
         .await;
     assert_eq!(receipt["transactionHash"], json!(hash));
 }
+
+#[tokio::test]
+async fn a_transaction_nobody_takes_because_of_rate_limits_may_be_sent_again_after_a_while() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    let words = "too many requests, retry in 9s";
+    for [one, other] in [
+        [Fault::Limits(7), Fault::Limits(9)],
+        [Fault::Limits(7), Fault::Fails(SEND, -32005, words)],
+    ] {
+        clients[0].suffers(one);
+        clients[1].suffers(other);
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": SEND, "params": [RAW] });
+        let response = dodona_testkit::http()
+            .post(&door.url)
+            .body(body.to_string())
+            .send();
+        let response = response.await.unwrap();
+        let wait = response.headers().get("retry-after").cloned();
+        let (status, answer) = (response.status(), response.text().await.unwrap());
+        assert_eq!(status, 429, "{answer}");
+        assert_eq!(wait.unwrap(), "7", "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"]["code"], -32005, "{answer}");
+        let text = answer["error"]["message"].as_str().unwrap();
+        assert!(text.contains("retry after 7.0 s"), "{answer}");
+    }
+}
