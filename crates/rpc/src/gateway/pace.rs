@@ -25,6 +25,44 @@ use super::swift::IDLE;
 /// Bytes of an answer that are written at once: only what is written is seen to be taken.
 const AT_ONCE: usize = 64 << 10;
 
+/// What a client takes of an answer in a second, at least and on average: who takes a byte now and then
+/// is not cut off for taking nothing, and holds the rest of the answer as long as it likes.
+const LEAST_PACE: usize = 16 << 10;
+/// How long an idle client of several requests at once gets to hear that its connection ends.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long taking something of this size may take, beside the time in which anything has to be taken.
+fn time_for(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / LEAST_PACE as f64)
+}
+
+/// Until when an answer has to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taking {
+    /// Anything of it.
+    within: Duration,
+    /// All of it.
+    due: Instant,
+}
+
+impl Taking {
+    pub(crate) fn new(now: Instant, within: Duration, bytes: usize) -> Self {
+        let due = now + within + time_for(bytes);
+        Self { within, due }
+    }
+
+    /// The same with another answer, on the same way.
+    fn and(self, bytes: usize) -> Self {
+        let due = self.due + time_for(bytes);
+        Self { due, ..self }
+    }
+
+    /// When it is too late, if something was taken at this time and nothing is any more.
+    pub(crate) fn until(self, taken: Instant) -> Instant {
+        self.due.min(taken + self.within)
+    }
+}
+
 /// How long a connection may take for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -42,7 +80,7 @@ struct State {
     /// Of what the connection does.
     since: Instant,
     doing: Doing,
-    /// Several requests at once: HTTP/2, which says by itself whether the client is there.
+    /// Several requests at once: HTTP/2.
     multiplexed: bool,
     /// It has become a WebSocket, which others look after.
     upgraded: bool,
@@ -50,6 +88,10 @@ struct State {
     serving: usize,
     /// Answers that are not all written, and when something of them was last.
     untaken: HashMap<u64, Instant>,
+    /// Until when they have to be.
+    taking: Option<Taking>,
+    /// How long nothing may be asked.
+    idle: Duration,
     answers: u64,
     /// Since when the connection takes nothing.
     full: Option<Instant>,
@@ -80,6 +122,8 @@ impl Pace {
                 upgraded: false,
                 serving: 0,
                 untaken: HashMap::new(),
+                taking: None,
+                idle: IDLE,
                 answers: 0,
                 full: None,
                 half_closed: false,
@@ -97,7 +141,10 @@ impl Pace {
         let state = self.state();
         let taken = state.untaken.values().copied().chain(state.full).min();
         if let Some(taken) = taken {
-            return Some(taken + self.limits.body);
+            return Some(match state.taking {
+                Some(taking) => taking.until(taken),
+                None => taken + self.limits.body,
+            });
         }
         if state.half_closed && state.serving > 0 {
             return Some(state.since + HALF_CLOSED);
@@ -105,8 +152,7 @@ impl Pace {
         let within = match state.doing {
             _ if state.serving > 0 || state.upgraded => return None,
             Doing::Arrives | Doing::Asks => self.limits.headers,
-            Doing::Rests if state.multiplexed => return None,
-            Doing::Rests => IDLE,
+            Doing::Rests => state.idle,
         };
         Some(state.since + within)
     }
@@ -131,6 +177,11 @@ impl Pace {
         let mut state = self.state();
         state.answers += 1;
         let number = state.answers;
+        let length = pieces.len();
+        state.taking = Some(match state.taking.filter(|_| !state.untaken.is_empty()) {
+            Some(taking) => taking.and(length),
+            None => Taking::new(Instant::now(), self.limits.body, length),
+        });
         state.untaken.insert(number, Instant::now());
         Answered {
             pieces: pieces.0,
@@ -140,6 +191,19 @@ impl Pace {
                 _room: room,
             }),
         }
+    }
+
+    /// It is too late. True if the client may be told so first: one that rests, of whom a request may be
+    /// on its way.
+    pub(crate) fn dismisses(&self) -> bool {
+        let mut state = self.state();
+        let rests = state.multiplexed && state.serving == 0 && state.untaken.is_empty();
+        if !rests || state.full.is_some() || state.idle == GOODBYE {
+            return false;
+        }
+        state.idle = GOODBYE;
+        state.since = Instant::now();
+        true
     }
 
     fn has_read(&self) {
@@ -383,5 +447,77 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
         self.written(shut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> Arc<Pace> {
+        Pace::new(Limits {
+            headers: Duration::from_secs(15),
+            body: Duration::from_secs(30),
+        })
+    }
+
+    fn answer(pace: &Arc<Pace>, bytes: usize) -> Answered {
+        let mut pieces = Pieces(VecDeque::new());
+        pieces.0.push_back(vec![b'x'; bytes].into());
+        pace.answers(pieces, None)
+    }
+
+    async fn take(answer: &mut Answered) -> bool {
+        std::future::poll_fn(|context| Pin::new(&mut *answer).poll_frame(context))
+            .await
+            .is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_little_now_and_then_is_let_go_when_all_should_have_been_taken() {
+        let pace = pace();
+        let began = Instant::now();
+        let mut large = answer(&pace, 20 * AT_ONCE);
+        // A part each 20 seconds is never nothing for 30, and less than 16 KiB a second.
+        let mut parts = 0;
+        while pace.until().is_some_and(|until| until > Instant::now()) {
+            assert!(take(&mut large).await);
+            parts += 1;
+            let next = Instant::now() + Duration::from_secs(20);
+            tokio::time::sleep_until(next.min(pace.until().unwrap())).await;
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(30 + 80));
+        assert_eq!(parts, 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_as_quick_as_that_may_take_as_many_answers_as_there_are() {
+        let pace = pace();
+        for _ in 0..50 {
+            let mut both = [answer(&pace, AT_ONCE), answer(&pace, AT_ONCE)];
+            for one in &mut both {
+                while take(one).await {
+                    assert!(pace.until().unwrap() > Instant::now());
+                    tokio::time::advance(Duration::from_secs(4)).await;
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_http_2_that_asks_nothing_more_is_told_that_it_ends_and_then_it_does() {
+        let pace = pace();
+        let since = Instant::now();
+        assert_eq!(pace.until(), Some(since + Duration::from_secs(15)));
+        let serving = pace.serves(true);
+        assert_eq!(pace.until(), None);
+        drop(serving);
+        // What it says on its connection without asking anything is not to stay for.
+        pace.has_read();
+        assert_eq!(pace.until(), Some(since + IDLE));
+        tokio::time::advance(IDLE).await;
+        assert!(pace.dismisses());
+        assert_eq!(pace.until(), Some(since + IDLE + GOODBYE));
+        assert!(!pace.dismisses());
     }
 }

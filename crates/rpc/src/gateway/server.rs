@@ -257,9 +257,12 @@ where
     tokio::select! {
         biased;
         _ = &mut connection => return,
-        () = &mut late => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        () = &mut late => if !watched.dismisses() {
+            return;
+        },
+        _ = stop.wait_for(|stop| *stop) => {}
     }
+    connection.as_mut().graceful_shutdown();
     tokio::select! {
         biased;
         _ = connection => {}

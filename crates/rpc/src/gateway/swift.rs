@@ -17,17 +17,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Core;
 use super::access::{Caller, without_key};
 use super::envelope::Response;
 use super::gone::is_gone;
 use super::handle::{From, Said};
+use super::pace::Taking;
 use super::responses::whole_seconds;
 use super::server::{self, Link};
 
@@ -516,7 +517,7 @@ fn end_head(out: &mut BytesMut, length: usize) {
 /// Writes what the connection did not take at once. It takes up room meanwhile like requests do, and
 /// whoever takes nothing of it for too long is let go.
 async fn write_slowly(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncWrite + Unpin),
     pieces: VecDeque<Bytes>,
     settings: &Core,
 ) -> io::Result<()> {
@@ -527,10 +528,11 @@ async fn write_slowly(
     let _room = Arc::clone(&settings.kept.held)
         .try_acquire_many_owned(server::room_for(length as u64, most).min(whole_room(most)))
         .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let taking = Taking::new(Instant::now(), settings.config.body_within, length);
     for mut piece in pieces {
         while piece.has_remaining() {
             let writing = stream.write_buf(&mut piece);
-            if timeout(settings.config.body_within, writing)
+            if timeout_at(taking.until(Instant::now()), writing)
                 .await
                 .map_err(slow)??
                 == 0
@@ -681,6 +683,28 @@ mod tests {
         assert!(known.look(USUAL.as_bytes(), 4).is_none());
         assert!(known.holds(&known.core, USUAL.as_bytes()));
         assert!(!known.holds(&known.core, other.as_bytes()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_byte_now_and_then_does_not_hold_an_answer_for_ever() {
+        let known = known("", 0);
+        for (each, whole) in [(1, false), (32 << 10, true)] {
+            let (mut ours, mut theirs) = tokio::io::duplex(64 << 10);
+            let taking = tokio::spawn(async move {
+                let mut some = vec![0; each];
+                while theirs.read_exact(&mut some).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            let answer = VecDeque::from([Bytes::from(vec![b'x'; 1 << 20])]);
+            let began = Instant::now();
+            let written = write_slowly(&mut ours, answer, &known.core).await;
+            assert_eq!(written.is_ok(), whole);
+            if !whole {
+                assert_eq!(began.elapsed(), Duration::from_secs(30 + 64));
+            }
+            taking.abort();
+        }
     }
 
     proptest! {
