@@ -24,7 +24,10 @@ use crate::config::{LogConfig, LogLevel};
 use crate::{logging, telemetry, version};
 
 /// Clients that cannot say their chain yet are asked again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// Nobody is answered for so long if that makes it an answer.
+const AT_ONCE: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(5);
 /// Files of settings are a few kilobytes, and looking at them often costs nothing. Looking works
 /// where being told does not: on mounted secrets that are swapped by a link, and over a network.
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
@@ -69,27 +72,23 @@ async fn serve(arguments: &GatewayArgs) -> anyhow::Result<()> {
         .bind()
         .await
         .map_err(|error| not_listening(error, arguments.clients.config.as_deref()))?;
-    // Mostly somebody says it at once, and nobody has to be told to come again.
+    let mut learning = std::pin::pin!(learn_chain(&gateway));
+    // Mostly all say it at once, and nobody has to be told to come again.
     tokio::select! {
-        known = gateway.learn_chain(settings::pool) => known?,
+        error = &mut learning => return Err(error.into()),
+        () = known(&gateway) => {}
+        () = tokio::time::sleep(AT_ONCE) => {}
         () = &mut stop => return Ok(()),
-    };
+    }
     let changes = async {
         match &arguments.clients.config {
             Some(config) => look_for_changes(&gateway, config, files, hang_up).await,
             None => std::future::pending().await,
         }
     };
-    let learning = async {
-        let cannot: anyhow::Result<()> = match learn_chain(&gateway).await {
-            Ok(()) => std::future::pending().await,
-            Err(error) => Err(error.into()),
-        };
-        cannot
-    };
     tokio::select! {
         () = gateway.clone().run(listener, stop) => {}
-        cannot = learning => return cannot,
+        error = &mut learning => return Err(error.into()),
         () = changes => {}
         () = upkeep(&kept) => {}
     }
@@ -188,12 +187,22 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Where nobody said which chain this is, asks the clients until one says it.
-async fn learn_chain(gateway: &Gateway) -> Result<(), ChainError> {
-    while !gateway.learn_chain(settings::pool).await? {
+/// Done once the chain has been said.
+async fn known(gateway: &Gateway) {
+    while !gateway.knows_its_chain() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Where nobody said which chain this is, asks the clients for as long as they do not say it. Ends
+/// only if that leads nowhere.
+async fn learn_chain(gateway: &Gateway) -> ChainError {
+    loop {
+        if let Err(error) = gateway.learn_chain(settings::pool).await {
+            return error;
+        }
         tokio::time::sleep(ASK_AGAIN).await;
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -33,8 +33,65 @@ pub(crate) struct Block {
     /// The payload of a `newHeads` notification: the endpoint's own bytes for every member that
     /// belongs there.
     pub(crate) header: Bytes,
-    /// Once somebody needed them.
-    pub(crate) logs: tokio::sync::Mutex<Option<Arc<BlockLogs>>>,
+    pub(crate) logs: LogsOfBlock,
+}
+
+/// The logs of a block, once somebody needed them.
+#[derive(Default)]
+pub(crate) struct LogsOfBlock {
+    kept: tokio::sync::Mutex<Kept>,
+    /// How often they were not to be had.
+    failed: AtomicU64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Kept {
+    #[default]
+    NotYet,
+    All(Arc<BlockLogs>),
+    /// It left the chain before anybody was told of them, so nobody is, nor that they left.
+    Untold,
+}
+
+impl LogsOfBlock {
+    /// Held by whoever finds them out.
+    pub(crate) async fn lock(&self) -> tokio::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().await
+    }
+
+    /// What is known of them, unless somebody is finding it out.
+    pub(crate) fn known(&self) -> Option<Kept> {
+        self.kept.try_lock().ok().map(|kept| kept.clone())
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn were_not_to_be_had(&self) {
+        self.failed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// They can be had again.
+    fn forget(&self) {
+        if let Ok(mut kept) = self.kept.try_lock() {
+            *kept = Kept::NotYet;
+        }
+    }
+}
+
+impl Block {
+    /// The block as nobody was told of it yet, if it was decided that nobody is.
+    fn anew(self: Arc<Self>) -> Arc<Self> {
+        match self.logs.known() {
+            Some(Kept::Untold) => Arc::new(Self {
+                head: self.head.clone(),
+                header: self.header.clone(),
+                logs: LogsOfBlock::default(),
+            }),
+            _ => self,
+        }
+    }
 }
 
 impl std::fmt::Debug for Block {
@@ -258,7 +315,7 @@ impl ChainView {
                 journal.changes.push_back(Change::Remove(gone));
                 removed += 1;
             }
-            for block in blocks {
+            for block in blocks.into_iter().map(Block::anew) {
                 journal.changes.push_back(Change::Add(Arc::clone(&block)));
                 journal.canonical.push_back(block);
             }
@@ -271,9 +328,7 @@ impl ChainView {
             }
             let old = journal.canonical.len().saturating_sub(LOGS_KEPT);
             for block in journal.canonical.range(old.saturating_sub(JOURNAL)..old) {
-                if let Ok(mut logs) = block.logs.try_lock() {
-                    *logs = None;
-                }
+                block.logs.forget();
             }
             journal.canonical.back().map(|block| block.head.clone())
         };
@@ -353,6 +408,33 @@ impl ChainView {
     /// Whether a block is on the chain the journal stands for.
     pub(crate) fn is_canonical(&self, block: &Block) -> bool {
         self.hash_at(block.head.number) == Some(block.head.hash)
+    }
+
+    /// Done when a block is not on the chain any more.
+    pub(crate) async fn left(&self, block: &Block) {
+        let mut changed = self.changed();
+        while !self.has_left(block) {
+            // The sender lives as long as we do.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What is further back than the journal reaches has not left.
+    fn has_left(&self, block: &Block) -> bool {
+        let journal = self.journal();
+        let (Some(lowest), Some(tip)) = (journal.canonical.front(), journal.canonical.back())
+        else {
+            return false;
+        };
+        let number = block.head.number;
+        if number < lowest.head.number {
+            return false;
+        }
+        let at = usize::try_from(number - lowest.head.number).ok();
+        let there = at.and_then(|at| journal.canonical.get(at));
+        number > tip.head.number || there.is_some_and(|there| there.head.hash != block.head.hash)
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
@@ -439,6 +521,38 @@ pub(super) mod tests {
         let cursor = view.now();
         view.begin(block(9_000_000, 0));
         assert_eq!(view.since(cursor, 1).unwrap_err(), Gap);
+    }
+
+    #[test]
+    fn a_block_has_left_when_another_one_or_none_is_in_its_place_and_not_for_its_age() {
+        let view = ChainView::default();
+        let (old, young) = (block(11, 0), block(12, 0));
+        view.begin(block(10, 0));
+        view.advance(10, vec![Arc::clone(&old), Arc::clone(&young)]);
+        assert!(!view.has_left(&old) && !view.has_left(&young));
+        // Shorter than it was, and then another one.
+        view.advance(11, Vec::new());
+        assert!(!view.has_left(&old) && view.has_left(&young));
+        view.advance(11, vec![block(12, 1), block(13, 1)]);
+        assert!(!view.has_left(&old) && view.has_left(&young));
+        let more = (14..14 + JOURNAL as u64).map(|number| block(number, 1));
+        view.advance(13, more.collect());
+        assert!(view.hash_at(11).is_none() && !view.has_left(&old));
+    }
+
+    #[tokio::test]
+    async fn a_block_nobody_was_told_logs_of_is_as_new_when_it_comes_back() {
+        let view = ChainView::default();
+        view.begin(block(10, 0));
+        let of = block(11, 0);
+        view.advance(10, vec![Arc::clone(&of)]);
+        *of.logs.lock().await = Kept::Untold;
+        view.advance(10, vec![block(11, 1)]);
+        view.advance(10, vec![Arc::clone(&of)]);
+        let known = view.block_at(11).unwrap().logs.known();
+        assert!(matches!(known, Some(Kept::NotYet)));
+        // Whoever has not heard yet that it left is not told of its logs.
+        assert!(matches!(of.logs.known(), Some(Kept::Untold)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::Core;
-use super::chain::Block;
+use super::chain::{Block, Kept};
 use super::log::BlockLogs;
 use super::observe;
 use super::proving::Proving;
@@ -59,25 +59,37 @@ impl Blooms {
 }
 
 impl Core {
-    /// All logs of a block; fetched once for whoever needs them. None if nobody gives them now.
-    pub(crate) async fn logs_of(&self, block: &Block) -> Option<Arc<BlockLogs>> {
+    /// All logs of a block; fetched once for whoever needs them, and found not to be there once for
+    /// all who wait. Those of a block that leaves the chain meanwhile are not waited for.
+    pub(crate) async fn logs_of(&self, block: &Block) -> Kept {
+        let failures = block.logs.failures();
         let mut kept = block.logs.lock().await;
-        if let Some(logs) = &*kept {
-            return Some(Arc::clone(logs));
+        if !matches!(*kept, Kept::NotYet) || block.logs.failures() != failures {
+            return kept.clone();
         }
-        let logs = match self.prove_logs(&block.head).await {
-            Proving::Proven(logs) => logs,
-            Proving::Unproven(doubted) => self.fetch_logs(&block.head, &doubted).await?,
+        let asking = async {
+            match self.prove_logs(&block.head).await {
+                Proving::Proven(logs) => Some(logs),
+                Proving::Unproven(doubted) => self.fetch_logs(&block.head, &doubted).await,
+            }
         };
-        let logs = Arc::new(logs);
-        *kept = Some(Arc::clone(&logs));
-        Some(logs)
+        tokio::select! {
+            biased;
+            () = self.chain.left(block) => *kept = Kept::Untold,
+            logs = asking => match logs {
+                Some(logs) => *kept = Kept::All(Arc::new(logs)),
+                None => block.logs.were_not_to_be_had(),
+            },
+        }
+        kept.clone()
     }
 
     /// The proven logs of a block, if somebody needed them already.
     pub(super) fn proven_logs(&self, block: &Block) -> Option<Arc<BlockLogs>> {
-        let kept = block.logs.try_lock().ok()?;
-        kept.clone().filter(|logs| logs.are_proven)
+        match block.logs.known()? {
+            Kept::All(logs) if logs.are_proven => Some(logs),
+            _ => None,
+        }
     }
 
     /// `doubted`: endpoints whose receipts do not fit, asked last.

@@ -13,7 +13,7 @@ use super::Core;
 use super::access::Caller;
 use super::block::{LogsOf, LogsQuestion, Tags};
 use super::budget::Purse;
-use super::chain::{Change, Cursor, Gap};
+use super::chain::{Change, Cursor, Gap, Kept};
 use super::envelope::Answer;
 use super::interests::{Keeping, LooksFor, client_keeps};
 use super::log::RawLog;
@@ -326,12 +326,10 @@ impl Core {
                     if bloom.is_some_and(|bloom| !bloom.is_zero() && !criteria.may_be_in(bloom)) {
                         continue;
                     }
-                    let Some(logs) = self.logs_of(block).await else {
-                        // Gone from the chain and from all endpoints: told nobody, missed by nobody.
-                        if !self.chain.is_canonical(block) {
-                            continue;
-                        }
-                        return None;
+                    let logs = match self.logs_of(block).await {
+                        Kept::All(logs) => logs,
+                        Kept::Untold => continue,
+                        Kept::NotYet => return None,
                     };
                     logs.list
                         .iter()
@@ -339,7 +337,7 @@ impl Core {
                         .for_each(|log| push(&log.raw));
                 }
                 Change::Remove(block) => {
-                    let Some(logs) = block.logs.lock().await.clone() else {
+                    let Kept::All(logs) = block.logs.lock().await.clone() else {
                         continue;
                     };
                     logs.list

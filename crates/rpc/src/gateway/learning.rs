@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
 
 use super::reload::ReloadError;
 use super::{Core, observe};
 use crate::config::{CHAIN_NOT_KNOWN, NodeConfig, PoolConfig};
 use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
+use crate::node::Node;
 use crate::quantity::Small;
 
 /// Whoever does not say its chain within this time is asked again later.
 const ASKED_FOR: Duration = Duration::from_secs(5);
+/// Once somebody has said it, the others have so long.
+const OTHERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why it is not known which chain a gateway is for, and asking again would not help.
 #[derive(Debug, thiserror::Error)]
@@ -52,18 +57,30 @@ pub async fn chain_of(node: NodeConfig) -> Result<u64, ChainError> {
     Ok(node.ask::<Small>("eth_chainId", [(); 0]).await?.0)
 }
 
+/// What upstreams say about the chain they belong to.
+pub(super) enum Heard {
+    Nothing,
+    /// One chain, and whether all said it.
+    Chain(u64, bool),
+}
+
 impl Core {
-    /// The chain that all upstreams name which are read from and say one; none if nobody does.
-    pub(super) async fn ask_for_chain(&self) -> Result<Option<u64>, ChainError> {
+    /// Asks all upstreams which are read from. Why one does not say it is on the status page.
+    pub(super) async fn ask_for_chain(&self) -> Result<Heard, ChainError> {
         let configs = &self.pool.0.config.nodes;
         let primaries = self.pool.0.nodes.iter().zip(configs);
-        let primaries = primaries.filter(|(node, _)| !node.send_only);
-        let said =
-            join_all(primaries.map(async |(node, config)| (node, chain_of(config.clone()).await)));
-        let (mut known, mut silent) = (Vec::new(), Vec::new());
-        for (node, said) in said.await {
+        let mut asking: FuturesUnordered<_> = primaries
+            .filter(|(node, _)| !node.send_only)
+            .map(async |(node, config)| (node, chain_of(config.clone()).await))
+            .collect();
+        let (mut known, mut silent): (Vec<(&Node, u64)>, Vec<String>) = Default::default();
+        let mut until = Instant::now() + 2 * ASKED_FOR;
+        while let Ok(Some((node, said))) = timeout_at(until, asking.next()).await {
             match said {
-                Ok(chain_id) => known.push((&node.name, chain_id)),
+                Ok(chain_id) => {
+                    known.push((node, chain_id));
+                    until = until.min(Instant::now() + OTHERS_WITHIN);
+                }
                 Err(ChainError::Asked(error)) => {
                     silent.push(error.to_string());
                     node.said_no_chain(error.to_string());
@@ -74,14 +91,17 @@ impl Core {
         }
         let Some((one, chain_id)) = known.first() else {
             observe::chain_not_known(&silent.join("; "));
-            return Ok(None);
+            return Ok(Heard::Nothing);
         };
         match known.iter().find(|(_, other)| other != chain_id) {
-            None => Ok(Some(*chain_id)),
+            None => Ok(Heard::Chain(
+                *chain_id,
+                asking.is_empty() && silent.is_empty(),
+            )),
             Some((other, differs)) => Err(ChainError::Differ {
-                one: one.to_string(),
+                one: one.name.to_string(),
                 chain_id: *chain_id,
-                other: other.to_string(),
+                other: other.name.to_string(),
                 differs: *differs,
             }),
         }

@@ -330,6 +330,10 @@ pub(crate) fn chain_not_known(why: &str) {
     );
 }
 
+pub(crate) fn chain_learned(chain_id: u64) {
+    info!("the gateway is for chain {chain_id}, as its upstreams say");
+}
+
 pub(crate) fn draining(notice: Duration) {
     info!(
         "the gateway stops: it says so on /readyz for {} s, then finishes what it is answering",

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Core;
-use super::chain::{Block, Change, Cursor, Gap};
+use super::chain::{Block, Change, Cursor, Gap, Kept};
 use super::interests::Interests;
 use super::log::RawLog;
 use super::subscriptions::{AllWanted, By, Client, Subscription, Topic};
@@ -209,12 +209,11 @@ impl Client {
         }
         let asked = Instant::now();
         let logs = loop {
-            if let Some(logs) = core.newest().logs_of(block).await {
-                break logs;
-            }
-            // Gone from the chain and from all endpoints: told nobody, missed by nobody.
-            if !core.chain.is_canonical(block) || self.is_gone() {
-                return Ok(());
+            match core.newest().logs_of(block).await {
+                Kept::All(logs) => break logs,
+                Kept::Untold => return Ok(()),
+                Kept::NotYet if self.is_gone() => return Ok(()),
+                Kept::NotYet => {}
             }
             if asked.elapsed() > LOGS_PATIENCE {
                 return Err(Gap);
@@ -227,7 +226,7 @@ impl Client {
     }
 
     async fn tell_removed(&self, block: &Block, due: &HashMap<u128, usize>) {
-        let Some(logs) = block.logs.lock().await.clone() else {
+        let Kept::All(logs) = block.logs.lock().await.clone() else {
             return;
         };
         let logs = logs.list.iter().rev().map(|log| (log, log.removed()));

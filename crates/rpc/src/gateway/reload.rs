@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, timeout};
 
 use super::bind::{self, ListenError};
-use super::learning::ChainError;
+use super::learning::{ChainError, Heard};
 use super::probe::family;
 use super::tls::{self, Tls};
 use super::{Core, GatewayConfig, GatewayError, history, observe, server};
@@ -38,6 +38,8 @@ struct Shell {
     core: watch::Sender<Arc<Core>>,
     work: mpsc::UnboundedSender<Work>,
     todo: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
+    /// Which chain upstreams said when they were asked last.
+    heard: Mutex<Option<u64>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<Option<AbortHandle>>,
 }
@@ -89,6 +91,7 @@ impl Gateway {
             core: watch::Sender::new(Arc::new(core)),
             work,
             todo: Mutex::new(Some(todo)),
+            heard: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         })))
     }
@@ -139,8 +142,9 @@ impl Gateway {
     }
 
     /// Asks the upstreams, all at once, which chain they belong to, where nobody has said it; true
-    /// once it is known. `judged` makes the settings of that chain. Why an upstream does not say is on
-    /// the status page.
+    /// once it is known. While some of them say nothing the others have to say it twice: who is not up
+    /// yet may contradict. `judged` makes the settings of that chain. To be called again and again, a
+    /// while apart.
     pub async fn learn_chain(
         &self,
         judged: impl FnOnce(u64, Vec<NodeConfig>) -> PoolConfig,
@@ -150,9 +154,20 @@ impl Gateway {
         if core.pool.known_chain_id().is_some() {
             return Ok(true);
         }
-        let Some(chain_id) = core.ask_for_chain().await? else {
-            return Ok(false);
+        let heard = core.ask_for_chain().await?;
+        let before = {
+            let mut last = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let heard = match heard {
+                Heard::Chain(chain_id, _) => Some(chain_id),
+                Heard::Nothing => None,
+            };
+            std::mem::replace(&mut *last, heard)
         };
+        let chain_id = match heard {
+            Heard::Chain(chain_id, all) if all || before == Some(chain_id) => chain_id,
+            Heard::Chain(..) | Heard::Nothing => return Ok(false),
+        };
+        observe::chain_learned(chain_id);
         let config = core.config.clone();
         let pool = judged(chain_id, core.pool.0.config.nodes.clone());
         self.go_over(&mut watched, pool, config).await?;
@@ -243,7 +258,7 @@ impl Gateway {
         config: GatewayConfig,
     ) -> Result<(bool, Vec<&'static str>), ReloadError> {
         let old = self.core();
-        let before = old.pool.known_chain_id();
+        let before = old.chain_id_in_use();
         if let Some(from) = before {
             if pool.chain_id == CHAIN_NOT_KNOWN {
                 pool.chain_id = from;
@@ -276,7 +291,9 @@ impl Gateway {
         let upstreams_changed = pool != old.pool.0.config;
         let (new, handle) = if upstreams_changed {
             let pool = Endpoints::new(pool)?;
-            pool.0.agreed.take_over(&old.pool.0.agreed);
+            if pool.chain_id() == old.pool.chain_id() {
+                pool.0.agreed.take_over(&old.pool.0.agreed);
+            }
             let new = old.next(pool, config)?;
             let handle = new.pool.known_chain_id().map(|_| self.watch(&new.pool));
             // Where nobody could be asked before, nobody has to be waited for.
@@ -404,10 +421,23 @@ async fn work(mut todo: mpsc::UnboundedReceiver<Work>) {
     }
 }
 
+impl Core {
+    /// What was said wrongly, and so never found, can be put right.
+    fn chain_id_in_use(&self) -> Option<u64> {
+        let chain_id = self.pool.known_chain_id();
+        chain_id.filter(|_| self.chain.tags().is_some())
+    }
+}
+
 impl Gateway {
-    /// The chain it is for; none before anybody said it.
+    /// The chain it is for; none before it has seen a block of it, when it may still become another.
     pub fn chain_id(&self) -> Option<u64> {
-        self.core().pool.known_chain_id()
+        self.core().chain_id_in_use()
+    }
+
+    /// Whether anybody said which chain it is for.
+    pub fn knows_its_chain(&self) -> bool {
+        self.core().pool.known_chain_id().is_some()
     }
 
     /// The number of the newest block the gateway speaks about; none before it knows one.

@@ -201,7 +201,7 @@ impl Client {
         let why = format!(
             "subscription gap: reconnect and look back with eth_getLogs; the chain is at {from}"
         );
-        let subscriptions = self.wanted().list.clone();
+        let subscriptions: Vec<Subscription> = self.wanted().all().cloned().collect();
         for subscription in subscriptions {
             let error = super::envelope::error_bytes(-32000, &why);
             self.notify(subscription.id, "error", &error);

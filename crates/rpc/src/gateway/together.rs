@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Core;
-use super::chain::{Block, Change, Cursor, Gap};
+use super::chain::{Block, Change, Cursor, Gap, Kept};
 use super::interests::{Interests, LooksFor};
 use super::log::{BlockLogs, RawLog};
 use super::pump::{LOGS_AT_ONCE, LOGS_PAUSE};
@@ -245,22 +245,23 @@ impl Together {
     }
 }
 
-/// The logs of a block that was added; none if it left the chain and nobody has them any more.
+/// The logs of a block that was added; none if it left the chain before anybody was told of them.
 async fn added(core: &Arc<Core>, block: &Block) -> Option<Arc<BlockLogs>> {
     loop {
-        if let Some(logs) = core.newest().logs_of(block).await {
-            return Some(logs);
+        match core.newest().logs_of(block).await {
+            Kept::All(logs) => return Some(logs),
+            Kept::Untold => return None,
+            Kept::NotYet => tokio::time::sleep(LOGS_PAUSE).await,
         }
-        if !core.chain.is_canonical(block) {
-            return None;
-        }
-        tokio::time::sleep(LOGS_PAUSE).await;
     }
 }
 
 /// The logs of a block that left; none if nobody was told of any.
 async fn removed(block: &Block) -> Option<Arc<BlockLogs>> {
-    block.logs.lock().await.clone()
+    match &*block.logs.lock().await {
+        Kept::All(logs) => Some(Arc::clone(logs)),
+        Kept::NotYet | Kept::Untold => None,
+    }
 }
 
 impl Member {
@@ -381,7 +382,8 @@ impl Members {
             let mut wanted = client.wanted();
             if wanted.by == By::Together {
                 self.let_go(&client, &mut wanted, due.next, due.at);
-                client.goes_alone(&mut wanted, Vec::new(), core);
+                let waiting = std::mem::take(&mut wanted.waiting);
+                client.goes_alone(&mut wanted, waiting, core);
             }
         }
     }
@@ -424,7 +426,7 @@ mod tests {
                 ..of.head.clone()
             },
             header: json!({ "number": number }).to_string().into(),
-            logs: tokio::sync::Mutex::default(),
+            logs: Default::default(),
         })
     }
 

@@ -8,6 +8,7 @@ mod certificates;
 mod guarantees;
 mod hostile;
 mod judging;
+mod learning;
 mod leaving;
 mod libraries;
 mod no_way_back;

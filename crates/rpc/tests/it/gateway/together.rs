@@ -1,6 +1,7 @@
 //! Many subscribers who are told by one task: each is told its own, whatever the others want.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -67,6 +68,93 @@ async fn who_wants_other_logs_does_not_wait_for_those_that_cannot_be_had() {
     }
     for socket in &mut others {
         assert_eq!(socket.told().await.1["hash"], json!(hash_of(103, 0)));
+    }
+}
+
+#[tokio::test]
+async fn logs_of_a_block_that_left_are_not_waited_for() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    let mut sockets = sockets(&door, 3 * MANY).await;
+    for socket in &mut sockets {
+        socket.subscribe(json!(["newHeads"])).await;
+        socket.subscribe(json!(["logs", {}])).await;
+    }
+    for client in &clients {
+        let slow = Fault::SlowAt("eth_getLogs", Duration::from_secs(5));
+        client.has_receipts(Receipts::Lacks).suffers(slow);
+    }
+    clients.iter().for_each(|client| {
+        client.is_at(101);
+    });
+    for socket in &mut sockets {
+        assert_eq!(socket.told().await.1["hash"], json!(hash_of(101, 0)));
+    }
+    let since = Instant::now();
+    clients.iter().for_each(|client| {
+        client.reorganises(100, 102);
+    });
+    // Each of them: the heads of the branch, and no word of logs that were never told.
+    for socket in &mut sockets {
+        assert_eq!(socket.told().await.1["hash"], json!(hash_of(101, 1)));
+    }
+    // One after another would be minutes: a question for each of them.
+    assert!(
+        since.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        since.elapsed()
+    );
+    for client in &clients {
+        client.suffers(Fault::Well);
+    }
+    for socket in &mut sockets {
+        let (_, log) = socket.told().await;
+        assert_eq!(
+            (&log["blockHash"], &log["removed"]),
+            (&json!(hash_of(101, 1)), &json!(false))
+        );
+        assert_eq!(socket.told().await.1["hash"], json!(hash_of(102, 1)));
+        assert_eq!(socket.told().await.1["blockHash"], json!(hash_of(102, 1)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_granted_while_logs_are_waited_for_is_told_like_the_rest() {
+    let clients = upstreams(2).await;
+    for client in &clients {
+        let fails = Fault::Fails("eth_getLogs", -32000, "no logs today");
+        client.has_receipts(Receipts::Lacks).suffers(fails);
+    }
+    let door = Door::before(&clients).await;
+    let mut socket = door.socket().await;
+    let first = socket.subscribe(json!(["newHeads"])).await;
+    let logs = socket.subscribe(json!(["logs", {}])).await;
+    let at = |block| {
+        clients.iter().for_each(|client| {
+            client.is_at(block);
+        });
+    };
+    at(101);
+    assert_eq!(socket.told().await.0, first);
+    // Its place among others is being left, or is left already.
+    let second = socket.subscribe(json!(["newHeads"])).await;
+    socket.subscribe(json!(["syncing"])).await;
+    at(102);
+    door.reaches(102).await;
+    for client in &clients {
+        client.suffers(Fault::Well);
+    }
+    assert_eq!(socket.told().await.0, logs);
+    at(103);
+    let mut due = Vec::new();
+    for block in [102, 103] {
+        due.push((&first, "hash", block));
+        due.push((&second, "hash", block));
+        due.push((&logs, "blockHash", block));
+    }
+    for (id, member, block) in due {
+        let (of, what) = socket.told().await;
+        assert_eq!((&of, &what[member]), (id, &json!(hash_of(block, 0))));
     }
 }
 
