@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::Core;
-use super::chain::{Block, Kept};
+use super::chain::{Block, Change, Cursor, Kept};
 use super::log::BlockLogs;
 use super::observe;
 use super::proving::Proving;
@@ -27,6 +27,8 @@ const LOG_PAUSE: Duration = Duration::from_millis(50);
 /// Blocks below the tip a sample is drawn from; the newest are left out, since indexes may be late.
 const SAMPLE_DEPTH: u64 = 64;
 const SAMPLE_AT_LEAST: u64 = 2;
+/// Blocks whose logs are fetched at the same time for those who are behind.
+const AHEAD: usize = 8;
 const LOGS: &str = "eth_getLogs";
 /// So many blocks whose logs fit at no endpoint, and blooms are not relied on.
 const MISFITS: u32 = 5;
@@ -82,6 +84,26 @@ impl Core {
             },
         }
         kept.clone()
+    }
+
+    /// Begins to fetch the logs of the blocks behind this place which somebody may want: where that takes
+    /// longer than blocks take to come, one after the other would never catch up.
+    pub(super) fn fetch_ahead(self: &Arc<Self>, from: Cursor, wanted: impl Fn(&Block) -> bool) {
+        let Ok((changes, _)) = self.chain.since(from, AHEAD) else {
+            return;
+        };
+        for change in changes {
+            let Change::Add(block) = change else { continue };
+            // Somebody is at it, or was and there are none yet.
+            let is_new =
+                matches!(block.logs.known(), Some(Kept::NotYet)) && block.logs.failures() == 0;
+            if is_new && wanted(&block) {
+                let core = Arc::clone(self);
+                tokio::spawn(async move {
+                    core.logs_of(&block).await;
+                });
+            }
+        }
     }
 
     /// The proven logs of a block, if somebody needed them already.

@@ -17,6 +17,9 @@ use super::method::{self, At, Kind, Own};
 use super::observe;
 use super::quota::{self, Exhausted};
 
+/// Without any upstream for so long, the newest block is not told any more.
+const OUTAGE: Duration = Duration::from_secs(10);
+
 /// Who a request is from, and over what: some things only one kind of connection can do.
 pub(crate) struct From<'a> {
     pub(crate) caller: &'a Caller,
@@ -346,6 +349,8 @@ impl Core {
     ) -> Answer {
         match own {
             Own::ChainId => Answer::text(&format!("{:#x}", self.pool.chain_id())),
+            // A chain that seems to stand still would hide the outage.
+            Own::BlockNumber if self.pool.0.usable.are_gone_for(OUTAGE) => self.nobody(&[]),
             Own::BlockNumber => match self.tags_of(view).await {
                 Some(tags) => Answer::text(&format!("{:#x}", tags.latest)),
                 None => self.nobody(&[]),

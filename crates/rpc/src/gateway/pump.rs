@@ -183,7 +183,11 @@ impl Client {
             |it: &Subscription| matches!(it.topic, Topic::Logs(_)) && due.contains_key(&it.id);
         if subscriptions.iter().any(wants_logs) {
             match &change {
-                Change::Add(block) => self.tell_logs(core, block, &due).await?,
+                Change::Add(block) if self.may_want(block) => {
+                    core.fetch_ahead(next, |block| self.may_want(block));
+                    self.tell_logs(core, block, &due).await?;
+                }
+                Change::Add(_) => {}
                 Change::Remove(block) => self.tell_removed(block, &due).await,
             }
         }
@@ -195,18 +199,17 @@ impl Client {
         Ok(true)
     }
 
+    fn may_want(&self, block: &Block) -> bool {
+        let bloom = block.head.logs_bloom.as_deref();
+        bloom.is_none_or(|bloom| bloom.is_zero() || self.interests().may_be_in(bloom))
+    }
+
     async fn tell_logs(
         &self,
         core: &Arc<Core>,
         block: &Block,
         due: &HashMap<u128, usize>,
     ) -> Result<(), Gap> {
-        if let Some(bloom) = block.head.logs_bloom.as_deref()
-            && !bloom.is_zero()
-            && !self.interests().may_be_in(bloom)
-        {
-            return Ok(());
-        }
         let asked = Instant::now();
         let logs = loop {
             match core.newest().logs_of(block).await {

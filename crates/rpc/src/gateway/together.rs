@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alloy::primitives::Bloom;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -162,9 +161,10 @@ impl Together {
             Change::Add(block) => {
                 // Heads first, then the logs of the same block.
                 self.tell_head(block, due.at).await;
-                if !self.may_want(block.head.logs_bloom.as_deref()) {
+                if !self.may_want(block) {
                     return;
                 }
+                core.fetch_ahead(due.next, |block| self.may_want(block));
                 timeout(TOGETHER_FOR, added(core, block)).await
             }
             Change::Remove(block) => timeout(TOGETHER_FOR, removed(block)).await,
@@ -201,7 +201,8 @@ impl Together {
         }
     }
 
-    fn may_want(&self, bloom: Option<&Bloom>) -> bool {
+    fn may_want(&self, block: &Block) -> bool {
+        let bloom = block.head.logs_bloom.as_deref();
         let members = self.members();
         if members.logs.is_empty() {
             return false;
@@ -412,6 +413,7 @@ mod tests {
     use crate::gateway::subscriptions::Subscriber;
     use crate::gateway::teller::Tellers;
     use crate::head::Head;
+    use alloy::primitives::Bloom;
     use serde_json::json;
     use tokio::sync::mpsc::UnboundedReceiver;
 
