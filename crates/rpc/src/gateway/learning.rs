@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
+use super::Core;
 use super::reload::ReloadError;
-use super::{Core, observe};
 use crate::config::{CHAIN_NOT_KNOWN, NodeConfig, PoolConfig};
 use crate::endpoints::Endpoints;
 use crate::error::{PoolError, RpcError};
@@ -59,7 +59,8 @@ pub async fn chain_of(node: NodeConfig) -> Result<u64, ChainError> {
 
 /// What upstreams say about the chain they belong to.
 pub(super) enum Heard {
-    Nothing,
+    /// And why.
+    Nothing(String),
     /// One chain, and whether all said it.
     Chain(u64, bool),
 }
@@ -90,8 +91,7 @@ impl Core {
             }
         }
         let Some((one, chain_id)) = known.first() else {
-            observe::chain_not_known(&silent.join("; "));
-            return Ok(Heard::Nothing);
+            return Ok(Heard::Nothing(silent.join("; ")));
         };
         match known.iter().find(|(_, other)| other != chain_id) {
             None => Ok(Heard::Chain(

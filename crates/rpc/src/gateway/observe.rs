@@ -323,7 +323,7 @@ pub(crate) fn listening(address: SocketAddr, tls: bool) {
     info!("the gateway listens on http{s}://{address} and ws{s}://{address}");
 }
 
-/// Clients are answered that nobody is there; so it is worth a line each time it is asked again.
+/// Clients are answered that nobody is there.
 pub(crate) fn chain_not_known(why: &str) {
     warn!(
         "no upstream says which chain it belongs to, so nobody can be answered yet; asking again (with --chain-id, or chain_id in the file, nobody has to be asked): {why}"

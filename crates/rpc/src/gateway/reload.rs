@@ -27,6 +27,8 @@ const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 /// A certificate that expires soon is spoken of so often.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// That nothing changes is told so often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Those that are removed finish what they are asked.
 const OLD_WATCHED_FOR: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,8 @@ struct Shell {
     todo: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
     /// Which chain upstreams said when they were asked last.
     heard: Mutex<Option<u64>>,
+    /// Why they said none, and when that was told.
+    told: Mutex<Option<(String, Instant)>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<Option<AbortHandle>>,
 }
@@ -92,6 +96,7 @@ impl Gateway {
             work,
             todo: Mutex::new(Some(todo)),
             heard: Mutex::default(),
+            told: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         })))
     }
@@ -159,19 +164,34 @@ impl Gateway {
             let mut last = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
             let heard = match heard {
                 Heard::Chain(chain_id, _) => Some(chain_id),
-                Heard::Nothing => None,
+                Heard::Nothing(ref why) => {
+                    self.nothing_was_heard(why);
+                    None
+                }
             };
             std::mem::replace(&mut *last, heard)
         };
         let chain_id = match heard {
             Heard::Chain(chain_id, all) if all || before == Some(chain_id) => chain_id,
-            Heard::Chain(..) | Heard::Nothing => return Ok(false),
+            Heard::Chain(..) | Heard::Nothing(_) => return Ok(false),
         };
         observe::chain_learned(chain_id);
         let config = core.config.clone();
         let pool = judged(chain_id, core.pool.0.config.nodes.clone());
         self.go_over(&mut watched, pool, config).await?;
         Ok(true)
+    }
+
+    /// Says so when it is news, and now and then.
+    fn nothing_was_heard(&self, why: &str) {
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = told
+            .as_ref()
+            .is_some_and(|(before, at)| before == why && at.elapsed() < TELL_EVERY);
+        if !is_known {
+            observe::chain_not_known(why);
+            *told = Some((why.to_owned(), Instant::now()));
+        }
     }
 
     async fn keep_history(&self) {

@@ -174,7 +174,9 @@ pub(crate) async fn serve(
                 return Outcome::Done;
             }
             let patience = match (buffer.is_empty(), usual) {
-                (true, _) => IDLE,
+                // Between requests there is more time than before the first one.
+                (true, _) if known.is_some() => IDLE,
+                (true, _) => settings.config.headers_within,
                 (false, None) => settings.config.headers_within,
                 (false, Some(_)) => settings.config.body_within,
             };

@@ -455,7 +455,7 @@ async fn who_does_not_come_to_a_first_request_is_let_go_with_tls_and_without() {
         assert!(ends(stream, says).await, "{says:?}");
     }
     let plain = Door::with(&clients, config(None), |_| {}).await;
-    for says in [&b"PRI * HT"[..], preface, b"POST / HTTP/1.1\r\nHo"] {
+    for says in [&b""[..], b"PRI * HT", preface, b"POST / HTTP/1.1\r\nHo"] {
         assert!(ends(connect(&plain).await, says).await, "{says:?}");
     }
     // Between requests there is more time, but not for the rest of a head.
