@@ -289,6 +289,8 @@ pub(crate) async fn serve(
             }
         }
     };
+    // What was heard last may not have been begun, and only what is begun is known to be needed.
+    while let Some(Some(_)) = under_way.next().now_or_never() {}
     if !under_way.is_empty() {
         let (core, task) = (Arc::clone(&guest.core), task::try_id());
         tokio::spawn(async move {

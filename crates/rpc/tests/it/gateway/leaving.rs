@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use dodona_rpc::gateway::GatewayConfig;
 use dodona_testkit::until;
+use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::upstream::{Fault, Upstream};
 use super::{Door, asked_of, upstreams};
@@ -193,6 +195,42 @@ async fn a_batch_of_transactions_goes_out_whole_although_its_sender_left() {
         is_asked(&clients, "eth_sendRawTransaction", 1).await;
         breaks(stream);
         is_asked(&clients, "eth_sendRawTransaction", 4).await;
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_goes_out_although_its_websocket_ends_right_behind_it() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    // Alone and in a batch; with a word of farewell in the same segment, and without.
+    for (round, (batch, farewell)) in [(false, true), (false, false), (true, true), (true, false)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut socket = door.socket().await;
+        let raw = json!([format!("0x7f1{round}")]);
+        let mut ask = question("eth_sendRawTransaction", raw);
+        if batch {
+            ask = json!([ask]);
+        }
+        socket
+            .socket
+            .feed(Message::text(ask.to_string()))
+            .await
+            .unwrap();
+        if farewell {
+            socket.socket.feed(Message::Close(None)).await.unwrap();
+        }
+        socket.socket.flush().await.unwrap();
+        drop(socket);
+        for client in &clients {
+            is_asked(
+                std::slice::from_ref(client),
+                "eth_sendRawTransaction",
+                round + 1,
+            )
+            .await;
+        }
     }
 }
 
