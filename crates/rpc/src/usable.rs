@@ -34,20 +34,14 @@ impl Usable {
 
     /// An endpoint went over from one state to another.
     pub(crate) fn turned(&self, before: NodeState, state: NodeState) {
-        match (before.is_readable(), state.is_readable()) {
-            (false, true) => {
-                self.count.fetch_add(1, Ordering::Relaxed);
-            }
-            (true, false) => {
-                if self.count.fetch_sub(1, Ordering::Relaxed) == 1 {
-                    let mut since = self
-                        .none_since
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    *since = Some(Instant::now());
-                }
-            }
-            _ => {}
+        let were_there = match (before.is_readable(), state.is_readable()) {
+            (false, true) => self.count.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.count.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+        if were_there == 1 && !state.is_readable() {
+            let since = self.none_since.lock();
+            *since.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
     }
 }
