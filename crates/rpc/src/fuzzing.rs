@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::config::{NodeConfig, PoolConfig};
 use crate::endpoints::Endpoints;
 use crate::fuzz_targets as targets;
+use crate::patience::Allowance;
 use crate::wire;
 
 #[allow(
@@ -195,9 +196,12 @@ async fn whatever_an_endpoint_puts_on_the_wire_there_is_an_end_and_nothing_break
     for _ in 0..rounds(500) {
         let body = Bytes::from_static(br#"{"id":7,"method":"m","params":[]}"#);
         let within = Duration::from_millis(500);
-        let answer = tokio::time::timeout(3 * within, http.post_within("m", body, within))
-            .await
-            .expect("there is an end to it");
+        let answer = tokio::time::timeout(
+            3 * within,
+            http.post_within("m", &body, Allowance::from_now(within)),
+        )
+        .await
+        .expect("there is an end to it");
         match answer {
             Ok(bytes) => {
                 whole += 1;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::patience::Allowance;
+
 /// Who goes first. Sending does not stand in line at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Priority {
@@ -222,11 +224,12 @@ impl Gate {
     pub(crate) async fn enter(
         &self,
         priority: Priority,
-        deadline: Instant,
+        time: Allowance,
     ) -> Result<Permit, Turned> {
-        if let Some(permit) = self.enter_at_once(Instant::now()) {
+        if let Some(permit) = self.enter_at_once(time.since) {
             return Ok(permit);
         }
+        let deadline = time.until();
         // Rare and large, as a future: kept out of every question under way.
         Box::pin(async move {
             self.take_token(priority, deadline).await?;
@@ -349,8 +352,8 @@ mod tests {
     use super::*;
     use Priority::{Heads, History, Logs, Reads, Receipts};
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(5)
+    fn soon() -> Allowance {
+        Allowance::from_now(Duration::from_secs(5))
     }
 
     #[tokio::test(start_paused = true)]
@@ -367,7 +370,7 @@ mod tests {
                 drop(permit);
             });
         }
-        let impatient = gate.enter(Heads, Instant::now() + Duration::from_millis(1));
+        let impatient = gate.enter(Heads, Allowance::from_now(Duration::from_millis(1)));
         assert!(impatient.await.is_err());
         drop(first);
         for expected in [Heads, Receipts, Reads, Logs, History] {
@@ -395,8 +398,8 @@ mod tests {
         }
         let took = now.elapsed();
         assert!((1.9..2.2).contains(&took.as_secs_f64()), "{took:?}");
-        let deadline = Instant::now() + Duration::from_millis(50);
-        assert!(gate.enter(Reads, deadline).await.is_err());
+        let little = Allowance::from_now(Duration::from_millis(50));
+        assert!(gate.enter(Reads, little).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -406,7 +409,7 @@ mod tests {
         let crowd = (0..100).map(|_| {
             let gate = Arc::clone(&gate);
             async move {
-                let came = gate.enter(Reads, began + Duration::from_secs(5)).await;
+                let came = gate.enter(Reads, soon()).await;
                 (came.map(drop), began.elapsed())
             }
         });
@@ -434,7 +437,7 @@ mod tests {
             let gate = Arc::clone(&gate);
             tokio::spawn(async move {
                 let permit = gate
-                    .enter(Reads, soon() + Duration::from_secs(60))
+                    .enter(Reads, Allowance::from_now(Duration::from_secs(65)))
                     .await
                     .unwrap();
                 tokio::time::sleep(Duration::from_secs(seconds)).await;

@@ -12,14 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use bytes::Bytes;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::error::RpcError;
 use crate::harmless::is_harmless;
 use crate::lane;
 use crate::masked::{Mask, masked, percent_decoded};
-use crate::patience;
+use crate::patience::{self, Allowance};
 use crate::wire;
 use connection::{Broken, Connection, Place, Reply, connector};
 
@@ -29,6 +28,11 @@ const TOO_MANY_REQUESTS: u16 = 429;
 const REQUEST_TIMEOUT: u16 = 408;
 const CONTENT_TOO_LARGE: u16 = 413;
 const GATEWAY_TIMEOUT: u16 = 504;
+
+/// The one used last is at the end. On the heap, so that what a question under way takes in memory is
+/// a pointer to its connection.
+#[allow(clippy::vec_box, reason = "they are moved with every question")]
+type Kept = Vec<Box<Connection>>;
 
 /// Answers in place of a server, for simulations; the error is the cause of a broken connection.
 #[cfg(test)]
@@ -43,7 +47,7 @@ pub(crate) struct HttpEndpoint {
     /// Everything of a request's head but its length.
     head: Bytes,
     /// By lane: each is used again where it was opened.
-    idle: [Mutex<Vec<Connection>>; lane::LANES],
+    idle: [Mutex<Kept>; lane::LANES],
     shown: String,
     mask: Arc<Mask>,
     node: Arc<str>,
@@ -133,16 +137,16 @@ impl HttpEndpoint {
     pub(crate) async fn post_within(
         &self,
         method: &str,
-        body: Bytes,
-        within: Duration,
+        body: &[u8],
+        time: Allowance,
     ) -> Result<Bytes, RpcError> {
+        let (deadline, within) = (time.until(), time.within);
         #[cfg(test)]
         if let Some(scripted) = &self.scripted {
             return self
-                .post_scripted(scripted.post(body), method, within)
+                .post_scripted(scripted.post(Bytes::copy_from_slice(body)), method, within)
                 .await;
         }
-        let deadline = Instant::now() + within;
         let length = body.len();
         let reply = match patience::by(deadline, pin!(self.exchange(method, body))).await {
             Some(Ok(reply)) => reply,
@@ -155,9 +159,9 @@ impl HttpEndpoint {
         self.judge(method, length, within, reply)
     }
 
-    async fn exchange(&self, method: &str, body: Bytes) -> Result<Reply, Failure> {
+    async fn exchange(&self, method: &str, body: &[u8]) -> Result<Reply, Failure> {
         while let Some(mut kept) = self.kept() {
-            match kept.exchange(&self.head, &body, self.max_bytes).await {
+            match kept.exchange(&self.head, body, self.max_bytes).await {
                 Ok(reply) => return Ok(self.done(kept, reply)),
                 // The endpoint closed it as we began to write: most likely it has not seen the
                 // request. The same transaction twice is one transaction.
@@ -168,15 +172,15 @@ impl HttpEndpoint {
         }
         // Rare and large: kept out of what every question under way takes in memory.
         let fresh = async {
-            let mut fresh = self.place.connect().await.map_err(Failure::Io)?;
-            let reply = fresh.exchange(&self.head, &body, self.max_bytes).await?;
+            let mut fresh = Box::new(self.place.connect().await.map_err(Failure::Io)?);
+            let reply = fresh.exchange(&self.head, body, self.max_bytes).await?;
             Ok(self.done(fresh, reply))
         };
         Box::pin(fresh).await
     }
 
     /// A kept connection that is still open, the one used last.
-    fn kept(&self) -> Option<Connection> {
+    fn kept(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle(lane::current());
         while let Some(connection) = idle.pop() {
             if connection.is_open() {
@@ -186,7 +190,7 @@ impl HttpEndpoint {
         None
     }
 
-    fn done(&self, connection: Connection, reply: Reply) -> Reply {
+    fn done(&self, connection: Box<Connection>, reply: Reply) -> Reply {
         if reply.keep {
             // Somebody of another lane may have seen its question through.
             let mut idle = self.idle(connection.lane);
@@ -197,7 +201,7 @@ impl HttpEndpoint {
         reply
     }
 
-    fn idle(&self, lane: usize) -> MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self, lane: usize) -> MutexGuard<'_, Kept> {
         self.idle[lane]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

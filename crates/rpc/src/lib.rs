@@ -59,7 +59,7 @@ pub use config::{CHAIN_NOT_KNOWN, NodeConfig, PoolConfig, SendErrorOverride};
 pub use error::{CallError, PoolError, RpcError};
 pub use head::{BlockTag, Head};
 pub use masked::masked;
-pub use observe::CALL_TIME_HISTOGRAM;
+pub use observe::HISTOGRAMS;
 pub use pool::Pool;
 pub use roots::EndpointTls;
 pub use send::{SendOutcome, SendRefusal, SendReport};

@@ -17,11 +17,26 @@ use crate::status::NodeState;
 const NETWORK: &str = "EVM";
 /// A batch of questions that are not all alike.
 pub(crate) const MIXED: &str = "batch";
-/// The histogram of call times, and its upper bounds in nanoseconds, for the metrics exporter.
-pub const CALL_TIME_HISTOGRAM: (&str, [f64; 8]) = (
+/// Call times, and the histogram's upper bounds in nanoseconds: those dashboards know.
+const CALL_TIME: (&str, &[f64]) = (
     "evm_pool_rpc_node_rpc_call_time",
-    [50e6, 100e6, 200e6, 500e6, 1e9, 2e9, 4e9, 8e9],
+    &[50e6, 100e6, 200e6, 500e6, 1e9, 2e9, 4e9, 8e9],
 );
+/// The time from a request to its answer, and the histogram's upper bounds in seconds. Histograms of
+/// several gateways can be added up, which quantiles cannot.
+pub(crate) const REQUEST_SECONDS: (&str, &[f64]) = (
+    "dodona_gateway_request_seconds",
+    &[
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ],
+);
+/// The time it takes to prove a block's receipts, likewise.
+pub(crate) const RECEIPTS_ROOT_SECONDS: (&str, &[f64]) = (
+    "dodona_gateway_receipts_root_seconds",
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05],
+);
+/// This crate's histograms and their upper bounds, for the metrics exporter.
+pub const HISTOGRAMS: [(&str, &[f64]); 3] = [CALL_TIME, REQUEST_SECONDS, RECEIPTS_ROOT_SECONDS];
 
 /// One endpoint's metrics. Handles are made at first use, so that a recorder installed after the
 /// pool was built still gets them.
@@ -136,7 +151,7 @@ impl Meters {
         }
         drop(read);
         let fresh = histogram!(
-            CALL_TIME_HISTOGRAM.0,
+            CALL_TIME.0,
             "evmChainID" => self.chain.clone(),
             "nodeName" => self.node.to_string(),
             "rpcHost" => self.host.clone(),

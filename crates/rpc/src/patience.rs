@@ -22,6 +22,34 @@ thread_local! {
     static TIMERS: RefCell<Vec<Pin<Box<Sleep>>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How long something may take, and since when: the clock is read once for all who need to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowance {
+    pub(crate) since: Instant,
+    pub(crate) within: Duration,
+}
+
+impl Allowance {
+    pub(crate) fn from_now(within: Duration) -> Self {
+        Self {
+            since: Instant::now(),
+            within,
+        }
+    }
+
+    pub(crate) fn until(self) -> Instant {
+        self.since + self.within
+    }
+
+    /// What is left of it for whoever begins then.
+    pub(crate) fn left_at(self, since: Instant) -> Self {
+        Self {
+            since,
+            within: self.until().saturating_duration_since(since),
+        }
+    }
+}
+
 /// Done at its deadline.
 pub(crate) struct Patience {
     deadline: Instant,

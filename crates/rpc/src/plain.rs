@@ -7,6 +7,8 @@
 
 /// Arrays and objects within one another, at most.
 const DEEPEST: u32 = 60;
+/// Bytes of a text looked at together.
+const MANY: usize = 32;
 
 /// Calls for each member of an object that is all of the text: its name and its value. False if the
 /// text is no plain object, or a call said that it wants no more; then what was called for does
@@ -29,6 +31,12 @@ pub(crate) fn elements<'a>(text: &'a [u8], mut each: impl FnMut(&'a [u8]) -> boo
         let end = value(text, at)?;
         each(&text[at..end]).then_some(end)
     })
+}
+
+/// A part of a text, as text: what was found in its bytes.
+pub(crate) fn of<'a>(text: &'a str, part: &[u8]) -> Option<&'a str> {
+    let at = text.as_bytes().element_offset(part.first()?)?;
+    text.get(at..at + part.len())
 }
 
 /// Goes from one to the next; `item` says where the one ends that begins at a place. Whether all of the
@@ -139,13 +147,20 @@ fn string(text: &[u8], at: usize) -> Option<usize> {
         return None;
     }
     let mut at = at + 1;
-    // Eight at a time, as long as none of them ends it or is unusual.
-    while let Some(eight) = text.get(at..at + 8).and_then(|it| it.try_into().ok()) {
-        match first_unlike(u64::from_le_bytes(eight)) {
-            None => at += 8,
-            Some(more) => {
-                at += more;
-                break;
+    // Most names end within the first eight bytes; what does not is mostly long.
+    if let Some(unlike) = eight(text, at) {
+        at += unlike;
+        if unlike == 8 {
+            while let Some(many) = text.get(at..at + MANY).and_then(|it| it.try_into().ok())
+                && are_alike(many)
+            {
+                at += MANY;
+            }
+            while let Some(unlike) = eight(text, at) {
+                at += unlike;
+                if unlike < 8 {
+                    break;
+                }
             }
         }
     }
@@ -156,6 +171,24 @@ fn string(text: &[u8], at: usize) -> Option<usize> {
             _ => at += 1,
         }
     }
+}
+
+/// How many of the next eight bytes stand before one that ends a text or is unusual; none where there
+/// are not so many.
+fn eight(text: &[u8], at: usize) -> Option<usize> {
+    let eight = text.get(at..at + 8).and_then(|it| it.try_into().ok())?;
+    Some(first_unlike(u64::from_le_bytes(eight)).unwrap_or(8))
+}
+
+/// Whether no byte is a quote, a backslash, a control character or beyond ASCII. Without a branch, so that
+/// the compiler looks at all of them at once.
+fn are_alike(many: &[u8; MANY]) -> bool {
+    let unlike = many.iter().fold(0, |unlike, byte| {
+        // What is beyond ASCII is negative.
+        let special = (*byte == b'"') | (*byte == b'\\') | (byte.cast_signed() < 0x20);
+        unlike | u8::from(special)
+    });
+    unlike == 0
 }
 
 /// The first of eight bytes that is a quote, a backslash, a control character or beyond ASCII.
@@ -242,6 +275,26 @@ mod tests {
         let text = "{\n\"a\":1,\"\": [2 ,3]\t}\r\n";
         assert_eq!(named(text).unwrap(), [("a", "1"), ("", "[2 ,3]")]);
         assert_eq!(named(" { } ").unwrap(), []);
+    }
+
+    #[test]
+    fn a_text_of_any_length_ends_where_it_ends_and_is_plain_or_not_wherever_it_is_odd() {
+        for length in 0..90 {
+            let text = "x".repeat(length);
+            assert_eq!(
+                found(&format!("[\"{text}\",1]")).unwrap(),
+                [&format!("\"{text}\""), "1"]
+            );
+            for at in 0..length {
+                for odd in ["\\n", "\u{1}", "\u{1f}", "\u{e9}", "\u{7ff}"] {
+                    let text = format!("[\"{}{odd}{}\"]", &text[..at], &text[at..]);
+                    assert_eq!(found(&text), None, "{text}");
+                }
+                let (one, other) = text.split_at(at);
+                let two = format!("[\"{one}\",\"{other}\u{7f}\"]");
+                assert_eq!(found(&two).unwrap().len(), 2);
+            }
+        }
     }
 
     #[test]

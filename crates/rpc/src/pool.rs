@@ -214,7 +214,7 @@ impl Pool {
                 core.pool.0.nodes[from].fitness.failed(name, Instant::now());
                 let plan = self.plan(core.view().await, method, name, params);
                 let others = core
-                    .ask_others(&plan.question, plan.repeatable, vec![from])
+                    .ask_others(&plan.question, plan.repeatable, Some(from))
                     .await;
                 match others.from {
                     Some(_) => self.read(name, &others),

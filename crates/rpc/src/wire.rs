@@ -3,9 +3,10 @@
 //! Generous where endpoints differ (ids as text, errors as plain strings, `result: null` beside an
 //! error), strict where a wrong reading would be a wrong fact (an answer to another request).
 
+use std::cell::RefCell;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
@@ -18,6 +19,8 @@ use crate::plain;
 const QUOTED_CHARS: usize = 80;
 /// How much of it is looked through for secrets.
 const LOOKED_THROUGH: usize = 4 << 10;
+/// Small requests are written into this much memory together.
+const SHEET_BYTES: usize = 16 << 10;
 
 #[derive(Serialize)]
 struct Request<'a, P> {
@@ -75,16 +78,35 @@ pub(crate) fn decode<T: DeserializeOwned>(
 
 /// A request whose parameters are JSON already.
 pub(crate) fn encode_raw(id: u64, method: &str, params: &str) -> Bytes {
-    let mut body = Vec::with_capacity(64 + method.len() + params.len());
-    body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
-    body.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
-    body.extend_from_slice(br#","method":"#);
+    thread_local! {
+        static SHEET: RefCell<BytesMut> = RefCell::default();
+    }
+    let room = 64 + method.len() + params.len();
+    if room > SHEET_BYTES / 4 {
+        let mut body = BytesMut::with_capacity(room);
+        put_request(&mut body, id, method, params);
+        return body.freeze();
+    }
+    // Small ones are written behind one another, and a sheet is used again once all that is on it is
+    // done with.
+    SHEET.with_borrow_mut(|sheet| {
+        if sheet.capacity() < room {
+            sheet.reserve(SHEET_BYTES);
+        }
+        put_request(sheet, id, method, params);
+        sheet.split().freeze()
+    })
+}
+
+fn put_request(body: &mut BytesMut, id: u64, method: &str, params: &str) {
+    body.put_slice(br#"{"jsonrpc":"2.0","id":"#);
+    body.put_slice(itoa::Buffer::new().format(id).as_bytes());
+    body.put_slice(br#","method":"#);
     // Quotes and control characters in a method's name are nobody's, but they are escaped.
-    serde_json::to_writer(&mut body, method).unwrap_or_default();
-    body.extend_from_slice(br#","params":"#);
-    body.extend_from_slice(params.as_bytes());
-    body.push(b'}');
-    body.into()
+    serde_json::to_writer(body.writer(), method).unwrap_or_default();
+    body.put_slice(br#","params":"#);
+    body.put_slice(params.as_bytes());
+    body.put_u8(b'}');
 }
 
 /// The bytes of `result`, or those of `error` beside what they say.
@@ -412,6 +434,26 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}"#
         );
         assert_eq!(&encode_raw(7, "eth_chainId", "[]")[..], &bytes[..],);
+    }
+
+    #[test]
+    fn requests_written_behind_one_another_stay_what_they_are() {
+        let long = format!("[\"{}\"]", "x".repeat(SHEET_BYTES));
+        let mut kept = Vec::new();
+        for id in 0..1000 {
+            let params = match id % 100 {
+                0 => &long[..],
+                1..50 => "[1]",
+                _ => &long[..600],
+            };
+            // Some are done with at once, some are kept.
+            drop(encode_raw(id, "m", params));
+            kept.push((id, params, encode_raw(id, "m", params)));
+        }
+        for (id, params, body) in kept {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{params}}}"#);
+            assert_eq!(body, text);
+        }
     }
 
     #[test]

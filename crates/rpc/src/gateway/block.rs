@@ -123,8 +123,7 @@ fn element(list: &str, at: usize) -> Option<(Option<&str>, usize)> {
         true
     });
     if is_plain {
-        let found = found.map(std::str::from_utf8).transpose().ok()?;
-        return Some((found, count));
+        return Some((found.and_then(|found| plain::of(list, found)), count));
     }
     let list: Vec<&RawValue> = serde_json::from_str(list).ok()?;
     Some((list.get(at).map(|raw| raw.get()), list.len()))

@@ -6,10 +6,9 @@
 //! names is on our chain. What an endpoint said that is found on another branch afterwards is
 //! thrown away, finalized blocks excepted.
 
-use std::hash::{BuildHasher, RandomState};
-
 use alloy::primitives::B256;
 use bytes::Bytes;
+use highway::{HighwayHash, HighwayHasher};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Quick;
 use serde::Deserialize;
@@ -49,7 +48,7 @@ pub(crate) type Key = u128;
 pub(crate) struct Cache {
     /// None: switched off.
     kept: Option<Quick<Key, Kept, ByBytes>>,
-    secrets: [RandomState; 2],
+    secret: highway::Key,
 }
 
 #[derive(Clone)]
@@ -76,16 +75,24 @@ impl Cache {
     pub(crate) fn new(bytes: u64) -> Self {
         Self {
             kept: (bytes > 0).then(|| Quick::with_weighter(EXPECTED, bytes, ByBytes)),
-            secrets: [RandomState::new(), RandomState::new()],
+            secret: highway::Key(rand::random()),
         }
     }
 
     /// The name of a question about a block or the tip.
     pub(crate) fn key(&self, method: &str, params: &str, of: Option<B256>) -> Key {
         let params = compact(params);
-        let named = (method, &*params, of);
-        let [one, other] = &self.secrets;
-        u128::from(one.hash_one(named)) << 64 | u128::from(other.hash_one(named))
+        let mut name = HighwayHasher::new(self.secret);
+        // What comes first is of known lengths, so that nothing is taken for its neighbour.
+        let lengths = u64::from(of.is_some()) << 32 | method.len() as u64;
+        name.append(&lengths.to_le_bytes());
+        if let Some(of) = of {
+            name.append(of.as_slice());
+        }
+        name.append(method.as_bytes());
+        name.append(params.as_bytes());
+        let [low, high] = name.finalize128();
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// What is kept, if it is still true. `convictions`: how often an endpoint was found to be of
@@ -222,7 +229,8 @@ pub(crate) fn block_named(result: &[u8]) -> Option<(u64, B256)> {
 /// The same parameters without the space between them.
 fn compact(params: &str) -> std::borrow::Cow<'_, str> {
     // Looks at all of them, which is many at once and so quicker than to stop at the first.
-    if params.bytes().filter(|byte| *byte <= b' ').count() == 0 {
+    let any = |any: u8, byte: u8| any | u8::from(byte <= b' ');
+    if params.bytes().fold(0, any) == 0 {
         return params.into();
     }
     let (mut text, mut in_text, mut escaped) = (String::with_capacity(params.len()), false, false);
@@ -279,6 +287,26 @@ mod tests {
         // And there again when the branch is.
         chain.advance(16, (17..=21).map(|n| block(n, 0)).collect());
         assert!(cache.get(key, &chain, |_| 0).is_some());
+    }
+
+    #[test]
+    fn no_two_questions_share_a_name_and_space_makes_no_other_one() {
+        let cache = Cache::new(0);
+        let of = chain().hash_at(18);
+        let names = [
+            cache.key("eth_call", "[1]", None),
+            cache.key("eth_call", "[1]", of),
+            cache.key("eth_call[", "1]", None),
+            cache.key("eth_cal", "l[1]", None),
+            cache.key("eth_call", "[1,\" 1\"]", None),
+            cache.key("eth_call", "[1,\"1\"]", None),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name), "{at}");
+        }
+        assert_eq!(cache.key("eth_call", " [ 1 ]\n", None), names[0]);
+        // Under another secret everything is called something else.
+        assert_ne!(Cache::new(0).key("eth_call", "[1]", None), names[0]);
     }
 
     #[test]

@@ -28,8 +28,12 @@ pub(crate) fn is_deeper_than(most: usize, json: &[u8]) -> bool {
 
 /// Brackets that open something, or stand in a text.
 fn opening(json: &[u8]) -> usize {
-    let opening = json.iter().filter(|byte| matches!(byte, b'[' | b'{'));
-    opening.count()
+    // So few at a time that their number fits a byte: the compiler counts many at once then.
+    let few = |bytes: &[u8]| -> u8 {
+        let is_one = |byte: &u8| u8::from(*byte == b'[') + u8::from(*byte == b'{');
+        bytes.iter().map(is_one).sum()
+    };
+    json.chunks(128).map(|bytes| usize::from(few(bytes))).sum()
 }
 
 #[cfg(test)]

@@ -104,11 +104,11 @@ pub(crate) fn read(body: &[u8], most: usize) -> Result<Body<'_>, Answer> {
             ))
         }
         Some(b'{') => {
-            if let Some(request) = usual(body) {
-                return Ok(Body::One(Ok(request)));
-            }
             let text = std::str::from_utf8(body)
                 .map_err(|_| parse_error("the request is not UTF-8 text"))?;
+            if let Some(request) = usual(text) {
+                return Ok(Body::One(Ok(request)));
+            }
             match request(text) {
                 Err(_) if serde_json::from_str::<&RawValue>(text).is_err() => {
                     Err(parse_error("the request is not JSON"))
@@ -123,9 +123,9 @@ pub(crate) fn read(body: &[u8], most: usize) -> Result<Body<'_>, Answer> {
 }
 
 /// A request as nearly all are; none if it is another one, or none at all.
-fn usual(body: &[u8]) -> Option<Request<'_>> {
+fn usual(text: &str) -> Option<Request<'_>> {
     let (mut id, mut method, mut params) = (None, None, None);
-    let is_usual = plain::members(body, |name, value| {
+    let is_usual = plain::members(text.as_bytes(), |name, value| {
         let (member, fits) = match name {
             b"id" => (&mut id, !matches!(value[0], b'{' | b'[' | b't' | b'f')),
             b"method" => (&mut method, value[0] == b'"' && value.len() > 2),
@@ -135,16 +135,16 @@ fn usual(body: &[u8]) -> Option<Request<'_>> {
         // Of a member that is there twice others say what is wrong.
         fits && member.replace(value).is_none()
     });
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    let method = text(method.filter(|_| is_usual)?)?;
+    let of = |value: &[u8]| plain::of(text, value);
+    let method = of(method.filter(|_| is_usual)?)?;
     Some(Request {
         id: match id {
-            Some(id) => Some(text(id)?),
+            Some(id) => Some(of(id)?),
             None => None,
         },
         method: Cow::Borrowed(&method[1..method.len() - 1]),
         params: match params {
-            Some(params) => text(params)?,
+            Some(params) => of(params)?,
             None => "[]",
         },
     })
@@ -378,7 +378,7 @@ mod tests {
             "{\"method\": \"eth_chainId\", \"params\": [], \"id\": \"a-1\", \"jsonrpc\": \"2.0\"}\n",
             r#"{"jsonrpc":"2.0","method":"eth_chainId"}"#,
         ] {
-            assert!(usual(text.as_bytes()).is_some(), "{text}");
+            assert!(usual(text).is_some(), "{text}");
         }
     }
 
@@ -449,7 +449,7 @@ mod tests {
 
         #[test]
         fn the_usual_request_is_read_as_any_other(text in "[{] ?(\"(jsonrpc|id|method|params|x)\" ?: ?(1|null|true|-1.5|\"2.0\"|\"\"|\"eth_call\"|\"\\\\n\"|[\\[]1, ?\"a\"[\\]]|[{]\"a\":[{][}][}]),? ?){0,5}[}] ?") {
-            if let Some(usual) = usual(text.as_bytes()) {
+            if let Some(usual) = usual(&text) {
                 let other = request(&text).unwrap();
                 prop_assert_eq!((usual.id, usual.method, usual.params), (other.id, other.method, other.params));
             }

@@ -18,6 +18,7 @@ use super::tip::{self, Move, Seen};
 use crate::gate::Priority;
 use crate::head::Head;
 use crate::node::{Forwarded, Node, Spot};
+use crate::patience::Allowance;
 use crate::status::NodeState;
 use crate::wire;
 
@@ -462,7 +463,13 @@ impl Core {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::encode_raw(id, method, params);
         match node
-            .forward(id, method, body, WITHIN, Priority::Heads)
+            .forward(
+                id,
+                method,
+                body,
+                Allowance::from_now(WITHIN),
+                Priority::Heads,
+            )
             .await
         {
             Ok(Forwarded::Result(result)) => Some(result),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use tokio::time::Instant;
 
 use super::Core;
 use super::access::Caller;
@@ -24,6 +25,8 @@ const OUTAGE: Duration = Duration::from_secs(10);
 pub(crate) struct From<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) socket: Option<&'a super::subscriptions::Subscriber>,
+    /// When all of it had come.
+    pub(crate) arrived: Instant,
 }
 
 /// What became of a body.
@@ -171,7 +174,10 @@ impl Core {
         from: &From<'_>,
         view: &View,
     ) -> Answered {
-        let started = std::time::Instant::now();
+        let method = match &entry {
+            Ok(method) => *method,
+            Err(_) => method::find(&request.method),
+        };
         let answer = match entry {
             Ok(method) => match self.usual_view(method, view) {
                 Some(tags) => {
@@ -188,11 +194,7 @@ impl Core {
             },
             Err(refused) => refused,
         };
-        observe::answered(
-            method::find(&request.method),
-            &answer.answer,
-            started.elapsed(),
-        );
+        observe::answered(method, &answer.answer, from.arrived.elapsed());
         answer
     }
 
@@ -214,11 +216,11 @@ impl Core {
         request: &Request<'_>,
         caller: &Caller,
     ) -> Result<&'static method::Method, Answered> {
-        if !self.may(caller, &request.method) {
+        let method = method::find(&request.method);
+        if !self.may(caller, method, &request.method) {
             let text = format!("the method {} is not allowed here", request.method);
             return Err(Answer::error(-32601, &text).into());
         }
-        let method = method::find(&request.method);
         if self.pool.known_chain_id().is_none() {
             return Err(self.nobody(&[]).into());
         }
@@ -249,16 +251,15 @@ impl Core {
         Ok(())
     }
 
-    fn may(&self, caller: &Caller, method: &str) -> bool {
+    fn may(&self, caller: &Caller, method: &'static method::Method, name: &str) -> bool {
         let more = caller.methods.as_ref();
         // What a key is given by name is given although it is refused to everybody else.
-        let given = more.is_some_and(|rules| rules.gives(method));
-        (given || self.permits(method)) && more.is_none_or(|rules| rules.permit(method))
-    }
-
-    fn permits(&self, method: &str) -> bool {
-        let known = self.permitted.get(method);
-        known.unwrap_or_else(|| self.config.methods.permit(method))
+        let given = more.is_some_and(|rules| rules.gives(name));
+        let permits = || match self.permitted.get(method) {
+            Some(known) => known,
+            None => self.config.methods.permit(name),
+        };
+        (given || permits()) && more.is_none_or(|rules| rules.permit(name))
     }
 
     fn pays(

@@ -1,8 +1,10 @@
 //! What the gateway knows about methods: one table.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::policy::MethodRules;
+use crate::by_name::ByName;
 
 /// How a question is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +76,8 @@ const fn m(name: &'static str, kind: Kind, at: At) -> Method {
 use At::{Filter, Hash, Nowhere, Optional, Param, Tip, Transaction};
 use Kind::{Call, Light, Logs, Send, Trace};
 
-/// Sorted by name, so that a look-up needs no map.
-const TABLE: &[Method] = &[
+/// Sorted by name.
+static TABLE: &[Method] = &[
     m("arbtrace_block", Trace, Param(0)),
     m("arbtrace_call", Trace, Param(2)),
     m("arbtrace_callMany", Trace, Param(1)),
@@ -206,7 +208,7 @@ const TABLE: &[Method] = &[
 ];
 
 /// Everything else.
-pub(crate) const UNKNOWN: Method = m("other", Kind::Other, Tip);
+pub(crate) static UNKNOWN: Method = m("other", Kind::Other, Tip);
 
 pub(crate) fn find(name: &str) -> &'static Method {
     place(name).map_or(&UNKNOWN, |at| &TABLE[at])
@@ -214,7 +216,11 @@ pub(crate) fn find(name: &str) -> &'static Method {
 
 /// Where in the table it stands.
 fn place(name: &str) -> Option<usize> {
-    TABLE.binary_search_by(|method| method.name.cmp(name)).ok()
+    static PLACES: LazyLock<ByName<&str, usize>> = LazyLock::new(|| {
+        let names = TABLE.iter().map(|method| method.name);
+        names.zip(0..).collect()
+    });
+    PLACES.get(name).copied()
 }
 
 /// Which methods of the table some rules permit: what is asked all the time is looked up.
@@ -231,8 +237,8 @@ impl Permitted {
     }
 
     /// None for a method that is not in the table.
-    pub(crate) fn get(&self, name: &str) -> Option<bool> {
-        self.0.get(place(name)?).copied()
+    pub(crate) fn get(&self, method: &'static Method) -> Option<bool> {
+        self.0.get(TABLE.element_offset(method)?).copied()
     }
 }
 
@@ -320,6 +326,21 @@ mod tests {
             assert_eq!(find(method.name).name, method.name);
         }
         assert_eq!(find("eth_somethingNew").kind, Kind::Other);
+    }
+
+    #[test]
+    fn what_rules_permit_is_known_for_the_table_and_for_nothing_else() {
+        let rules = MethodRules {
+            deny: vec!["eth_call".to_owned()],
+            ..MethodRules::default()
+        };
+        let permitted = Permitted::by(&rules);
+        for method in TABLE {
+            let name = method.name;
+            assert_eq!(permitted.get(find(name)), Some(rules.permit(name)));
+        }
+        assert_eq!(permitted.get(find("eth_call")), Some(false));
+        assert_eq!(permitted.get(find("eth_somethingNew")), None);
     }
 
     #[test]

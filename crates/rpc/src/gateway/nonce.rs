@@ -14,6 +14,7 @@ use super::Core;
 use super::question::{Asked, Question};
 use super::rank::{Now, Rank};
 use crate::node::Forwarded;
+use crate::patience::Allowance;
 use crate::quantity;
 
 /// After the first answer the others have so long.
@@ -34,7 +35,13 @@ impl Core {
                 let (id, body) = question.encoded();
                 let priority = question.priority(tags.latest);
                 let (_, within) = question.method.kind.deadlines();
-                let said = node.forward(id, question.name(), body, within, priority);
+                let said = node.forward(
+                    id,
+                    question.name(),
+                    body,
+                    Allowance::from_now(within),
+                    priority,
+                );
                 (node, said.await)
             })
             .collect();

@@ -17,6 +17,7 @@ use super::proofs::Why;
 use super::reload::Reloaded;
 use crate::by_name::ByName;
 use crate::error::RpcError;
+use crate::observe::{RECEIPTS_ROOT_SECONDS, REQUEST_SECONDS};
 
 struct OfMethod {
     answered: Counter,
@@ -38,7 +39,7 @@ pub(crate) fn answered(method: &'static Method, answer: &Answer, took: Duration)
             OfMethod {
                 answered: requests("result"),
                 refused: requests("error"),
-                seconds: histogram!("dodona_gateway_request_seconds", "method" => *name),
+                seconds: histogram!(REQUEST_SECONDS.0, "method" => *name),
             }
         });
         match answer {
@@ -252,7 +253,7 @@ pub(crate) fn logs_proven(proven: bool) {
 
 /// Receipts were read, and their root was computed.
 pub(crate) fn receipts_looked_at(took: Duration) {
-    histogram!("dodona_gateway_receipts_root_seconds").record(took.as_secs_f64());
+    histogram!(RECEIPTS_ROOT_SECONDS.0).record(took.as_secs_f64());
 }
 
 /// An upstream's receipts do not fit the header, and another one's do.

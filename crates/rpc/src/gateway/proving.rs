@@ -19,6 +19,7 @@ use super::receipts::{Proof, Wanted, prove};
 use crate::gate::Priority;
 use crate::head::Head;
 use crate::node::{Forwarded, Node};
+use crate::patience::Allowance;
 use crate::send_errors::Overrides;
 use crate::wire;
 
@@ -251,7 +252,13 @@ impl Core {
     async fn receipts(&self, node: &Node, params: &str) -> Said {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::encode_raw(id, RECEIPTS, params);
-        let asked = node.forward(id, RECEIPTS, body, WITHIN, Priority::Receipts);
+        let asked = node.forward(
+            id,
+            RECEIPTS,
+            body,
+            Allowance::from_now(WITHIN),
+            Priority::Receipts,
+        );
         match asked.await {
             Ok(Forwarded::Result(result)) if &result[..] == b"null" => Said::Null,
             Ok(Forwarded::Result(result)) => Said::List(result),

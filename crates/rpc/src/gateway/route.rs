@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Core;
@@ -17,11 +18,13 @@ use super::quoted;
 use super::rank::Rank;
 use crate::error::RpcError;
 use crate::node::{Forwarded, Node};
-use crate::patience::Patience;
+use crate::patience::{Allowance, Patience};
 use crate::refusal::is_about_width;
 
 /// Different endpoints asked before the last answer counts.
 const ATTEMPTS: usize = 4;
+/// Endpoints asked about a question, by their index.
+type Tried = SmallVec<[usize; ATTEMPTS]>;
 /// Nobody has the block yet: so long somebody may import it.
 const BLOCK_WAIT: Duration = Duration::from_secs(2);
 /// However long an endpoint wants to be left alone, it is tried again after so many seconds.
@@ -33,20 +36,23 @@ impl Core {
         question: &'a Question,
         repeatable: bool,
     ) -> impl Future<Output = Asked> + use<'a> {
-        self.ask_others(question, repeatable, Vec::new())
+        self.ask_others(question, repeatable, None)
     }
 
-    /// The same of anybody but these.
+    /// The same of anybody but this one.
     pub(crate) async fn ask_others(
         self: &Arc<Self>,
         question: &Question,
         repeatable: bool,
-        mut tried: Vec<usize>,
+        but: Option<usize>,
     ) -> Asked {
         let (total, attempt) = self.deadlines(question.method.kind);
         let began = Instant::now();
         let deadline = began + total;
+        // As long as nothing was waited for, it is now.
+        let mut fresh = Some(began);
         let mut asked = 0;
+        let mut tried = Tried::from_iter(but);
         let mut last: Option<Asked> = None;
         let mut failures: Vec<RpcError> = Vec::new();
         let mut params_doubted = false;
@@ -66,6 +72,7 @@ impl Core {
         let mut chosen = self.choose(question, &tried);
         if matches!(chosen, Some((_, Rank::Behind))) && self.should_exist(question) {
             chosen = Box::pin(self.wait_for_block(question, &tried, deadline)).await;
+            fresh = None;
         }
         while tried.len() < ATTEMPTS && (first || Instant::now() < deadline) {
             let next = chosen
@@ -80,6 +87,7 @@ impl Core {
                 {
                     observe::waited_for_quota();
                     Box::pin(sleep(wait)).await;
+                    fresh = None;
                     tried.clear();
                     continue;
                 }
@@ -104,6 +112,7 @@ impl Core {
                 if Instant::now() + wait < deadline {
                     observe::waited_for_quota();
                     Box::pin(sleep(wait)).await;
+                    fresh = None;
                     continue;
                 }
                 failures.push(RpcError::RateLimited {
@@ -113,11 +122,12 @@ impl Core {
                 break;
             }
             tried.push(node.index);
-            if rank == Rank::Lost
-                && let Err(error) = Box::pin(node.ensure_verified()).await
-            {
-                failures.push(error);
-                continue;
+            if rank == Rank::Lost {
+                fresh = None;
+                if let Err(error) = Box::pin(node.ensure_verified()).await {
+                    failures.push(error);
+                    continue;
+                }
             }
             asked += 1;
             self.retries.asked(question.purse);
@@ -133,14 +143,17 @@ impl Core {
                     break;
                 }
             }
-            let started = Instant::now();
+            let started = fresh.take().unwrap_or_else(Instant::now);
             let left = deadline.saturating_duration_since(started);
-            let within = match self.has_nobody_else(node) {
-                true => left,
-                false => attempt.min(left),
+            let time = Allowance {
+                since: started,
+                within: match self.has_nobody_else(node) {
+                    true => left,
+                    false => attempt.min(left),
+                },
             };
             let (node, outcome) = self
-                .attempt(question, node, started, within, &mut tried, repeatable)
+                .attempt(question, node, time, &mut tried, repeatable)
                 .await;
             let now = Instant::now();
             let from = Some(node.index);
@@ -285,12 +298,11 @@ impl Core {
         self: &'a Arc<Self>,
         question: &'a Question,
         node: &'a Node,
-        started: Instant,
-        within: Duration,
-        tried: &mut Vec<usize>,
+        time: Allowance,
+        tried: &mut Tried,
         repeatable: bool,
     ) -> (&'a Node, Result<Forwarded, RpcError>) {
-        let one = |index: usize| {
+        let one = |index: usize, time: Allowance| {
             let core = Arc::clone(self);
             let (id, body) = question.encoded();
             let name: std::borrow::Cow<'static, str> = match &question.unknown {
@@ -300,16 +312,16 @@ impl Core {
             let priority = question.priority(core.chain.tags().map_or(0, |tags| tags.latest));
             async move {
                 core.pool.0.nodes[index]
-                    .forward(id, &name, body, within, priority)
+                    .forward(id, &name, body, time, priority)
                     .await
             }
         };
         let hedges = repeatable && matches!(question.method.kind, Kind::Light | Kind::Call);
-        let under_way = |node: &'a Node| {
+        let under_way = |node: &'a Node, time| {
             let of = (node, question.name());
-            UnderWay::new(self, of, one(node.index))
+            UnderWay::new(self, of, one(node.index, time))
         };
-        let mut first = under_way(node);
+        let mut first = under_way(node, time);
         if matches!(question.method.kind, Kind::Logs | Kind::Trace) {
             // Heavy, so the endpoint is told by the end of its connection that nobody waits.
             return (node, first.left_alone().await);
@@ -321,7 +333,7 @@ impl Core {
         tokio::select! {
             biased;
             outcome = &mut first => return (node, outcome),
-            () = Patience::until(started + patience) => {}
+            () = Patience::until(time.since + patience) => {}
         }
         let second = self
             .choose(question, tried)
@@ -332,7 +344,8 @@ impl Core {
         };
         tried.push(other.index);
         // Rare, so no part of what every question takes in memory.
-        Box::pin(race(first, under_way(other))).await
+        let second = under_way(other, Allowance::from_now(time.within));
+        Box::pin(race(first, second)).await
     }
 
     /// Who is asked, once somebody has the block or nobody gets it in time: one at or below the tip

@@ -536,6 +536,7 @@ async fn post(
         let from = From {
             caller: &caller,
             socket: None,
+            arrived: Instant::now(),
         };
         let handled = answers.handle(&body, &from).await;
         (handled.said.pieces(), handled.wait)

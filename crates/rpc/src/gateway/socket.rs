@@ -579,6 +579,7 @@ fn answer(
         let from = From {
             caller: &caller,
             socket: Some(&subscriber),
+            arrived: Instant::now(),
         };
         let handled = core.handle(&request, &from).await;
         let answer = handled.said.pieces().map(Pieces::whole);

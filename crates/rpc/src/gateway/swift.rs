@@ -136,6 +136,7 @@ pub(crate) async fn serve(
     let timer = tokio::time::sleep(IDLE);
     tokio::pin!(timer);
     let mut waiting_since = Instant::now();
+    let mut arrived = waiting_since;
     let mut cores = link.cores();
     let mut settings = cores.borrow_and_update().clone();
     let mut known: Option<Known> = None;
@@ -191,8 +192,12 @@ pub(crate) async fn serve(
                 biased;
                 read = stream.read_buf(&mut buffer) => match read {
                     Ok(0) | Err(_) => return Outcome::Done,
-                    Ok(_) if began => waiting_since = Instant::now(),
-                    Ok(_) => {}
+                    Ok(_) => {
+                        arrived = Instant::now();
+                        if began {
+                            waiting_since = arrived;
+                        }
+                    }
                 },
                 () = &mut timer => {
                     if waiting_since + patience <= Instant::now() {
@@ -245,6 +250,7 @@ pub(crate) async fn serve(
         let from = From {
             caller,
             socket: None,
+            arrived,
         };
         let rest = {
             let handling = pin!(settings.handle(&buffer[body..body + length], &from));
@@ -268,6 +274,7 @@ pub(crate) async fn serve(
             return Outcome::Done;
         }
         waiting_since = Instant::now();
+        arrived = waiting_since;
         if timer.is_elapsed() {
             timer.as_mut().reset(waiting_since + IDLE);
         }

@@ -23,8 +23,6 @@ const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 96;
 /// Room made for an answer whose length is not known yet.
 const ROOM: usize = 4 << 10;
-/// Answers up to this size are copied out of the buffer they came in.
-const SMALL: usize = 2 << 10;
 /// Bodies up to this size are sent in one piece with their heads.
 const COPIED: usize = 16 << 10;
 /// A host may have several addresses, and the first may be dead.
@@ -202,12 +200,7 @@ impl Connection {
         while self.buffer.len() < length {
             self.more().await.map_err(Broken::Within)?;
         }
-        // A small answer leaves the buffer to the next one.
-        if length <= SMALL {
-            let bytes = Bytes::copy_from_slice(&self.buffer[..length]);
-            self.buffer.advance(length);
-            return Ok(bytes);
-        }
+        // Once it is dropped, which mostly is before the next answer comes, its place is used again.
         Ok(self.buffer.split_to(length).freeze())
     }
 
@@ -288,6 +281,14 @@ struct Head {
     keep: bool,
 }
 
+/// Digits and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    let all = digits.iter().all(u8::is_ascii_digit) && !digits.is_empty();
+    let add =
+        |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    all.then(|| digits.iter().try_fold(0, add)).flatten()
+}
+
 impl Head {
     /// The head and how long it is; none if it is not all there.
     fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, Broken> {
@@ -312,9 +313,8 @@ impl Head {
         for header in response.headers.iter() {
             let value = || std::str::from_utf8(header.value).unwrap_or_default().trim();
             if header.name.eq_ignore_ascii_case("content-length") {
-                let length: u64 = value()
-                    .parse()
-                    .map_err(|_| Broken::Malformed("a length that is no number"))?;
+                let length = number(header.value.trim_ascii())
+                    .ok_or(Broken::Malformed("a length that is no number"))?;
                 if known.is_some_and(|known| known != length) {
                     return Err(Broken::Malformed("two lengths"));
                 }

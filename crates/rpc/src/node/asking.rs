@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Node;
 use crate::error::RpcError;
 use crate::http::HttpEndpoint;
+use crate::patience::Allowance;
 use crate::refusal;
 use crate::status::NodeState;
 use crate::wire::{self, Refusal, Unreadable};
@@ -41,7 +42,8 @@ impl Node {
         let answer = match (&self.http, &self.ws) {
             (Some(http), _) => {
                 let within = self.patience(http.timeout());
-                http.post_within(method, body, within).await?
+                let time = Allowance::from_now(within);
+                http.post_within(method, &body, time).await?
             }
             (None, Some(ws)) => {
                 let within = self.patience(ws.timeout());
@@ -70,7 +72,10 @@ impl Node {
             wire::encode(id, method, params).map_err(|cause| self.unsendable(method, &cause))?;
         self.timed(method, async {
             let answer = match (http, &self.ws) {
-                (Some(http), _) => http.post_within(method, body, within).await?,
+                (Some(http), _) => {
+                    let time = Allowance::from_now(within);
+                    http.post_within(method, &body, time).await?
+                }
                 (None, Some(ws)) => ws.call_within(id, method, body, within).await?,
                 (None, None) => return Err(self.no_url()),
             };

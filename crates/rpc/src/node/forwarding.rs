@@ -15,6 +15,7 @@ use crate::error::RpcError;
 use crate::gate::{Permit, Priority};
 use crate::http::HttpEndpoint;
 use crate::masked::Mask;
+use crate::patience::Allowance;
 use crate::wire::{self, Refusal, Split, SplitBatch};
 
 /// Parts of one batch under way at an endpoint.
@@ -50,23 +51,21 @@ impl Forwarded {
 }
 
 impl Node {
-    /// Puts a question that is encoded already under this id, with a time-out of its own, which
-    /// standing in line is part of. A JSON-RPC error is an answer here; the errors of this function
+    /// Puts a question that is encoded already under this id, within a time that standing in line is
+    /// part of. A JSON-RPC error is an answer here; the errors of this function
     /// are those of the endpoint.
     pub(crate) async fn forward(
         &self,
         id: u64,
         method: &str,
         body: Bytes,
-        within: Duration,
+        time: Allowance,
         priority: Priority,
     ) -> Result<Forwarded, RpcError> {
         let _in_flight = self.fitness.begin();
-        let deadline = Instant::now() + within;
-        let mut permit = self.enter(priority, deadline).await?;
+        let mut permit = self.enter(priority, time).await?;
         let started = permit.since();
-        let left = deadline.saturating_duration_since(started);
-        let outcome = self.put(id, method, body, left).await;
+        let outcome = self.put(id, method, &body, time.left_at(started)).await;
         let ended = self.judge(started, method, &outcome, Forwarded::is_result);
         permit.ends(ended);
         self.learn(&outcome);
@@ -77,12 +76,14 @@ impl Node {
         &self,
         id: u64,
         method: &str,
-        body: Bytes,
-        within: Duration,
+        body: &Bytes,
+        time: Allowance,
     ) -> Result<Forwarded, RpcError> {
         let answer = match (&self.http, &self.ws) {
-            (Some(http), _) => http.post_within(method, body, within).await?,
-            (None, Some(ws)) => Box::pin(ws.call_within(id, method, body, within)).await?,
+            (Some(http), _) => http.post_within(method, body, time).await?,
+            (None, Some(ws)) => {
+                Box::pin(ws.call_within(id, method, body.clone(), time.within)).await?
+            }
             (None, None) => return Err(self.no_url()),
         };
         wire::split(id, &answer)
@@ -91,9 +92,9 @@ impl Node {
     }
 
     /// A place in front of the endpoint.
-    async fn enter(&self, priority: Priority, deadline: Instant) -> Result<Permit, RpcError> {
+    async fn enter(&self, priority: Priority, time: Allowance) -> Result<Permit, RpcError> {
         self.gate
-            .enter(priority, deadline)
+            .enter(priority, time)
             .await
             .map_err(|turned| RpcError::Busy {
                 node: self.name.to_string(),
@@ -123,7 +124,11 @@ impl Node {
         let Some(http) = &self.http else {
             let mut singly = Vec::with_capacity(questions.len());
             for (id, body) in questions {
-                singly.push(self.forward(*id, method, body.clone(), within, priority));
+                let body = body.clone();
+                singly.push(async move {
+                    let time = Allowance::from_now(within);
+                    self.forward(*id, method, body, time, priority).await
+                });
             }
             return stream::iter(singly).buffered(PIPELINED).collect().await;
         };
@@ -249,10 +254,15 @@ impl Node {
         priority: Option<Priority>,
     ) -> Option<Vec<Result<Forwarded, RpcError>>> {
         let nothing = |error: RpcError| Some(part.iter().map(|_| Err(error.clone())).collect());
+        let left = || {
+            let since = Instant::now();
+            let within = deadline.saturating_duration_since(since);
+            Allowance { since, within }
+        };
         let _in_flight = self.fitness.begin();
         let _permit = match priority {
             None => None,
-            Some(priority) => match self.enter(priority, deadline).await {
+            Some(priority) => match self.enter(priority, left()).await {
                 Ok(permit) => Some(permit),
                 Err(busy) => return nothing(busy),
             },
@@ -264,10 +274,9 @@ impl Node {
         }
         body.put_u8(b']');
         let ids: Vec<u64> = part.iter().map(|(id, _)| *id).collect();
-        let left = deadline.saturating_duration_since(Instant::now());
         let came = self
             .timed(method, async {
-                let answer = http.post_within(method, body.freeze(), left).await?;
+                let answer = http.post_within(method, &body, left()).await?;
                 wire::split_batch(&ids, &answer)
                     .map_err(|it| self.unreadable(method, Some(http), &answer, it))
             })

@@ -1,6 +1,6 @@
 //! The names and labels dashboards look for.
 
-use dodona_rpc::{CALL_TIME_HISTOGRAM, NodeConfig, NodeState};
+use dodona_rpc::{HISTOGRAMS, NodeConfig, NodeState};
 use dodona_testkit::until;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
@@ -9,11 +9,12 @@ use crate::{reaches, watched};
 
 #[tokio::test]
 async fn metrics_have_the_names_and_labels_existing_dashboards_know() {
-    let (histogram, bounds) = CALL_TIME_HISTOGRAM;
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(histogram.to_owned()), &bounds)
-        .unwrap()
-        .build_recorder();
+    let with_bounds = |builder: PrometheusBuilder, (name, bounds): &(&str, &[f64])| {
+        builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), bounds)
+    };
+    let mut histograms = HISTOGRAMS.iter();
+    let builder = histograms.try_fold(PrometheusBuilder::new(), with_bounds);
+    let recorder = builder.unwrap().build_recorder();
     let page = recorder.handle();
     // Everything of this test runs on this thread.
     let _installed = metrics::set_default_local_recorder(&recorder);
