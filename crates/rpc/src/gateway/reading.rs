@@ -24,8 +24,19 @@ pub(super) const VIEWS: usize = 3;
 /// Questions under way, and who else waits for their answers. Whoever came first puts the question,
 /// and goes on with it for the others when its client is gone (`gone`); where it ends all the same
 /// before there is an answer, the next of those who wait begins anew.
+///
+/// In parts, by their keys, so that workers seldom stand in each other's way.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<HashMap<Key, UnderWay, AsItIs>>);
+pub(crate) struct Flights([Part; PARTS]);
+
+/// Alone on its line of a processor's cache.
+#[derive(Default)]
+#[repr(align(64))]
+struct Part(Mutex<Open>);
+
+type Open = HashMap<Key, UnderWay, AsItIs>;
+
+const PARTS: usize = 16;
 
 struct UnderWay {
     /// Whose task puts the question.
@@ -46,13 +57,21 @@ struct Flight<'a> {
     key: Option<Key>,
 }
 
-impl Flights {
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, UnderWay, AsItIs>> {
+impl Part {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flights {
+    /// Where a question is if it is under way.
+    fn part(&self, key: Key) -> MutexGuard<'_, Open> {
+        // The map goes by the other half.
+        self.0[(key >> 64) as usize % PARTS].open()
     }
 
     fn board(&self, key: Key) -> Seat<'_> {
-        match self.map().entry(key) {
+        match self.part(key).entry(key) {
             Entry::Occupied(mut others) => {
                 let (tell, told) = oneshot::channel();
                 others.get_mut().others.push((task::try_id(), tell));
@@ -75,10 +94,12 @@ impl Flights {
 impl Flights {
     /// Whether another task waits for an answer to a question that this one puts.
     pub(super) fn others_wait_for(&self, task: Option<task::Id>) -> bool {
-        let map = self.map();
-        let mut ours = map.values().filter(|flight| flight.of == task);
         let waits = |(of, tell): &(_, oneshot::Sender<_>)| *of != task && !tell.is_closed();
-        ours.any(|flight| flight.others.iter().any(waits))
+        self.0.iter().any(|part| {
+            let open = part.open();
+            let mut ours = open.values().filter(|flight| flight.of == task);
+            ours.any(|flight| flight.others.iter().any(waits))
+        })
     }
 }
 
@@ -91,7 +112,8 @@ impl Flight<'_> {
     }
 
     fn take_off_the_list(&mut self) -> Option<Vec<(Option<task::Id>, oneshot::Sender<Asked>)>> {
-        let flight = self.flights.map().remove(&self.key.take()?)?;
+        let key = self.key.take()?;
+        let flight = self.flights.part(key).remove(&key)?;
         Some(flight.others)
     }
 }

@@ -209,9 +209,14 @@ impl Node {
         self.meters.called(method, took, succeeded);
         self.calls.fetch_add(1, Ordering::Relaxed);
         let slow = matches!(outcome, Err(RpcError::Timeout { .. }));
-        self.was_slow.store(slow, Ordering::Relaxed);
+        // Written only when it changes: others read what lies beside it all the time.
+        if self.was_slow.load(Ordering::Relaxed) != slow {
+            self.was_slow.store(slow, Ordering::Relaxed);
+        }
         if answered {
-            self.failed_in_a_row.store(0, Ordering::Relaxed);
+            if self.failed_in_a_row.load(Ordering::Relaxed) != 0 {
+                self.failed_in_a_row.store(0, Ordering::Relaxed);
+            }
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             let before = self.latency_micros.load(Ordering::Relaxed);
             let average = if before == 0 {

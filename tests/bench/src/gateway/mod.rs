@@ -151,12 +151,12 @@ async fn side_by_side(
     let clients = upstreams().await?;
     let ports = [clients[0].port, clients[1].port];
     // The machine is now fast and now slow, whoever is measured: many short turns, one after another.
-    let rounds = if length.quick { 3 } else { 9 };
+    let rounds = if length.quick { 5 } else { 25 };
     let calls = |per_second: Option<f64>| Calls {
         socket,
         port: 0,
         connections: CONNECTIONS,
-        seconds: 1.2,
+        seconds: 0.5,
         per_second,
     };
     let programs = [
@@ -207,10 +207,7 @@ async fn side_by_side(
     let direct = &subjects[programs.len()].p99;
     let pairs = subjects[0].p99.iter().zip(direct);
     let mut added: Vec<f64> = pairs.map(|(ours, direct)| ours - direct).collect();
-    let ratios: Vec<f64> = ratios
-        .into_iter()
-        .map(|mut of_rounds| percentile(&mut of_rounds, 0.5))
-        .collect();
+    let ratios: Vec<Ratio> = ratios.into_iter().map(Ratio::of).collect();
     let added_micros = percentile(&mut added, 0.5);
     let measured: Result<Vec<Measured>> = subjects.into_iter().map(Subject::measured).collect();
     let load = Load {
@@ -219,6 +216,22 @@ async fn side_by_side(
         rounds,
     };
     Ok(compared(&load, &measured?, &ratios, added_micros))
+}
+
+/// What all rounds say about two programs, which no single one does.
+struct Ratio {
+    median: f64,
+    /// Between these lies half of the rounds.
+    quartiles: [f64; 2],
+}
+
+impl Ratio {
+    fn of(mut rounds: Vec<f64>) -> Self {
+        Self {
+            median: percentile(&mut rounds, 0.5),
+            quartiles: [0.25, 0.75].map(|part| percentile(&mut rounds, part)),
+        }
+    }
 }
 
 /// What was offered.
@@ -231,7 +244,12 @@ struct Load {
 
 /// The figures of all that was measured, the gateway first; `ratios` are of its CPU to each of the
 /// other programs'.
-fn compared(load: &Load, measured: &[Measured], ratios: &[f64], added_micros: f64) -> Vec<Figure> {
+fn compared(
+    load: &Load,
+    measured: &[Measured],
+    ratios: &[Ratio],
+    added_micros: f64,
+) -> Vec<Figure> {
     let over = if load.socket { "ws" } else { "http" };
     let rounds = format!("median of {} rounds in turn", load.rounds);
     let fast = json!({
@@ -258,9 +276,11 @@ fn compared(load: &Load, measured: &[Measured], ratios: &[f64], added_micros: f6
         }
     }
     for (other, ratio) in measured[1..].iter().zip(ratios) {
+        let mut fast = fast.clone();
+        fast["half_of_the_rounds_between"] = json!(ratio.quartiles);
         let figure = Figure::new(
             format!("{over}_cpu_of_gateway_to_{}", other.name),
-            *ratio,
+            ratio.median,
             "ratio",
             &fast,
         );
