@@ -256,6 +256,31 @@ async fn with_every_client_down_at_the_start_the_port_is_open_and_says_so_until_
 }
 
 #[tokio::test]
+async fn a_client_that_hangs_from_the_start_does_not_keep_the_port_shut() {
+    let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let file = folder.path().join("gateway.toml");
+    let theirs = hangs.local_addr().unwrap();
+    let text = format!(
+        "listen = '127.0.0.1:{port}'\n[[upstream]]\nname = 'a'\nhttp = 'http://{theirs}'\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let _gateway = begun(&file);
+    let (asked, _) = hangs.accept().await.unwrap();
+    eventually("the port is open", || async {
+        get(port, "/health").await.filter(|(code, _)| *code == 200)
+    })
+    .await;
+    // The first question still waits for its answer.
+    let mut question = vec![0; 64 << 10];
+    asked.readable().await.unwrap();
+    assert!(asked.try_read(&mut question).unwrap() > 0);
+    let more = asked.try_read(&mut question);
+    assert!(more.is_err_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock));
+    assert_eq!(get(port, "/readyz").await.unwrap().0, 503);
+}
+
+#[tokio::test]
 async fn clients_of_two_chains_are_told_apart_before_anybody_is_answered() {
     let one = client().await;
     let other = client_at(free_port(), 100, "0x1").await;

@@ -28,7 +28,7 @@ const LOG_PAUSE: Duration = Duration::from_millis(50);
 const SAMPLE_DEPTH: u64 = 64;
 const SAMPLE_AT_LEAST: u64 = 2;
 /// Blocks whose logs are fetched at the same time for those who are behind.
-const AHEAD: usize = 8;
+pub(super) const AHEAD: usize = 8;
 const LOGS: &str = "eth_getLogs";
 /// So many blocks whose logs fit at no endpoint, and blooms are not relied on.
 const MISFITS: u32 = 5;
@@ -93,16 +93,23 @@ impl Core {
             return;
         };
         for change in changes {
-            let Change::Add(block) = change else { continue };
-            // Somebody is at it, or was and there are none yet.
-            let is_new =
-                matches!(block.logs.known(), Some(Kept::NotYet)) && block.logs.failures() == 0;
-            if is_new && wanted(&block) {
-                let core = Arc::clone(self);
-                tokio::spawn(async move {
-                    core.logs_of(&block).await;
-                });
+            if let Change::Add(block) = change
+                && wanted(&block)
+            {
+                self.begin_to_fetch(&block);
             }
+        }
+    }
+
+    /// Fetches the logs of a block beside whoever says so, unless somebody is at it, or was and there are
+    /// none yet.
+    pub(super) fn begin_to_fetch(self: &Arc<Self>, block: &Arc<Block>) {
+        let is_new = matches!(block.logs.known(), Some(Kept::NotYet)) && block.logs.failures() == 0;
+        if is_new {
+            let (core, block) = (Arc::clone(self), Arc::clone(block));
+            tokio::spawn(async move {
+                core.logs_of(&block).await;
+            });
         }
     }
 

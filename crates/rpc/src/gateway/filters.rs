@@ -14,6 +14,7 @@ use super::access::Caller;
 use super::block::{LogsOf, LogsQuestion, Tags};
 use super::budget::Purse;
 use super::chain::{Change, Cursor, Gap, Kept};
+use super::completeness::AHEAD;
 use super::envelope::Answer;
 use super::interests::{Keeping, LooksFor, client_keeps};
 use super::log::RawLog;
@@ -244,7 +245,7 @@ impl Core {
         }
     }
 
-    pub(crate) async fn filter_changes(&self, params: &str) -> Answer {
+    pub(crate) async fn filter_changes(self: &Arc<Self>, params: &str) -> Answer {
         let Some(id) = read_id(params) else {
             return Answer::error(
                 -32602,
@@ -302,7 +303,7 @@ impl Core {
     }
 
     /// What the changes mean for a filter; none if some logs cannot be had now.
-    async fn logs_in(&self, changes: &[Change], wants: &OfLogs) -> Option<String> {
+    async fn logs_in(self: &Arc<Self>, changes: &[Change], wants: &OfLogs) -> Option<String> {
         let mut list = String::new();
         let mut push = |raw: &[u8]| {
             if !list.is_empty() {
@@ -310,22 +311,21 @@ impl Core {
             }
             list.push_str(&String::from_utf8_lossy(raw));
         };
-        let criteria = &wants.looks_for.criteria;
-        for change in changes {
-            let (Change::Add(block) | Change::Remove(block)) = change;
-            if !wants.is_about(block.head.number, block.head.hash) {
-                continue;
-            }
-            if criteria.items() > MANY {
-                // All of them are looked for in each block's bloom: others have their turn meanwhile.
-                tokio::task::yield_now().await;
+        let due = due(changes, wants).await;
+        for (at, change) in due.iter().enumerate() {
+            // The first ones together, then always one more: that is what who is behind waits for.
+            let ahead = if at == 0 {
+                1..AHEAD
+            } else {
+                at + AHEAD - 1..at + AHEAD
+            };
+            for next in due.iter().take(ahead.end).skip(ahead.start) {
+                if let Change::Add(block) = next {
+                    self.begin_to_fetch(block);
+                }
             }
             match change {
                 Change::Add(block) => {
-                    let bloom = block.head.logs_bloom.as_deref();
-                    if bloom.is_some_and(|bloom| !bloom.is_zero() && !criteria.may_be_in(bloom)) {
-                        continue;
-                    }
                     let logs = match self.logs_of(block).await {
                         Kept::All(logs) => logs,
                         Kept::Untold => continue,
@@ -366,6 +366,28 @@ impl Core {
             Wants::Blocks | Wants::Pending { .. } => None,
         }
     }
+}
+
+/// The changes that may have something for a filter.
+async fn due<'a>(changes: &'a [Change], wants: &OfLogs) -> Vec<&'a Change> {
+    let criteria = &wants.looks_for.criteria;
+    let mut due = Vec::new();
+    for change in changes {
+        let (Change::Add(block) | Change::Remove(block)) = change;
+        if !wants.is_about(block.head.number, block.head.hash) {
+            continue;
+        }
+        if criteria.items() > MANY {
+            // All of them are looked for in each block's bloom: others have their turn meanwhile.
+            tokio::task::yield_now().await;
+        }
+        let bloom = block.head.logs_bloom.as_deref();
+        let has_none = bloom.is_some_and(|bloom| !bloom.is_zero() && !criteria.may_be_in(bloom));
+        if matches!(change, Change::Remove(_)) || !has_none {
+            due.push(change);
+        }
+    }
+    due
 }
 
 #[cfg(test)]

@@ -454,9 +454,8 @@ fn stranger(core: &Core, headers: &HeaderMap, authority: Option<&str>) -> Option
 
 /// Whether the gateway answers to this host, with its port or without.
 pub(crate) fn is_ours(core: &Core, host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let Some(name) = name_of(host) else {
+        return false;
     };
     name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
@@ -465,6 +464,22 @@ pub(crate) fn is_ours(core: &Core, host: &str) -> bool {
             .hosts
             .iter()
             .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// A host's name without the port behind it; none where something else stands there, which makes it
+/// another one: `localhost:x@elsewhere`.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, behind) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let port = match behind {
+        "" => "",
+        behind => behind.strip_prefix(':')?,
+    };
+    port.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some(name)
 }
 
 /// An answer to a request whose body is of no interest. A body that is left lying would break the

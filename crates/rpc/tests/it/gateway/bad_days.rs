@@ -274,6 +274,28 @@ async fn all_upstreams_down_and_back_costs_a_subscriber_nothing() {
 }
 
 #[tokio::test]
+async fn without_any_upstream_the_chain_does_not_seem_to_stand_still() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    let newest = door.result("eth_blockNumber", json!([])).await;
+    clients.iter().for_each(Upstream::dies);
+    // A short outage is nobody's business.
+    assert_eq!(door.result("eth_blockNumber", json!([])).await, newest);
+    let error = until("the newest block is not told any more", || async {
+        let answer = door.ask("eth_blockNumber", json!([])).await;
+        answer.get("error").cloned()
+    })
+    .await;
+    assert_eq!(error["message"], "no upstream is available");
+    clients[1].rises().await;
+    until("it is told again", || async {
+        let answer = door.ask("eth_blockNumber", json!([])).await;
+        (answer["result"] == newest).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_range_no_upstream_takes_in_one_piece_is_answered_in_one_piece() {
     let clients = upstreams(2).await;
     clients.iter().for_each(|client| {

@@ -535,7 +535,16 @@ async fn doors_that_should_be_closed_are() {
     };
     assert_eq!(with("origin", "https://evil.example").await, 403);
     assert_eq!(with("origin", "https://app.example").await, 200);
-    assert_eq!(with("host", "evil.example").await, 403);
+    for host in [
+        "evil.example",
+        "localhost:x@evil.example",
+        "localhost:1.evil.example",
+        "[::1]evil.example",
+        "[::1",
+    ] {
+        assert_eq!(with("host", host).await, 403, "{host}");
+    }
+    assert_eq!(with("host", "[::1]:8545").await, 200);
     assert_eq!(with("host", "localhost:8545").await, 200);
 }
 

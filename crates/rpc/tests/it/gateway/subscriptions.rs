@@ -1,12 +1,13 @@
 //! What subscribers and filters are told.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use dodona_rpc::gateway::GatewayConfig;
 use dodona_testkit::until;
 use serde_json::{Value, json};
 
-use super::upstream::{Upstream, hash_of};
+use super::upstream::{Fault, Receipts, Upstream, hash_of};
 use super::{Door, Socket, upstreams};
 
 #[tokio::test]
@@ -160,6 +161,49 @@ async fn filters_survive_the_upstream_they_were_made_under() {
         door.ask("eth_getFilterChanges", json!([logs])).await["error"]["message"],
         "filter not found"
     );
+}
+
+#[tokio::test]
+async fn logs_of_several_blocks_are_fetched_beside_one_another_for_a_filter() {
+    let clients = upstreams(2).await;
+    let door = Door::before(&clients).await;
+    let filter = door.result("eth_newFilter", json!([{}])).await;
+    for client in &clients {
+        let slow = Fault::SlowAt("eth_getLogs", Duration::from_secs(3600));
+        client.has_receipts(Receipts::Lacks).suffers(slow);
+        client.is_at(112);
+    }
+    door.reaches(112).await;
+    let asking = async {
+        let changes = door.ask("eth_getFilterChanges", json!([filter])).await;
+        panic!("nobody gives any logs: {changes}");
+    };
+    // One after another, there would be the first one's alone.
+    let begun = until("the logs of the next blocks are asked for", || async {
+        let asked = clients
+            .iter()
+            .map(|client| client.asked_with("eth_getLogs"));
+        let blocks: HashSet<_> = asked
+            .flatten()
+            .map(|it| it[0]["blockHash"].to_string())
+            .collect();
+        (blocks.len() == 8).then_some(())
+    });
+    tokio::select! {
+        () = asking => {}
+        () = begun => {}
+    }
+    for client in &clients {
+        client.suffers(Fault::Well);
+    }
+    let all = until("there are logs again", || async {
+        let changes = door.ask("eth_getFilterChanges", json!([filter])).await;
+        changes["result"].as_array().cloned()
+    })
+    .await;
+    let blocks: Vec<_> = all.iter().map(|log| log["blockHash"].clone()).collect();
+    let expected: Vec<_> = (101..=112).map(|block| json!(hash_of(block, 0))).collect();
+    assert_eq!(blocks, expected);
 }
 
 /// The next so many waiting transactions a subscriber is told of, in order of their hashes.
