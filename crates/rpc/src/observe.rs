@@ -22,12 +22,13 @@ const CALL_TIME: (&str, &[f64]) = (
     "evm_pool_rpc_node_rpc_call_time",
     &[50e6, 100e6, 200e6, 500e6, 1e9, 2e9, 4e9, 8e9],
 );
-/// The time from a request to its answer, and the histogram's upper bounds in seconds. Histograms of
+/// The time from a request's turn to its answer, each of a batch by itself, and the histogram's upper bounds in seconds. Histograms of
 /// several gateways can be added up, which quantiles cannot.
 pub(crate) const REQUEST_SECONDS: (&str, &[f64]) = (
     "dodona_gateway_request_seconds",
     &[
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        120.0,
     ],
 );
 /// The time it takes to prove a block's receipts, likewise.

@@ -19,8 +19,8 @@ use crate::plain;
 const QUOTED_CHARS: usize = 80;
 /// How much of it is looked through for secrets.
 const LOOKED_THROUGH: usize = 4 << 10;
-/// Small requests are written into this much memory together.
-const SHEET_BYTES: usize = 16 << 10;
+/// Small requests are written into this much memory together: one that takes long keeps all of it.
+const SHEET_BYTES: usize = 4 << 10;
 
 #[derive(Serialize)]
 struct Request<'a, P> {
@@ -87,8 +87,8 @@ pub(crate) fn encode_raw(id: u64, method: &str, params: &str) -> Bytes {
         put_request(&mut body, id, method, params);
         return body.freeze();
     }
-    // Small ones are written behind one another, and a sheet is used again once all that is on it is
-    // done with.
+    // Small ones are written behind one another. A full sheet is used again if all that is on it is done
+    // with by then, else there is a new one.
     SHEET.with_borrow_mut(|sheet| {
         if sheet.capacity() < room {
             sheet.reserve(SHEET_BYTES);

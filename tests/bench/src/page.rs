@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use crate::figure::Figure;
 use crate::machine::Machine;
 
+/// A member of a load: between which figures half of the rounds lie.
+pub(crate) const SPREAD: &str = "half_of_the_rounds_between";
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/benchmarks.md");
 
 /// Replaces the results of this benchmark and variant.
@@ -39,7 +41,13 @@ fn results(figures: &[Figure], machine: &Machine, load_after: f64) -> Result<Str
         machine.load_average,
     );
     for figure in figures {
-        let load = figure.load["offered"].as_str().unwrap_or_default();
+        let mut load = figure.load["offered"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        if let [Some(low), Some(high)] = [0, 1].map(|at| figure.load[SPREAD][at].as_f64()) {
+            write!(load, "; half of the rounds between {low:.2} and {high:.2}")?;
+        }
         writeln!(
             text,
             "| `{}` | {} | {} | {} | {} | {load} |",
@@ -54,7 +62,10 @@ fn results(figures: &[Figure], machine: &Machine, load_after: f64) -> Result<Str
         let mut load = figure.load.clone();
         if let Some(load) = load.as_object_mut() {
             load.retain(|name, _| {
-                !matches!(name.as_str(), "offered" | "window_seconds" | "load_average")
+                !matches!(
+                    name.as_str(),
+                    "offered" | "window_seconds" | "load_average" | SPREAD
+                )
             });
         }
         writeln!(text, "\nOf every load: `{load}`.")?;

@@ -249,6 +249,13 @@ async fn with_every_client_down_at_the_start_the_port_is_open_and_says_so_until_
     // No figures of a chain that does not exist.
     let (_, metrics) = get(port, "/metrics").await.unwrap();
     assert!(metrics.contains("ID=\"4242\""), "{metrics}");
+    // Histograms, which those of several gateways can be added up from.
+    for line in [
+        "dodona_gateway_request_seconds_bucket{method=\"eth_chainId\",le=\"120\"}",
+        "evm_pool_rpc_node_rpc_call_time_bucket{",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
     assert!(
         !metrics.contains("ID=\"0\"") && !metrics.contains("Id=\"0\""),
         "{metrics}"

@@ -32,6 +32,8 @@ use crate::node::{Forwarded, Node};
 
 /// Questions of one batch asked singly at the same time.
 const SINGLY: usize = 32;
+/// Answers up to this size are copied while they wait for others.
+const COPIED: usize = 2 << 10;
 
 /// What a batch stands on, and what is known for it already.
 #[derive(Default)]
@@ -216,7 +218,7 @@ impl Core {
                     {
                         continue;
                     }
-                    Answer::Result(result)
+                    Answer::Result(in_memory_of_its_own(result))
                 }
                 Ok(Forwarded::Refused(refusal, bytes)) => {
                     let (class, _) =
@@ -250,5 +252,14 @@ impl Core {
             answers.push((*at, asked));
         }
         answers
+    }
+}
+
+/// An answer that waits for others of its batch: a small one does not keep the buffer it came in, which
+/// is larger.
+fn in_memory_of_its_own(result: Bytes) -> Bytes {
+    match result.len() {
+        ..=COPIED => Bytes::copy_from_slice(&result),
+        _ => result,
     }
 }

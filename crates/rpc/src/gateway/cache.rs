@@ -41,8 +41,8 @@ pub(crate) enum Anchor {
     Transaction,
 }
 
-/// A question's name in the cache: 128 bits under a secret of this process, so that nobody can make
-/// two questions share one.
+/// A question's name in the cache: 128 bits under a secret of this process, so that nobody is
+/// known to be able to make two questions share one.
 pub(crate) type Key = u128;
 
 pub(crate) struct Cache {

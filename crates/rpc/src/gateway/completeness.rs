@@ -103,7 +103,7 @@ impl Core {
 
     /// Fetches the logs of a block beside whoever says so, unless somebody is at it, or was and there are
     /// none yet.
-    pub(super) fn begin_to_fetch(self: &Arc<Self>, block: &Arc<Block>) {
+    fn begin_to_fetch(self: &Arc<Self>, block: &Arc<Block>) {
         let is_new = matches!(block.logs.known(), Some(Kept::NotYet)) && block.logs.failures() == 0;
         if is_new {
             let (core, block) = (Arc::clone(self), Arc::clone(block));
@@ -378,7 +378,7 @@ mod tests {
                 })
             })
             .collect();
-        BlockLogs::read(&serde_json::Value::from(list).to_string().into()).unwrap()
+        BlockLogs::read(serde_json::Value::from(list).to_string().as_bytes()).unwrap()
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
+use futures_util::StreamExt;
+use futures_util::stream;
 use rand::RngExt;
 use serde_json::value::RawValue;
 
@@ -245,7 +247,7 @@ impl Core {
         }
     }
 
-    pub(crate) async fn filter_changes(self: &Arc<Self>, params: &str) -> Answer {
+    pub(crate) async fn filter_changes(&self, params: &str) -> Answer {
         let Some(id) = read_id(params) else {
             return Answer::error(
                 -32602,
@@ -303,7 +305,7 @@ impl Core {
     }
 
     /// What the changes mean for a filter; none if some logs cannot be had now.
-    async fn logs_in(self: &Arc<Self>, changes: &[Change], wants: &OfLogs) -> Option<String> {
+    async fn logs_in(&self, changes: &[Change], wants: &OfLogs) -> Option<String> {
         let mut list = String::new();
         let mut push = |raw: &[u8]| {
             if !list.is_empty() {
@@ -311,41 +313,34 @@ impl Core {
             }
             list.push_str(&String::from_utf8_lossy(raw));
         };
-        let due = due(changes, wants).await;
-        for (at, change) in due.iter().enumerate() {
-            // The first ones together, then always one more: that is what who is behind waits for.
-            let ahead = if at == 0 {
-                1..AHEAD
-            } else {
-                at + AHEAD - 1..at + AHEAD
-            };
-            for next in due.iter().take(ahead.end).skip(ahead.start) {
-                if let Change::Add(block) = next {
-                    self.begin_to_fetch(block);
-                }
-            }
-            match change {
-                Change::Add(block) => {
-                    let logs = match self.logs_of(block).await {
-                        Kept::All(logs) => logs,
-                        Kept::Untold => continue,
-                        Kept::NotYet => return None,
-                    };
-                    logs.list
-                        .iter()
-                        .filter(|log| wants.wants(log))
-                        .for_each(|log| push(&log.raw));
-                }
-                Change::Remove(block) => {
-                    let Kept::All(logs) = block.logs.lock().await.clone() else {
-                        continue;
-                    };
-                    logs.list
-                        .iter()
-                        .rev()
-                        .filter(|log| wants.wants(log))
-                        .for_each(|log| push(&log.removed()));
-                }
+        // Those of the next blocks are fetched beside one another: one after the other, who is behind would
+        // wait for the sum of it.
+        let mut fetching = Vec::new();
+        for change in due(changes, wants).await {
+            fetching.push(async move {
+                let kept = match change {
+                    Change::Add(block) => self.logs_of(block).await,
+                    Change::Remove(block) => block.logs.lock().await.clone(),
+                };
+                (change, kept)
+            });
+        }
+        let mut fetched = stream::iter(fetching).buffered(AHEAD);
+        while let Some(came) = fetched.next().await {
+            match came {
+                (Change::Add(_), Kept::All(logs)) => logs
+                    .list
+                    .iter()
+                    .filter(|log| wants.wants(log))
+                    .for_each(|log| push(&log.raw)),
+                (Change::Add(_), Kept::NotYet) => return None,
+                (Change::Remove(_), Kept::All(logs)) => logs
+                    .list
+                    .iter()
+                    .rev()
+                    .filter(|log| wants.wants(log))
+                    .for_each(|log| push(&log.removed())),
+                (_, Kept::Untold) | (Change::Remove(_), Kept::NotYet) => {}
             }
         }
         Some(list)

@@ -25,7 +25,7 @@ const OUTAGE: Duration = Duration::from_secs(10);
 pub(crate) struct From<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) socket: Option<&'a super::subscriptions::Subscriber>,
-    /// When all of it had come.
+    /// When its turn came: all of it was there, and what the connection asked before was answered.
     pub(crate) arrived: Instant,
 }
 
@@ -91,7 +91,9 @@ impl Core {
             Ok(Body::One(Err(wrong))) => Handled::one(Some(wrong.id), wrong.answer.into()),
             Ok(Body::One(Ok(request))) => {
                 let entry = self.lets_in(&request, from.caller);
-                let answered = self.one(&request, entry, from, &View::default()).await;
+                let answered = self
+                    .one(&request, entry, from, &View::default(), from.arrived)
+                    .await;
                 Handled::one(request.id, answered)
             }
             Ok(Body::Batch(requests)) => Box::pin(self.handle_batch(requests, from)).await,
@@ -160,7 +162,8 @@ impl Core {
     ) -> (Option<&'a str>, Answered) {
         match request {
             Ok(request) => {
-                let answer = self.one(&request, entry, from, view).await;
+                // What they had to wait for each other is nobody's time.
+                let answer = self.one(&request, entry, from, view, Instant::now()).await;
                 (request.id, answer)
             }
             Err(wrong) => (Some(wrong.id), wrong.answer.into()),
@@ -173,6 +176,7 @@ impl Core {
         entry: Result<&'static method::Method, Answered>,
         from: &From<'_>,
         view: &View,
+        began: Instant,
     ) -> Answered {
         let method = match &entry {
             Ok(method) => *method,
@@ -194,7 +198,7 @@ impl Core {
             },
             Err(refused) => refused,
         };
-        observe::answered(method, &answer.answer, from.arrived.elapsed());
+        observe::answered(method, &answer.answer, began.elapsed());
         answer
     }
 

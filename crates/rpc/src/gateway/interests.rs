@@ -204,7 +204,7 @@ mod tests {
             {"address": Address::repeat_byte(3), "topics": [topic(8)]},
             {"address": Address::repeat_byte(3), "topics": []},
         ]);
-        let logs = BlockLogs::read(&list.to_string().into()).unwrap();
+        let logs = BlockLogs::read(list.to_string().as_bytes()).unwrap();
         let mut all = Interests::default();
         for (id, filter) in (0..).zip(&filters) {
             all.add(id, of(filter));
@@ -243,7 +243,7 @@ mod tests {
         }
         let list =
             json!([{"address": Address::left_padding_from(&77_u128.to_be_bytes()), "topics": []}]);
-        let logs = BlockLogs::read(&list.to_string().into()).unwrap();
+        let logs = BlockLogs::read(list.to_string().as_bytes()).unwrap();
         assert_eq!(all.of(&logs.list[0]), [77]);
         assert_eq!(logs.list[0].marks().count(), 1, "one look for each mark");
         assert!(all.may_be_in(&logs.bloom()));

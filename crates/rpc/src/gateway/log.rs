@@ -44,9 +44,11 @@ struct Wire {
 }
 
 impl BlockLogs {
-    /// Reads the result of `eth_getLogs`.
-    pub(crate) fn read(result: &Bytes) -> Option<Self> {
-        let list: Vec<&RawValue> = serde_json::from_slice(result).ok()?;
+    /// Reads the result of `eth_getLogs`; in memory of its own, because it is kept for long and what an
+    /// answer came in may be much larger.
+    pub(crate) fn read(result: &[u8]) -> Option<Self> {
+        let result = Bytes::copy_from_slice(result);
+        let list: Vec<&RawValue> = serde_json::from_slice(&result).ok()?;
         let logs = list.into_iter().map(|raw| {
             let wire: Wire = serde_json::from_str(raw.get()).ok()?;
             Some(RawLog {
@@ -357,7 +359,7 @@ mod tests {
     use super::*;
 
     fn logs(list: serde_json::Value) -> BlockLogs {
-        BlockLogs::read(&list.to_string().into()).unwrap()
+        BlockLogs::read(list.to_string().as_bytes()).unwrap()
     }
 
     fn log(address: u8, topics: &[u8]) -> serde_json::Value {

@@ -23,6 +23,8 @@ const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 96;
 /// Room made for an answer whose length is not known yet.
 const ROOM: usize = 4 << 10;
+/// Larger answers take the connection's buffer with them.
+const LARGE: usize = 64 << 10;
 /// Bodies up to this size are sent in one piece with their heads.
 const COPIED: usize = 16 << 10;
 /// A host may have several addresses, and the first may be dead.
@@ -200,8 +202,15 @@ impl Connection {
         while self.buffer.len() < length {
             self.more().await.map_err(Broken::Within)?;
         }
-        // Once it is dropped, which mostly is before the next answer comes, its place is used again.
-        Ok(self.buffer.split_to(length).freeze())
+        if length <= LARGE {
+            // Once it is dropped, which mostly is before the next answer comes, its place is used again.
+            return Ok(self.buffer.split_to(length).freeze());
+        }
+        // Neither an idle connection nor small answers to come may keep so much.
+        let mut whole = std::mem::take(&mut self.buffer);
+        self.buffer.extend_from_slice(&whole[length..]);
+        whole.truncate(length);
+        Ok(whole.freeze())
     }
 
     async fn read_chunks(&mut self, most: usize) -> Result<Bytes, Broken> {
@@ -227,6 +236,7 @@ impl Connection {
             }
             let chunk = self.fill(length).await?;
             whole.extend_from_slice(&chunk);
+            drop(chunk);
             if self.fill(2).await? != b"\r\n"[..] {
                 return Err(Broken::Malformed("a chunk without an end"));
             }
@@ -479,9 +489,59 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_large_answer_leaves_no_large_buffer_behind_and_small_ones_stay_what_they_are() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let lengths = [5, LARGE * 10, 7, 3000, LARGE, 5, LARGE + 1, 1];
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            for length in lengths {
+                let _ = stream.read(&mut request).await.unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let letter = length.to_le_bytes()[0];
+                stream.write_all(&vec![letter; length]).await.unwrap();
+            }
+        });
+        let place = Place {
+            host: "127.0.0.1".to_owned(),
+            port,
+            tls: None,
+        };
+        let mut connection = place.connect().await.unwrap();
+        let mut bodies = Vec::new();
+        for _ in lengths {
+            let asked = connection.exchange(b"POST / HTTP/1.1\r\nContent-Length: ", b"", 1 << 20);
+            bodies.push(asked.await.unwrap().body);
+            assert!(connection.buffer.capacity() <= 2 * LARGE);
+        }
+        serving.await.unwrap();
+        for (length, body) in lengths.into_iter().zip(bodies) {
+            assert_eq!(body, vec![length.to_le_bytes()[0]; length]);
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_answer_is_told_apart() {
         type Fits = fn(&Broken) -> bool;
-        let cases: [(&'static [&'static [u8]], Fits); 8] = [
+        let cases: [(&'static [&'static [u8]], Fits); 12] = [
+            (
+                &[b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello"],
+                |b| matches!(b, Broken::Malformed(_)),
+            ),
+            (
+                &[b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nhello"],
+                |b| matches!(b, Broken::Malformed(_)),
+            ),
+            (
+                &[b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"],
+                |b| matches!(b, Broken::Malformed(_)),
+            ),
+            (
+                &[b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nhello"],
+                |b| matches!(b, Broken::Malformed(_)),
+            ),
             (&[], |b| matches!(b, Broken::Unanswered(_))),
             (&[b"HTTP/1.1 20"], |b| matches!(b, Broken::Within(_))),
             (&[b"SSH-2.0-OpenSSH\r\n\r\n"], |b| {

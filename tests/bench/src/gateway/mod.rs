@@ -277,7 +277,7 @@ fn compared(
     }
     for (other, ratio) in measured[1..].iter().zip(ratios) {
         let mut fast = fast.clone();
-        fast["half_of_the_rounds_between"] = json!(ratio.quartiles);
+        fast[crate::page::SPREAD] = json!(ratio.quartiles);
         let figure = Figure::new(
             format!("{over}_cpu_of_gateway_to_{}", other.name),
             ratio.median,

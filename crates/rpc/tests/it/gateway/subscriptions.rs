@@ -187,7 +187,9 @@ async fn logs_of_several_blocks_are_fetched_beside_one_another_for_a_filter() {
             .flatten()
             .map(|it| it[0]["blockHash"].to_string())
             .collect();
-        (blocks.len() == 8).then_some(())
+        (101..=108)
+            .all(|block| blocks.contains(&json!(hash_of(block, 0)).to_string()))
+            .then_some(())
     });
     tokio::select! {
         () = asking => {}
@@ -203,6 +205,28 @@ async fn logs_of_several_blocks_are_fetched_beside_one_another_for_a_filter() {
     .await;
     let blocks: Vec<_> = all.iter().map(|log| log["blockHash"].clone()).collect();
     let expected: Vec<_> = (101..=112).map(|block| json!(hash_of(block, 0))).collect();
+    assert_eq!(blocks, expected);
+}
+
+#[tokio::test]
+async fn a_filter_nobody_asked_for_many_blocks_has_the_logs_of_all_of_them() {
+    let clients = upstreams(2).await;
+    for client in &clients {
+        client.has_receipts(Receipts::Lacks);
+    }
+    let door = Door::before(&clients).await;
+    let filter = door.result("eth_newFilter", json!([{}])).await;
+    // Further than the logs of blocks are kept.
+    for tip in [180, 260, 340] {
+        clients.iter().for_each(|client| {
+            client.is_at(tip);
+        });
+        door.reaches(tip).await;
+    }
+    let changes = door.result("eth_getFilterChanges", json!([filter])).await;
+    let of = |log: &Value| log["blockHash"].clone();
+    let blocks: Vec<_> = changes.as_array().unwrap().iter().map(of).collect();
+    let expected: Vec<_> = (101..=340).map(|block| json!(hash_of(block, 0))).collect();
     assert_eq!(blocks, expected);
 }
 
