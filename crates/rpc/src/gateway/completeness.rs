@@ -93,23 +93,16 @@ impl Core {
             return;
         };
         for change in changes {
-            if let Change::Add(block) = change
-                && wanted(&block)
-            {
-                self.begin_to_fetch(&block);
+            let Change::Add(block) = change else { continue };
+            // Somebody is at it, or was and there are none yet.
+            let is_new =
+                matches!(block.logs.known(), Some(Kept::NotYet)) && block.logs.failures() == 0;
+            if is_new && wanted(&block) {
+                let core = Arc::clone(self);
+                tokio::spawn(async move {
+                    core.logs_of(&block).await;
+                });
             }
-        }
-    }
-
-    /// Fetches the logs of a block beside whoever says so, unless somebody is at it, or was and there are
-    /// none yet.
-    fn begin_to_fetch(self: &Arc<Self>, block: &Arc<Block>) {
-        let is_new = matches!(block.logs.known(), Some(Kept::NotYet)) && block.logs.failures() == 0;
-        if is_new {
-            let (core, block) = (Arc::clone(self), Arc::clone(block));
-            tokio::spawn(async move {
-                core.logs_of(&block).await;
-            });
         }
     }
 
